@@ -1,0 +1,1 @@
+//! The contract of volume drivers, connectors and block devices.

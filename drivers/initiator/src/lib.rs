@@ -1,0 +1,1 @@
+//! User-space iSCSI initiator, multipath, host table and connector.

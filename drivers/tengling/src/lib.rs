@@ -1,0 +1,1 @@
+//! Driver of the Tengling IP SAN: OceanStor-dialect REST.

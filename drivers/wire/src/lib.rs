@@ -1,0 +1,1 @@
+//! iSCSI and SCSI syntax: PDUs, text keys, digests, CDBs, sense, VPD and mode pages.

@@ -1,0 +1,1 @@
+//! History, reference models, invariants, verdicts.

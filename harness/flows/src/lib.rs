@@ -1,0 +1,1 @@
+//! Mini Cinder, Nova and Glance: scheduler, flows with undo, state database.

@@ -1,0 +1,1 @@
+//! Plans, stories, runs and replays.

@@ -1,0 +1,1 @@
+//! Time, chance, network, disks and processes, simulated or live.

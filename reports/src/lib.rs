@@ -1,0 +1,1 @@
+//! Verdict model and its renderings.

@@ -1,0 +1,1 @@
+//! The sanbench command: suites, stories, requirement register, composition root.

@@ -1,0 +1,3 @@
+//! The `sanbench` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The simulated array as a pure value.

@@ -1,0 +1,1 @@
+//! The management API of the simulated array in the OceanStor dialect.

@@ -1,0 +1,1 @@
+//! iSCSI target and SCSI device server of the simulated array.
