@@ -46,7 +46,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// Sorts items into groups: known groups first, in their order, then unknown prefixes by name.
-pub fn sorted<'a, T>(items: &'a [T], id: impl Fn(&T) -> &str) -> Vec<(String, Vec<&'a T>)> {
+pub fn sorted<T>(items: &[T], id: impl Fn(&T) -> &str) -> Vec<(String, Vec<&T>)> {
     let mut rest: Vec<&T> = items.iter().collect();
     let mut groups = Vec::new();
     for (wanted, heading) in all() {
