@@ -1,1 +1,53 @@
-//! The simulated array as a pure value.
+//! The simulated array as a plain synchronous value: commands and data requests in, outcomes out, time as an argument.
+//!
+//! It knows pools, LUNs, snapshots, linked clones and their split, full copies, hosts, groups, mapping views, initiators
+//! and the thin copy-on-write store behind them. It must not know HTTP, JSON, iSCSI, SCSI, tasks or clocks: `sim/rest` and
+//! `sim/target` translate.
+//!
+//! Where to start: [`Array`] and its [`Array::apply`] with [`Command`]; [`Array::read`] for the data plane.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `config`, `defects` | construction: sizes, limits, planted defects |
+//! | `command`, `refusal`, `object` | the public vocabulary |
+//! | `array` | the value: construction, dispatch, listings |
+//! | `volumes` | commands on LUNs and snapshots |
+//! | `copies`, `jobs` | full copies; background work as time passes |
+//! | `mapping`, `reach` | hosts, groups, views; who sees what under which number |
+//! | `data` | read, write, unmap |
+//! | `census` | what exists, and the white-box audit |
+//! | `store` | sparse copy-on-write content and space accounting |
+//!
+//! Units: sizes in blocks of 512 bytes, times since the world's start.
+
+mod array;
+mod census;
+mod command;
+mod config;
+mod copies;
+mod data;
+mod defects;
+mod handle;
+mod jobs;
+mod mapping;
+mod object;
+mod reach;
+mod refusal;
+mod store;
+mod table;
+mod volumes;
+
+pub use array::Array;
+pub use bytes::Bytes;
+pub use census::Census;
+pub use command::{Command, Outcome};
+pub use config::{ArrayConfig, Limits, PoolConfig, PortalConfig};
+pub use defects::Defects;
+pub use handle::ArrayHandle;
+pub use object::{
+    Chap, ChapCredentials, ChapUpdate, CloneOrigin, ClonePair, CopyStatus, DeviceId, DeviceInfo, Geometry,
+    GroupRef, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Mapped, Pool, PortGroup, Portal, Secret,
+    Snapshot, SplitStatus, View,
+};
+pub use refusal::{IoError, Refusal};
+pub use store::{BLOCK_BYTES, EXTENT_BLOCKS};

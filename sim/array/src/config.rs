@@ -1,0 +1,106 @@
+//! What an array is made of at construction. Values only; nothing here changes later.
+
+use std::net::SocketAddr;
+
+use crate::Defects;
+
+/// Everything that [`crate::Array::new`] needs.
+#[derive(Debug, Clone)]
+pub struct ArrayConfig {
+    /// `PRODUCTVERSION` string, for example `V600R003C00`. From `V600R005C00` on (plain string comparison)
+    /// snapshots are born activated.
+    pub product: String,
+    /// Serial number: 16 hexadecimal digits, the array's own WWN and the base of all LUN WWNs.
+    /// Other text is hashed into such a base.
+    pub serial: String,
+    /// Storage pools, numbered from 0 in this order.
+    pub pools: Vec<PoolConfig>,
+    /// iSCSI portals, in this order.
+    pub portals: Vec<PortalConfig>,
+    /// iSCSI name of the target. Portals answer to this name and to their own (see [`crate::Portal::iqn`]).
+    pub target_iqn: String,
+    /// Extents of 64 KiB that one split copies in a second; 0 means that a split ends at once.
+    pub flatten_rate: u64,
+    /// Extents of 64 KiB that one LUN copy or clone pair copies in a second; 0 means at once.
+    pub copy_rate: u64,
+    /// Planted defects; none by default.
+    pub defects: Defects,
+    /// Bounds on what commands may create.
+    pub limits: Limits,
+}
+
+impl Default for ArrayConfig {
+    fn default() -> Self {
+        Self {
+            product: "V600R003C00".to_owned(),
+            serial: "21003400a30d844d".to_owned(),
+            pools: vec![PoolConfig::new("pool0", 1 << 31), PoolConfig::new("pool1", 1 << 31)],
+            portals: Vec::new(),
+            target_iqn: "iqn.2006-08.com.huawei:oceanstor:21003400a30d844d".to_owned(),
+            flatten_rate: 4096,
+            copy_rate: 4096,
+            defects: Defects::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// One storage pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Name, unique on the array.
+    pub name: String,
+    /// Physical capacity in blocks of 512 bytes, rounded down to whole extents of 128 blocks.
+    pub capacity_blocks: u64,
+}
+
+impl PoolConfig {
+    /// A pool with `capacity_blocks` blocks of 512 bytes.
+    pub fn new(name: impl Into<String>, capacity_blocks: u64) -> Self {
+        Self { name: name.into(), capacity_blocks }
+    }
+}
+
+/// One iSCSI portal (an Ethernet port with its address).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortalConfig {
+    /// Address and TCP port on which the target listens.
+    pub address: SocketAddr,
+    /// Port number in the vendor's numbering, part of the portal's own target name (20200 for example).
+    pub port_no: u32,
+    /// Target portal group tag (RFC 7143 section 4.1, 1..=65535).
+    pub tpgt: u16,
+}
+
+/// Upper bounds. Management input is hostile: everything that it can make grow has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// LUNs and snapshots together.
+    pub devices: usize,
+    /// Objects of each other kind (hosts, groups, views, initiators, copies).
+    pub objects: usize,
+    /// Largest LUN, in blocks of 512 bytes.
+    pub lun_blocks: u64,
+    /// Longest chain of parent links in the store.
+    pub chain: u32,
+    /// Largest host LUN id.
+    pub host_lun_id: u16,
+    /// Longest name in bytes (the dialect needs at least 31).
+    pub name_bytes: usize,
+    /// Longest description in bytes.
+    pub description_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            devices: 65_536,
+            objects: 8_192,
+            lun_blocks: 64 << 31, // 64 TiB
+            chain: 256,
+            host_lun_id: 511,
+            name_bytes: 255,
+            description_bytes: 1_024,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The data plane: what the target asks for a device that it has resolved.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::object::{DeviceId, DeviceInfo, Geometry, Mapped};
+use crate::store::{BLOCK_BYTES, Content, EXTENT_BLOCKS};
+use crate::{Array, IoError};
+
+/// Longest mapped run that one [`Array::lba_status`] looks at, in extents.
+const STATUS_EXTENTS: u64 = 65_536;
+
+fn check_range(size: u64, lba: u64, blocks: u64) -> Result<(), IoError> {
+    match lba.checked_add(blocks) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(IoError::OutOfRange),
+    }
+}
+
+impl Array {
+    /// What there is to tell about a device.
+    pub fn device(&self, id: DeviceId) -> Option<DeviceInfo> {
+        let Geometry { blocks, size_generation, read_only, online } = self.geometry(id)?;
+        let (wwn, serial, thin, name) = match id {
+            DeviceId::Lun(id) => {
+                self.luns.get(id).map(|lun| (lun.wwn, lun.serial.clone(), lun.thin, lun.name.clone()))?
+            }
+            DeviceId::Snapshot(id) => {
+                self.snapshots.get(id).map(|snap| (snap.wwn, snap.serial.clone(), true, snap.name.clone()))?
+            }
+        };
+        Some(DeviceInfo { wwn, serial, blocks, size_generation, read_only, online, thin, name })
+    }
+
+    /// Size and state of a device; cheap enough for every command.
+    pub fn geometry(&self, id: DeviceId) -> Option<Geometry> {
+        match id {
+            DeviceId::Lun(id) => self.luns.get(id).map(|lun| Geometry {
+                blocks: lun.content.blocks(),
+                size_generation: lun.size_generation,
+                read_only: false,
+                online: true,
+            }),
+            DeviceId::Snapshot(id) => self.snapshots.get(id).map(|snapshot| Geometry {
+                blocks: snapshot.blocks,
+                size_generation: 1,
+                read_only: true,
+                online: snapshot.is_active(),
+            }),
+        }
+    }
+
+    fn content(&self, id: DeviceId) -> Result<&Content, IoError> {
+        match id {
+            DeviceId::Lun(id) => Ok(&self.luns.get(id).ok_or(IoError::Gone)?.content),
+            DeviceId::Snapshot(id) => {
+                let snapshot = self.snapshots.get(id).ok_or(IoError::Gone)?;
+                self.snapshot_content(snapshot).ok_or(IoError::Offline)
+            }
+        }
+    }
+
+    fn checked(&self, id: DeviceId, lba: u64, blocks: u64) -> Result<&Content, IoError> {
+        let content = self.content(id)?;
+        let size = match id {
+            DeviceId::Lun(_) => content.blocks(),
+            DeviceId::Snapshot(id) => self.snapshots.get(id).map_or(0, |snapshot| snapshot.blocks),
+        };
+        check_range(size, lba, blocks)?;
+        Ok(content)
+    }
+
+    /// Reads `blocks` blocks from `lba` on: slices in order, shared with the store; holes are slices of a zero page.
+    pub fn read(
+        &mut self,
+        now: Duration,
+        id: DeviceId,
+        lba: u64,
+        blocks: u32,
+    ) -> Result<Vec<Bytes>, IoError> {
+        self.advance(now);
+        let blocks = u64::from(blocks);
+        let content = self.checked(id, lba, blocks)?;
+        let mut out = Vec::with_capacity(1 + (blocks / EXTENT_BLOCKS) as usize);
+        // Only the planted defect stale_read_after_extend ever sets an older view.
+        match self.stale_view(id) {
+            Some(stale) if lba < stale.blocks() => {
+                let old = blocks.min(stale.blocks() - lba);
+                stale.read(lba, old, &mut out);
+                content.read(lba + old, blocks - old, &mut out);
+            }
+            _ => content.read(lba, blocks, &mut out),
+        }
+        Ok(out)
+    }
+
+    fn stale_view(&self, id: DeviceId) -> Option<&Content> {
+        match id {
+            DeviceId::Lun(id) => self.luns.get(id)?.stale_view.as_ref(),
+            DeviceId::Snapshot(_) => None,
+        }
+    }
+
+    /// Writes whole blocks of 512 bytes from `lba` on: all of them, or none and an error.
+    pub fn write(&mut self, now: Duration, id: DeviceId, lba: u64, data: &[u8]) -> Result<(), IoError> {
+        self.advance(now);
+        let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
+        self.write_lun(lun, lba, data)?;
+        if self.defects.clone_shares_writes
+            && let Some(source) = self.source_lun(lun)
+        {
+            let _ = self.write_lun(source, lba, data);
+        }
+        Ok(())
+    }
+
+    /// The LUN that a linked clone was made from, directly or through a snapshot.
+    fn source_lun(&self, lun: u64) -> Option<u64> {
+        match self.luns.get(lun)?.origin?.source {
+            DeviceId::Lun(source) => Some(source),
+            DeviceId::Snapshot(source) => self.snapshots.get(source).map(|snapshot| snapshot.parent),
+        }
+    }
+
+    fn write_lun(&mut self, lun: u64, lba: u64, data: &[u8]) -> Result<(), IoError> {
+        let lun = self.luns.get_mut(lun).ok_or(IoError::Gone)?;
+        let bytes = data.len() as u64;
+        if !bytes.is_multiple_of(BLOCK_BYTES) {
+            return Err(IoError::OutOfRange);
+        }
+        check_range(lun.content.blocks(), lba, bytes / BLOCK_BYTES)?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let pool = self.pools.get(lun.pool as usize).ok_or(IoError::Gone)?;
+        lun.content.write(lba, data, &pool.space(lun.quota.as_ref()), self.defects.lost_write_on_cow)
+    }
+
+    fn refuse_write(&self, id: DeviceId) -> Result<(), IoError> {
+        match self.geometry(id) {
+            Some(_) => Err(IoError::ReadOnly),
+            None => Err(IoError::Gone),
+        }
+    }
+
+    /// Deallocates a range (SBC-3 UNMAP, WRITE SAME with UNMAP): it reads zero afterwards. Whole extents give their space
+    /// back, parts of extents become zero, which may need space when they are shared.
+    pub fn unmap(&mut self, now: Duration, id: DeviceId, lba: u64, blocks: u64) -> Result<(), IoError> {
+        self.advance(now);
+        let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
+        let lun = self.luns.get_mut(lun).ok_or(IoError::Gone)?;
+        let size = lun.content.blocks();
+        check_range(size, lba, blocks)?;
+        if blocks == 0 {
+            return Ok(());
+        }
+        let (mut from, mut to) = (lba, lba + blocks);
+        if self.defects.unmap_out_of_bounds {
+            from -= from % EXTENT_BLOCKS;
+            to = to.next_multiple_of(EXTENT_BLOCKS).min(size);
+        }
+        let pool = self.pools.get(lun.pool as usize).ok_or(IoError::Gone)?;
+        lun.content.unmap(from, to - from, &pool.space(lun.quota.as_ref()))
+    }
+
+    /// The run of blocks with one provisioning state that starts at `lba` (SBC-3 GET LBA STATUS). Long mapped runs may be
+    /// told in parts.
+    pub fn lba_status(&self, id: DeviceId, lba: u64) -> Result<(u64, Mapped), IoError> {
+        let content = self.checked(id, lba, 1)?;
+        let size = self.geometry(id).map_or(0, |geometry| geometry.blocks);
+        let first = lba / EXTENT_BLOCKS;
+        let (next, state) = if content.visible(first).is_some() {
+            let last = first + STATUS_EXTENTS;
+            let next = (first + 1..last).find(|index| content.visible(*index).is_none()).unwrap_or(last);
+            (next, Mapped::Mapped)
+        } else {
+            (content.next_visible(first).unwrap_or(u64::MAX / EXTENT_BLOCKS), Mapped::Deallocated)
+        };
+        Ok(((next * EXTENT_BLOCKS).min(size) - lba, state))
+    }
+
+    /// Makes acknowledged writes durable. The store has no volatile cache, so that they are already.
+    pub fn flush(&mut self, now: Duration, id: DeviceId) -> Result<(), IoError> {
+        self.advance(now);
+        self.content(id).map(drop)
+    }
+}

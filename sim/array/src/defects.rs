@@ -1,0 +1,75 @@
+//! Planted defects: switches that make the array wrong on purpose, so that the checkers can show that they bite.
+//! Each switch is read in exactly one place of the code.
+
+/// The set of planted defects. The default is a correct array.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Defects {
+    /// D78: the range that an extend adds shows old garbage instead of zeros.
+    pub stale_tail_after_extend: bool,
+    /// D78: after an extend, reads of the old range come from the content as it was before the extend.
+    pub stale_read_after_extend: bool,
+    /// D21: what is written to a linked clone also lands in its source LUN.
+    pub clone_shares_writes: bool,
+    /// D17: a split trusts a stale map and forgets the odd extents that the child never touched.
+    pub flatten_skips_hole: bool,
+    /// D18: an activated snapshot keeps following its LUN.
+    pub snapshot_not_frozen: bool,
+    /// D36: LUN masking is ignored; every initiator reaches every mapped LUN.
+    pub masking_ignored: bool,
+    /// D25: UNMAP rounds its range outward to whole extents.
+    pub unmap_out_of_bounds: bool,
+    /// D32: two devices in a row get one WWN.
+    pub duplicate_wwn: bool,
+    /// D22: a write below the copy-on-write grain loses the neighbouring bytes of the grain when it copies up.
+    pub lost_write_on_cow: bool,
+}
+
+impl Defects {
+    /// Every switch: name, id in the catalogue of defects, what it does.
+    pub const ALL: &'static [(&'static str, &'static str, &'static str)] = &[
+        ("stale_tail_after_extend", "D78", "the range added by an extend shows old garbage instead of zeros"),
+        ("stale_read_after_extend", "D78", "reads after an extend are served from the content before it"),
+        ("clone_shares_writes", "D21", "writes to a linked clone also land in its source LUN"),
+        ("flatten_skips_hole", "D17", "a split forgets odd extents that the child never touched"),
+        ("snapshot_not_frozen", "D18", "an activated snapshot keeps following its LUN"),
+        ("masking_ignored", "D36", "every initiator reaches every mapped LUN"),
+        ("unmap_out_of_bounds", "D25", "UNMAP rounds its range outward to whole extents"),
+        ("duplicate_wwn", "D32", "two devices in a row share one WWN"),
+        ("lost_write_on_cow", "D22", "a partial write loses neighbouring bytes when it copies up"),
+    ];
+
+    /// Switches on the defect called `name`; false if there is none of that name.
+    pub fn set(&mut self, name: &str) -> bool {
+        let switch = match name {
+            "stale_tail_after_extend" => &mut self.stale_tail_after_extend,
+            "stale_read_after_extend" => &mut self.stale_read_after_extend,
+            "clone_shares_writes" => &mut self.clone_shares_writes,
+            "flatten_skips_hole" => &mut self.flatten_skips_hole,
+            "snapshot_not_frozen" => &mut self.snapshot_not_frozen,
+            "masking_ignored" => &mut self.masking_ignored,
+            "unmap_out_of_bounds" => &mut self.unmap_out_of_bounds,
+            "duplicate_wwn" => &mut self.duplicate_wwn,
+            "lost_write_on_cow" => &mut self.lost_write_on_cow,
+            _ => return false,
+        };
+        *switch = true;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Defects;
+
+    #[test]
+    fn every_listed_defect_has_its_own_switch() {
+        let mut seen = Vec::new();
+        for (name, _, _) in Defects::ALL {
+            let mut defects = Defects::default();
+            assert!(defects.set(name), "{name}");
+            assert!(defects != Defects::default() && !seen.contains(&defects), "{name}");
+            seen.push(defects);
+        }
+        assert!(!Defects::default().set("no_such_defect"));
+    }
+}

@@ -1,0 +1,470 @@
+//! The array's objects as everybody may read them. They change through [`crate::Command`]s alone.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+use crate::store::{Content, EXTENT_BLOCKS, Layer, Quota, Space};
+
+/// A device with blocks. LUNs and snapshots share one number space, so that a number names at most one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeviceId {
+    /// A LUN.
+    Lun(u64),
+    /// A snapshot.
+    Snapshot(u64),
+}
+
+impl DeviceId {
+    /// The number without the kind.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Lun(id) | Self::Snapshot(id) => id,
+        }
+    }
+}
+
+/// A group of any kind, for mapping views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupRef {
+    /// A host group.
+    Host(u64),
+    /// A LUN group.
+    Lun(u64),
+    /// A port group.
+    Port(u64),
+}
+
+/// A storage pool. Space counts in extents of 64 KiB and is told in blocks of 512 bytes.
+#[derive(Debug)]
+pub struct Pool {
+    /// Id, from 0 in the order of the configuration.
+    pub id: u64,
+    /// Name.
+    pub name: String,
+    pub(crate) capacity: u64,
+    pub(crate) used: Arc<AtomicU64>,
+    pub(crate) reserved: u64,
+    pub(crate) provisioned: u64,
+    /// Counters of deleted thick LUNs of which extents live on, shared with others.
+    pub(crate) orphans: Vec<Arc<AtomicU64>>,
+}
+
+impl Pool {
+    /// Physical capacity in blocks.
+    pub fn capacity_blocks(&self) -> u64 {
+        self.capacity * EXTENT_BLOCKS
+    }
+    /// Physical space in use in blocks: written extents, each counted once however many share it, and reservations of thick LUNs.
+    pub fn used_blocks(&self) -> u64 {
+        self.used_extents() * EXTENT_BLOCKS
+    }
+    /// Physical space left in blocks.
+    pub fn free_blocks(&self) -> u64 {
+        self.free_extents() * EXTENT_BLOCKS
+    }
+    /// Sum of the sizes of all LUNs in blocks; may exceed the capacity (over-subscription).
+    pub fn provisioned_blocks(&self) -> u64 {
+        self.provisioned
+    }
+    pub(crate) fn used_extents(&self) -> u64 {
+        self.used.load(Ordering::Relaxed) + self.claimed()
+    }
+    fn claimed(&self) -> u64 {
+        self.reserved + self.orphans.iter().map(|counter| counter.load(Ordering::Relaxed)).sum::<u64>()
+    }
+    /// Where a LUN of this pool takes its extents from.
+    pub(crate) fn space<'a>(&'a self, quota: Option<&'a Quota>) -> Space<'a> {
+        Space { pool: &self.used, limit: self.capacity.saturating_sub(self.claimed()), quota }
+    }
+    pub(crate) fn free_extents(&self) -> u64 {
+        self.capacity.saturating_sub(self.used_extents())
+    }
+}
+
+/// Whether a LUN is being made independent of its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SplitStatus {
+    /// No split asked for, or it is over.
+    None,
+    /// A split runs.
+    Running,
+    /// A split ran out of physical space; it can be started again.
+    Failed,
+}
+
+/// The parent link of a linked clone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloneOrigin {
+    /// The LUN or snapshot cloned.
+    pub source: DeviceId,
+    /// How far the clone still looks into its parent, in blocks.
+    pub overlap_blocks: u64,
+}
+
+/// A LUN.
+#[derive(Debug)]
+pub struct Lun {
+    /// Id, never reused.
+    pub id: u64,
+    /// Name, unique among LUNs.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Id of its pool.
+    pub pool: u64,
+    /// Thin (space on first write) or thick (space reserved).
+    pub thin: bool,
+    /// NAA 6 identifier (SPC-4 section 7.8.6.6), never reused, never changed.
+    pub wwn: [u8; 16],
+    /// Unit serial number.
+    pub serial: String,
+    /// Grows by one with each change of size; starts at 1.
+    pub size_generation: u64,
+    /// Parent link; none for a root.
+    pub origin: Option<CloneOrigin>,
+    /// State of the split.
+    pub split: SplitStatus,
+    /// Progress of the running or failed split in percent.
+    pub split_progress: u8,
+    /// LUN groups that it is in.
+    pub groups: BTreeSet<u64>,
+    /// When it was made.
+    pub created: Duration,
+    pub(crate) content: Content,
+    pub(crate) quota: Option<Quota>,
+    /// Only with [`crate::Defects::stale_read_after_extend`]: the content before the last extend.
+    pub(crate) stale_view: Option<Content>,
+}
+
+impl Lun {
+    /// Size in blocks of 512 bytes.
+    pub fn blocks(&self) -> u64 {
+        self.content.blocks()
+    }
+    /// Whether it is a linked clone.
+    pub fn is_clone(&self) -> bool {
+        self.origin.is_some()
+    }
+    /// Space held by its own map in blocks, shared extents included, the parent's not.
+    pub fn allocated_blocks(&self) -> u64 {
+        self.content.own_extents() * EXTENT_BLOCKS
+    }
+}
+
+/// A snapshot of a LUN.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Id, never reused.
+    pub id: u64,
+    /// Name, unique among snapshots.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// The LUN.
+    pub parent: u64,
+    /// Id of the LUN's pool.
+    pub pool: u64,
+    /// NAA 6 identifier, never reused.
+    pub wwn: [u8; 16],
+    /// Unit serial number.
+    pub serial: String,
+    /// Size in blocks of 512 bytes: that of the LUN at activation (before: at creation).
+    pub blocks: u64,
+    /// LUN groups that it is in.
+    pub groups: BTreeSet<u64>,
+    /// When it was made.
+    pub created: Duration,
+    /// When its content was frozen; none while it is inactive.
+    pub activated: Option<Duration>,
+    pub(crate) layer: Option<Arc<Layer>>,
+}
+
+impl Snapshot {
+    /// Whether it has frozen content.
+    pub fn is_active(&self) -> bool {
+        self.layer.is_some()
+    }
+}
+
+/// State of a full copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyStatus {
+    /// Not started.
+    Created,
+    /// Copying.
+    Running,
+    /// Done.
+    Complete,
+    /// Ran out of physical space, or lost its source.
+    Failed,
+}
+
+/// A LUN copy task.
+#[derive(Debug, Clone)]
+pub struct LunCopy {
+    /// Id.
+    pub id: u64,
+    /// Name, unique among LUN copies.
+    pub name: String,
+    /// What is copied.
+    pub source: DeviceId,
+    /// The LUN written.
+    pub target: u64,
+    /// Speed 1..=4 as asked for.
+    pub speed: u8,
+    /// State.
+    pub status: CopyStatus,
+    /// Progress in percent.
+    pub progress: u8,
+}
+
+/// A clone pair.
+#[derive(Debug, Clone)]
+pub struct ClonePair {
+    /// Id.
+    pub id: u64,
+    /// What is copied.
+    pub source: DeviceId,
+    /// The LUN written.
+    pub target: u64,
+    /// Rate 1..=4 as asked for.
+    pub rate: u8,
+    /// State of the last synchronisation.
+    pub status: CopyStatus,
+    /// Progress in percent.
+    pub progress: u8,
+}
+
+/// A host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Id.
+    pub id: u64,
+    /// Name, unique among hosts.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Host groups that it is in.
+    pub groups: BTreeSet<u64>,
+}
+
+/// A host group.
+#[derive(Debug, Clone)]
+pub struct HostGroup {
+    /// Id.
+    pub id: u64,
+    /// Name, unique among host groups.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Hosts in it.
+    pub hosts: BTreeSet<u64>,
+    /// Views that hold it.
+    pub views: BTreeSet<u64>,
+}
+
+/// A LUN group.
+#[derive(Debug, Clone)]
+pub struct LunGroup {
+    /// Id.
+    pub id: u64,
+    /// Name, unique among LUN groups.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// LUNs and snapshots in it.
+    pub members: BTreeSet<DeviceId>,
+    /// Views that hold it.
+    pub views: BTreeSet<u64>,
+}
+
+/// A port group.
+#[derive(Debug, Clone)]
+pub struct PortGroup {
+    /// Id.
+    pub id: u64,
+    /// Name, unique among port groups.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Ethernet ports in it ([`Portal::id`]).
+    pub ports: BTreeSet<u64>,
+    /// Views that hold it.
+    pub views: BTreeSet<u64>,
+}
+
+/// A mapping view: at most one group of each kind. The hosts of its host group see the members of its LUN group.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Id.
+    pub id: u64,
+    /// Name, unique among views.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Host group.
+    pub host_group: Option<u64>,
+    /// LUN group.
+    pub lun_group: Option<u64>,
+    /// Port group; informative for path selection, does not mask.
+    pub port_group: Option<u64>,
+}
+
+/// An Ethernet port with its iSCSI portal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Portal {
+    /// Id of the Ethernet port.
+    pub id: u64,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Number in the vendor's numbering.
+    pub port_no: u32,
+    /// Target portal group tag.
+    pub tpgt: u16,
+    /// The portal's own target name in the vendor's form, `<target iqn>::<port no>:<ip>`; the target answers to it
+    /// as well as to its plain name ([`crate::Array::accepts_target_name`]).
+    pub iqn: String,
+    /// Location such as `CTE0.A0.P0`.
+    pub location: String,
+}
+
+/// A secret that never shows itself in `Debug` output. Equality takes constant time for equal lengths.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Wraps secret bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+    /// The bytes, for computing CHAP responses only.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// CHAP name and secret (RFC 7143 section 12.1.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChapCredentials {
+    /// `CHAP_N`.
+    pub name: String,
+    /// The shared secret.
+    pub secret: Secret,
+}
+
+/// What an initiator must prove, and what the target proves in return when asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chap {
+    /// Proved by the initiator.
+    pub initiator: ChapCredentials,
+    /// Proved by the target (mutual CHAP).
+    pub mutual: Option<ChapCredentials>,
+}
+
+/// A change of an initiator's CHAP record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChapUpdate {
+    /// As it is.
+    Keep,
+    /// No CHAP; the record is forgotten.
+    Disable,
+    /// CHAP with this record.
+    Enable(Chap),
+}
+
+/// A registered iSCSI initiator.
+#[derive(Debug, Clone)]
+pub struct Initiator {
+    /// iSCSI name.
+    pub iqn: String,
+    /// Host that it is bound to.
+    pub host: Option<u64>,
+    /// CHAP record; with one, login needs CHAP.
+    pub chap: Option<Chap>,
+    /// Multipath type: 0 default, 1 third party.
+    pub multipath: u8,
+    /// Sessions open at the target; above 0 the initiator is online.
+    pub sessions: u32,
+}
+
+impl Initiator {
+    /// Whether login needs CHAP.
+    pub fn use_chap(&self) -> bool {
+        self.chap.is_some()
+    }
+    /// `CHAP_N` of the initiator.
+    pub fn chap_name(&self) -> Option<&str> {
+        self.chap.as_ref().map(|chap| chap.initiator.name.as_str())
+    }
+    /// The secret that the initiator must prove.
+    pub fn chap_secret(&self) -> Option<&Secret> {
+        self.chap.as_ref().map(|chap| &chap.initiator.secret)
+    }
+    /// What the target proves when the initiator asks for mutual CHAP.
+    pub fn mutual_chap(&self) -> Option<&ChapCredentials> {
+        self.chap.as_ref().and_then(|chap| chap.mutual.as_ref())
+    }
+}
+
+/// What the target tells about a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// NAA 6 identifier.
+    pub wwn: [u8; 16],
+    /// Unit serial number.
+    pub serial: String,
+    /// Size in blocks of 512 bytes.
+    pub blocks: u64,
+    /// Changes when the size does.
+    pub size_generation: u64,
+    /// Snapshots are read only.
+    pub read_only: bool,
+    /// Has content to give.
+    pub online: bool,
+    /// Thin provisioned.
+    pub thin: bool,
+    /// Name of the LUN or snapshot.
+    pub name: String,
+}
+
+/// The part of [`DeviceInfo`] that costs nothing to make, for every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Size in blocks of 512 bytes.
+    pub blocks: u64,
+    /// Changes when the size does.
+    pub size_generation: u64,
+    /// Snapshots are read only.
+    pub read_only: bool,
+    /// Has content to give.
+    pub online: bool,
+}
+
+/// Provisioning state of a run of blocks (SBC-3 GET LBA STATUS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mapped {
+    /// Backed by space, its own or an ancestor's.
+    Mapped,
+    /// Not backed; reads zero.
+    Deallocated,
+}

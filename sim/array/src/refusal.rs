@@ -1,0 +1,160 @@
+//! Why the array says no: a variant for each rule. The REST layer maps them to codes, the target to sense data.
+
+use thiserror::Error;
+
+/// A management command was refused; the array is as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Error)]
+pub enum Refusal {
+    /// The name is empty, too long, or has control characters; or the description is too long.
+    #[error("name or description is not acceptable")]
+    BadName,
+    /// A number is outside its range (size 0 or too large, LUN id too large, bad iSCSI name).
+    #[error("parameter out of range")]
+    BadParameter,
+    /// Another object of the kind has this name.
+    #[error("name exists")]
+    NameExists,
+    /// No such pool.
+    #[error("no such pool")]
+    NoSuchPool,
+    /// No such LUN.
+    #[error("no such LUN")]
+    NoSuchLun,
+    /// No such snapshot.
+    #[error("no such snapshot")]
+    NoSuchSnapshot,
+    /// No such LUN copy.
+    #[error("no such LUN copy")]
+    NoSuchLunCopy,
+    /// No such clone pair.
+    #[error("no such clone pair")]
+    NoSuchClonePair,
+    /// No such host.
+    #[error("no such host")]
+    NoSuchHost,
+    /// No such host group.
+    #[error("no such host group")]
+    NoSuchHostGroup,
+    /// No such LUN group.
+    #[error("no such LUN group")]
+    NoSuchLunGroup,
+    /// No such port group.
+    #[error("no such port group")]
+    NoSuchPortGroup,
+    /// No such Ethernet port.
+    #[error("no such port")]
+    NoSuchPort,
+    /// No such mapping view.
+    #[error("no such mapping view")]
+    NoSuchView,
+    /// No such initiator.
+    #[error("no such initiator")]
+    NoSuchInitiator,
+    /// The LUN has snapshots.
+    #[error("LUN has snapshots")]
+    HasSnapshots,
+    /// Linked clones depend on the LUN or snapshot.
+    #[error("source has linked clones")]
+    HasClones,
+    /// The LUN or snapshot is in a LUN group.
+    #[error("object is in a LUN group")]
+    InLunGroup,
+    /// The LUN is openly exported.
+    #[error("LUN is exported")]
+    Exported,
+    /// A LUN copy or clone pair refers to the LUN or snapshot.
+    #[error("object belongs to a copy task")]
+    InCopy,
+    /// The snapshot is activated.
+    #[error("snapshot is activated")]
+    Activated,
+    /// The snapshot is not activated, so that it has no content.
+    #[error("snapshot is not activated")]
+    NotActivated,
+    /// An extend must make the LUN larger.
+    #[error("new size must be larger")]
+    MustGrow,
+    /// The target of a copy is smaller than its source, or is the source.
+    #[error("copy target does not fit")]
+    BadCopyTarget,
+    /// The copy runs already, or is complete.
+    #[error("copy already started")]
+    CopyStarted,
+    /// The LUN is no linked clone.
+    #[error("LUN is not a linked clone")]
+    NotAClone,
+    /// No split of the LUN is running.
+    #[error("no split is running")]
+    NoSplit,
+    /// The chain of parent links is as long as the store allows.
+    #[error("clone chain too long")]
+    TooDeep,
+    /// The pool has no physical space left for this.
+    #[error("pool is full")]
+    PoolFull,
+    /// A bound of the configuration is reached.
+    #[error("object limit reached")]
+    LimitReached,
+    /// The object is in the group already.
+    #[error("already in the group")]
+    AlreadyInGroup,
+    /// The object is not in the group.
+    #[error("not in the group")]
+    NotInGroup,
+    /// The group is in the view already.
+    #[error("group already in the view")]
+    AlreadyInView,
+    /// The group is not in the view.
+    #[error("group not in the view")]
+    NotInView,
+    /// The view holds another group of this kind.
+    #[error("view holds another group of this kind")]
+    ViewOccupied,
+    /// The host is in a host group or has bound initiators.
+    #[error("host is in a host group or has initiators")]
+    HostBusy,
+    /// The host group still has hosts.
+    #[error("host group has hosts")]
+    GroupNotEmpty,
+    /// The group is in a view.
+    #[error("group is in a mapping view")]
+    GroupInView,
+    /// The view still holds a host group or a LUN group.
+    #[error("mapping view holds groups")]
+    ViewBusy,
+    /// The initiator is registered already.
+    #[error("initiator exists")]
+    InitiatorExists,
+    /// The initiator is bound to another host (bind), or to any host (delete).
+    #[error("initiator is bound to a host")]
+    InitiatorBound,
+    /// The initiator is bound to no host.
+    #[error("initiator is not bound")]
+    InitiatorNotBound,
+    /// The host LUN id is taken, or a host has no id left.
+    #[error("host LUN id is not available")]
+    HostLunIdTaken,
+    /// The view does not show this object to any host.
+    #[error("object is not mapped in this view")]
+    NotMapped,
+}
+
+/// A data command failed; nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum IoError {
+    /// The range leaves the device (SBC: LOGICAL BLOCK ADDRESS OUT OF RANGE), or the length is no multiple of 512 bytes.
+    #[error("range leaves the device")]
+    OutOfRange,
+    /// The pool is out of physical space (SBC-3: DATA PROTECT, SPACE ALLOCATION FAILED WRITE PROTECT).
+    #[error("pool is out of physical space")]
+    NoSpace,
+    /// Snapshots cannot be written.
+    #[error("device is read only")]
+    ReadOnly,
+    /// The device exists but has no content to give (snapshot not activated).
+    #[error("device is offline")]
+    Offline,
+    /// No such device.
+    #[error("device is gone")]
+    Gone,
+}

@@ -1,0 +1,27 @@
+//! The thin copy-on-write store: what is behind a LUN or snapshot, without names, mapping or time.
+//!
+//! * [`map`]: extent number -> slot, a radix tree with shared nodes, so that freezing it costs one reference count.
+//! * [`extent`]: 64 KiB of content in 4 KiB pages, and the token by which it counts against a pool.
+//! * [`content`]: a map, its size and its link to a frozen parent: read, write, unmap, copy up.
+//!
+//! Slots have three states. *Absent* falls through to the parent inside the overlap and reads zero elsewhere; *zero*
+//! hides the parent; *data* is an extent. Physical space is the number of extents alive, each counted once however many
+//! maps share it.
+
+pub(crate) mod content;
+pub(crate) mod extent;
+pub(crate) mod map;
+
+pub(crate) use content::{Content, Layer};
+pub(crate) use extent::{Quota, Space};
+
+/// Bytes in a block (the only block size of this array).
+pub const BLOCK_BYTES: u64 = 512;
+/// Blocks in an extent, the unit of space and of copying.
+pub const EXTENT_BLOCKS: u64 = 128;
+/// Bytes in an extent.
+pub(crate) const EXTENT_BYTES: usize = 65_536;
+/// Bytes in a page, the unit of content inside an extent.
+pub(crate) const PAGE_BYTES: usize = 4_096;
+/// Pages in an extent.
+pub(crate) const PAGES: usize = EXTENT_BYTES / PAGE_BYTES;

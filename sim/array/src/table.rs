@@ -1,0 +1,104 @@
+//! A table of objects by id with unique names.
+
+use std::collections::BTreeMap;
+
+use crate::Refusal;
+
+/// An object with an id and a name.
+pub(crate) trait Row {
+    fn id(&self) -> u64;
+    fn name(&self) -> &str;
+    fn set_name(&mut self, name: String);
+}
+
+macro_rules! rows {
+    ($($t:ty),*) => { $(impl Row for $t {
+        fn id(&self) -> u64 { self.id }
+        fn name(&self) -> &str { &self.name }
+        fn set_name(&mut self, name: String) { self.name = name; }
+    })* };
+}
+use crate::object::{Host, HostGroup, Lun, LunCopy, LunGroup, PortGroup, Snapshot, View};
+rows!(Lun, Snapshot, LunCopy, Host, HostGroup, LunGroup, PortGroup, View);
+
+/// Rows ordered by id; names are unique.
+#[derive(Debug)]
+pub(crate) struct Table<T> {
+    rows: BTreeMap<u64, T>,
+    names: BTreeMap<String, u64>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), names: BTreeMap::new() }
+    }
+}
+
+impl<T: Row> Table<T> {
+    pub(crate) fn get(&self, id: u64) -> Option<&T> {
+        self.rows.get(&id)
+    }
+    pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut T> {
+        self.rows.get_mut(&id)
+    }
+    pub(crate) fn contains(&self, id: u64) -> bool {
+        self.rows.contains_key(&id)
+    }
+    pub(crate) fn by_name(&self, name: &str) -> Option<&T> {
+        self.names.get(name).and_then(|id| self.rows.get(id))
+    }
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.rows.values()
+    }
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether a new row may have this name in a table bounded to `limit` rows.
+    pub(crate) fn admits(&self, name: &str, limit: usize) -> Result<(), Refusal> {
+        if self.names.contains_key(name) {
+            return Err(Refusal::NameExists);
+        }
+        if self.rows.len() >= limit {
+            return Err(Refusal::LimitReached);
+        }
+        Ok(())
+    }
+
+    /// Inserts a row whose name [`Table::admits`] has let pass.
+    pub(crate) fn insert(&mut self, row: T) {
+        self.names.insert(row.name().to_owned(), row.id());
+        self.rows.insert(row.id(), row);
+    }
+
+    pub(crate) fn remove(&mut self, id: u64) -> Option<T> {
+        let row = self.rows.remove(&id)?;
+        self.names.remove(row.name());
+        Some(row)
+    }
+
+    /// Renames a row; its own name again is no clash. The caller knows that the row exists.
+    pub(crate) fn rename(&mut self, id: u64, name: &str) -> Result<(), Refusal> {
+        if self.names.get(name).is_some_and(|owner| *owner != id) {
+            return Err(Refusal::NameExists);
+        }
+        if let Some(row) = self.rows.get_mut(&id) {
+            self.names.remove(row.name());
+            row.set_name(name.to_owned());
+            self.names.insert(name.to_owned(), id);
+        }
+        Ok(())
+    }
+
+    /// Audit: the name index says what the rows say.
+    pub(crate) fn audit(&self, kind: &str, out: &mut Vec<String>) {
+        if self.names.len() != self.rows.len() {
+            out.push(format!("{kind}: {} names for {} rows", self.names.len(), self.rows.len()));
+        }
+        for (id, row) in &self.rows {
+            if row.id() != *id || self.names.get(row.name()) != Some(id) {
+                out.push(format!("{kind} {id}: name index is wrong"));
+            }
+        }
+    }
+}
