@@ -4,7 +4,7 @@
 //! What it must not know: any other crate of the workspace. It imports none, runs nothing, looks at no clock, and decides
 //! nothing beyond the fixed rules of [`Report::settle`] and [`Report::exit_code`].
 //!
-//! Start with [`model`]; then
+//! Start with [`model`] and [`settle`] (the rules of the verdict); then
 //! - [`write`](mod@write): the report directory (`report.json`, schema, JUnit, HTML, Markdown, failures, histories, captures), atomically;
 //! - [`text`]: the terminal's start block, failure block and end table;
 //! - [`event`]: the line-by-line JSON stream of `--format json`;
@@ -20,6 +20,7 @@ pub mod markdown;
 pub mod model;
 pub mod pcap;
 pub mod schema;
+pub mod settle;
 pub mod text;
 pub mod write;
 
