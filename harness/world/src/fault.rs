@@ -1,0 +1,144 @@
+//! The fault plan: which asked points misbehave, and how.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the asked point must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Refuse or fail without doing the work.
+    Fail,
+    /// Wait this long, then go on.
+    Delay(Duration),
+    /// Do the work, then lose the answer.
+    DropReply,
+    /// The node must crash here. The world does not crash it by itself: whoever drives the run does.
+    CrashNode,
+}
+
+/// Rules that turn points asked through [`crate::Env::fault`] into faults. The default plan has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultPlan {
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    point: String,
+    nth: u64,
+    fault: Fault,
+    /// How often this rule's pattern has matched.
+    matched: u64,
+}
+
+impl Rule {
+    fn covers(&self, point: &str) -> bool {
+        match self.point.strip_suffix('*') {
+            Some(prefix) => point.starts_with(prefix),
+            None => self.point == point,
+        }
+    }
+}
+
+impl FaultPlan {
+    /// Adds a rule. `point` is a name, or a prefix followed by `*`; `nth` is the 1-based occurrence of a matching
+    /// point that fails, or 0 for every one. The earliest added rule that fires wins; all count.
+    #[must_use]
+    pub fn rule(mut self, point: impl Into<String>, nth: u64, fault: Fault) -> FaultPlan {
+        self.rules.push(Rule { point: point.into(), nth, fault, matched: 0 });
+        self
+    }
+
+    /// True when no rule exists.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+/// The plan at work, with its counters.
+#[derive(Debug, Default)]
+pub(crate) struct FaultDesk {
+    plan: FaultPlan,
+    hits: BTreeMap<String, u64>,
+}
+
+impl FaultDesk {
+    pub(crate) fn new(plan: FaultPlan) -> FaultDesk {
+        FaultDesk { plan, hits: BTreeMap::new() }
+    }
+
+    pub(crate) fn ask(&mut self, point: &str) -> Option<Fault> {
+        match self.hits.get_mut(point) {
+            Some(count) => *count += 1,
+            None => {
+                self.hits.insert(point.to_owned(), 1);
+            }
+        }
+        let mut fault = None;
+        for rule in self.plan.rules.iter_mut().filter(|rule| rule.covers(point)) {
+            rule.matched += 1;
+            if fault.is_none() && (rule.nth == 0 || rule.nth == rule.matched) {
+                fault = Some(rule.fault.clone());
+            }
+        }
+        fault
+    }
+
+    pub(crate) fn add(&mut self, point: String, nth: u64, fault: Fault) {
+        self.plan.rules.push(Rule { point, nth, fault, matched: 0 });
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.plan.rules.clear();
+    }
+
+    pub(crate) fn hits(&self) -> BTreeMap<String, u64> {
+        self.hits.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nth_counts_matches_of_the_rule() {
+        let plan = FaultPlan::default()
+            .rule("rest.lun.*", 3, Fault::Fail)
+            .rule("rest.lun.create", 2, Fault::DropReply)
+            .rule("io.write", 0, Fault::Delay(Duration::from_secs(1)));
+        let mut desk = FaultDesk::new(plan);
+        assert_eq!(desk.ask("rest.lun.create"), None);
+        assert_eq!(desk.ask("rest.lun.delete"), None);
+        // Third match of the prefix and second of the exact name: the earlier rule wins.
+        assert_eq!(desk.ask("rest.lun.create"), Some(Fault::Fail));
+        assert_eq!(desk.ask("rest.lun.create"), None);
+        assert_eq!(desk.ask("rest.lunatic"), None);
+        for _ in 0..3 {
+            assert_eq!(desk.ask("io.write"), Some(Fault::Delay(Duration::from_secs(1))));
+        }
+        let hits: Vec<_> = desk.hits().into_iter().collect();
+        assert_eq!(
+            hits,
+            [
+                ("io.write".to_owned(), 3),
+                ("rest.lun.create".to_owned(), 3),
+                ("rest.lun.delete".to_owned(), 1),
+                ("rest.lunatic".to_owned(), 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_rule_added_later_counts_from_then_on() {
+        let mut desk = FaultDesk::default();
+        assert_eq!(desk.ask("p"), None);
+        desk.add("p".into(), 2, Fault::CrashNode);
+        assert_eq!(desk.ask("p"), None);
+        assert_eq!(desk.ask("p"), Some(Fault::CrashNode));
+        desk.add("*".into(), 0, Fault::Fail);
+        assert_eq!(desk.ask("q"), Some(Fault::Fail));
+        desk.clear();
+        assert_eq!(desk.ask("q"), None);
+    }
+}
