@@ -1,0 +1,257 @@
+//! A plan: the story as data. The seed chooses contents and delays; the plan alone says what is done.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::story::{Name, Size};
+
+/// A whole story.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// One sentence.
+    pub title: String,
+    /// Requirement ids that the story exercises, in the order named.
+    pub requires: Vec<String>,
+    /// The site it needs.
+    pub site: SitePlan,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// What the story needs to stand on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SitePlan {
+    /// Back-end options by key.
+    pub options: BTreeMap<String, String>,
+    /// Pools of the simulated array, in order; empty means the default two.
+    pub pools: Vec<(Name, Size)>,
+    /// Compute hosts and their number of paths.
+    pub hosts: Vec<(Name, u64)>,
+    /// Volume types and their extra specs.
+    pub types: Vec<(Name, BTreeMap<String, String>)>,
+    /// Images.
+    pub images: Vec<(Name, ImageKind, Size)>,
+    /// Placed faults.
+    pub faults: Vec<PlacedFault>,
+}
+
+/// What an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageKind {
+    /// What `--image` gives, or the small qcow2 that sanbench makes.
+    Sample,
+    /// Raw bytes.
+    Raw,
+    /// qcow2 that names a backing file.
+    BackingFile,
+    /// qcow2 that names an external data file.
+    DataFile,
+    /// qcow2 cut short.
+    Truncated,
+    /// qcow2 that claims an absurd virtual size.
+    AbsurdSize,
+    /// Declared raw, but its header is another format's.
+    Mislabelled,
+}
+
+/// What happens at a fault point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultAction {
+    /// The point fails.
+    Fail,
+    /// The point is delayed by so many milliseconds.
+    Delay(u64),
+    /// The work is done, its answer is lost.
+    DropReply,
+}
+
+/// A fault at a named point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedFault {
+    /// Point name; a trailing `*` matches any ending.
+    pub point: String,
+    /// Which occurrence, from 1; 0 is every one.
+    pub nth: u64,
+    /// What happens.
+    pub action: FaultAction,
+}
+
+/// A refusal that a step expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refused {
+    /// Dependents or mappings forbid it.
+    Busy,
+    /// A parameter is out of range.
+    Invalid,
+    /// The pool cannot hold it.
+    NoSpace,
+    /// The scheduler finds no back end.
+    NoBackend,
+    /// The image was found unsafe or unacceptable.
+    UnsafeImage,
+    /// The project's quota forbids it.
+    Quota,
+    /// The volume's status forbids it.
+    State,
+}
+
+/// Where a new volume's content comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Empty.
+    #[default]
+    Blank,
+    /// An image.
+    Image(Name),
+    /// A snapshot.
+    Snapshot(Name),
+    /// A volume.
+    Volume(Name),
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "verb")]
+pub enum Step {
+    /// Create a volume.
+    Create {
+        /// New name.
+        volume: Name,
+        /// Size.
+        size: Size,
+        /// Volume type.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        volume_type: Option<Name>,
+        /// Content.
+        source: Source,
+        /// Pool it must land in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pool: Option<Name>,
+        /// Expected refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refused>,
+    },
+    /// Attach.
+    Attach {
+        /// Volume.
+        volume: Name,
+        /// Host.
+        host: Name,
+        /// Expected refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refused>,
+    },
+    /// Write stamped blocks.
+    Write {
+        /// Volume.
+        volume: Name,
+        /// Offset.
+        at: Size,
+        /// Length.
+        length: Size,
+    },
+    /// Unmap.
+    Unmap {
+        /// Volume.
+        volume: Name,
+        /// Offset.
+        at: Size,
+        /// Length.
+        length: Size,
+    },
+    /// Flush.
+    Flush {
+        /// Volume.
+        volume: Name,
+    },
+    /// Extend.
+    Extend {
+        /// Volume.
+        volume: Name,
+        /// New absolute size.
+        size: Size,
+        /// Expected refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refused>,
+    },
+    /// Snapshot.
+    Snapshot {
+        /// New snapshot.
+        snapshot: Name,
+        /// Volume.
+        volume: Name,
+        /// Expected refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refused>,
+    },
+    /// Flatten.
+    Flatten {
+        /// Volume.
+        volume: Name,
+        /// Expected refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refused>,
+    },
+    /// Detach.
+    Detach {
+        /// Volume.
+        volume: Name,
+        /// Host.
+        host: Name,
+        /// Expected refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refused>,
+    },
+    /// Delete a volume.
+    Delete {
+        /// Volume.
+        volume: Name,
+        /// Expected refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refused>,
+    },
+    /// Delete a snapshot.
+    DeleteSnapshot {
+        /// Snapshot.
+        snapshot: Name,
+        /// Expected refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refused>,
+    },
+    /// Restart the volume service with changed options.
+    Restart {
+        /// Options to change.
+        options: BTreeMap<String, String>,
+    },
+    /// Expect a clone depth.
+    Depth {
+        /// Volume.
+        volume: Name,
+        /// Links to the root.
+        depth: u64,
+    },
+    /// Let another host try.
+    Intrude {
+        /// Volume.
+        volume: Name,
+        /// The other host.
+        host: Name,
+    },
+    /// Read back.
+    Verify {
+        /// Volume.
+        volume: Name,
+    },
+    /// Read back the whole volume.
+    Scan {
+        /// Volume.
+        volume: Name,
+    },
+    /// Compare inventories.
+    Census,
+}

@@ -1,0 +1,20 @@
+//! The story language: one verb a line, `#` comments, symbolic names.
+//!
+//! One [table of verbs](verbs::VERBS) drives everything: the tokenizer's expectations, the errors (line, column,
+//! snippet, hint), the printer, `sanbench explain` and the help. [`parse`] and [`print`] are inverses on plans:
+//! `parse(print(plan)) == plan`, which a property test holds.
+
+mod error;
+mod lex;
+mod parse;
+mod print;
+mod value;
+pub mod verbs;
+
+pub use error::StoryError;
+pub use parse::{edit_distance, parse};
+pub use print::{print, print_step};
+pub use value::{Name, Size};
+
+#[cfg(test)]
+mod tests;

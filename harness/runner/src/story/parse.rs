@@ -1,0 +1,445 @@
+//! Text to plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::StoryError;
+use super::lex::{self, Word};
+use super::value::{Name, Size};
+use super::verbs::{self, Param, Place, Type, Verb};
+use crate::plan::{FaultAction, ImageKind, PlacedFault, Plan, Refused, Source, Step};
+
+/// Most lines that a story may have.
+const LINES_MAX: usize = 20_000;
+
+/// Reads a story. The first error ends it.
+///
+/// # Errors
+/// [`StoryError`] with line, column, snippet and hint: an unknown verb or key, a missing or repeated argument, a value
+/// of the wrong type, a header line after the first step, a name used before it is made or made twice.
+pub fn parse(text: &str) -> Result<Plan, StoryError> {
+    let mut plan = Plan::default();
+    let mut names = Names::default();
+    let mut titled = false;
+    for (index, line) in text.lines().enumerate() {
+        let number = index + 1;
+        let words = lex::words(number, line)?;
+        let Some((head, rest)) = words.split_first() else { continue };
+        let at = At { number, line };
+        if number > LINES_MAX {
+            return Err(at.error(head, "story is too long", Some(format!("at most {LINES_MAX} lines"))));
+        }
+        let verb = match (&head.key, verbs::verb(&head.text)) {
+            (None, Some(verb)) => verb,
+            _ => {
+                return Err(at.error(
+                    head,
+                    &format!("unknown verb `{}`", head.text),
+                    Some(nearest_verb(&head.text)),
+                ));
+            }
+        };
+        if !titled && verb.name != "story" {
+            return Err(at.error(
+                head,
+                "a story starts with its title",
+                Some("story \"One sentence\"".into()),
+            ));
+        }
+        if verb.place == Place::Header && !plan.steps.is_empty() {
+            let hint =
+                "move it above the first step; `restart KEY=VALUE` changes options in mid-story".into();
+            return Err(at.error(
+                head,
+                &format!("`{}` describes the site and comes before all steps", verb.name),
+                Some(hint),
+            ));
+        }
+        if verb.name == "story" && titled {
+            return Err(at.error(head, "a story has one title", Some("remove this line".into())));
+        }
+        titled = true;
+        let args = Args::collect(&at, head, verb, rest)?;
+        match verb.place {
+            Place::Header => header(&at, &mut plan, &mut names, verb, &args)?,
+            Place::Step => plan.steps.push(step(&at, &mut names, verb, &args)?),
+        }
+    }
+    if !titled {
+        return Err(StoryError {
+            line: 1,
+            column: 1,
+            width: 1,
+            problem: "the story is empty".into(),
+            hint: Some("story \"One sentence\"".into()),
+            snippet: lex::snippet(text.lines().next().unwrap_or_default()),
+        });
+    }
+    Ok(plan)
+}
+
+/// Where we are, for errors.
+struct At<'a> {
+    number: usize,
+    line: &'a str,
+}
+
+impl At<'_> {
+    fn error(&self, word: &Word, problem: &str, hint: Option<String>) -> StoryError {
+        StoryError {
+            line: self.number,
+            column: word.column,
+            width: word.width,
+            // Words are quoted in problems, and words are the user's: nothing may steer a terminal.
+            problem: problem.chars().filter(|c| !c.is_control()).collect(),
+            hint,
+            snippet: lex::snippet(self.line),
+        }
+    }
+}
+
+/// The arguments of one line, each with the word that gave it.
+struct Args {
+    positional: Vec<Word>,
+    named: BTreeMap<&'static str, Word>,
+    pairs: Vec<Word>,
+    head: Word,
+}
+
+impl Args {
+    fn collect(at: &At<'_>, head: &Word, verb: &'static Verb, words: &[Word]) -> Result<Self, StoryError> {
+        let usage = || Some(format!("usage: {}", verb.syntax()));
+        let mut args =
+            Self { positional: Vec::new(), named: BTreeMap::new(), pairs: Vec::new(), head: head.clone() };
+        let repeats = verb.positional.last().is_some_and(|p| p.ty == Type::Requirement);
+        let pairs = verb.named.iter().any(|p| p.ty == Type::Pairs);
+        for word in words {
+            match &word.key {
+                Some(key) => match verb.named.iter().find(|p| p.name == key && p.ty != Type::Pairs) {
+                    Some(param) => {
+                        check(at, word, param)?;
+                        if args.named.insert(param.name, word.clone()).is_some() {
+                            return Err(at.error(word, &format!("`{key}` is given twice"), usage()));
+                        }
+                    }
+                    None if pairs => {
+                        if args.pairs.iter().any(|w| w.key.as_deref() == Some(key)) {
+                            return Err(at.error(word, &format!("`{key}` is given twice"), usage()));
+                        }
+                        args.pairs.push(word.clone());
+                    }
+                    None => return Err(at.error(word, &format!("`{}` has no `{key}`", verb.name), usage())),
+                },
+                None => {
+                    let index = args.positional.len();
+                    let param = match verb.positional.get(index) {
+                        Some(param) => param,
+                        None if repeats => &verb.positional[verb.positional.len() - 1],
+                        None => {
+                            let problem = format!("`{}` takes no further word", verb.name);
+                            return Err(at.error(word, &problem, usage()));
+                        }
+                    };
+                    check(at, word, param)?;
+                    args.positional.push(word.clone());
+                }
+            }
+        }
+        if let Some(missing) = verb.positional.get(args.positional.len()) {
+            return Err(at.error(head, &format!("`{}` needs {}", verb.name, missing.name), usage()));
+        }
+        if let Some(missing) = verb.named.iter().find(|p| p.required && !args.named.contains_key(p.name)) {
+            return Err(at.error(head, &format!("`{}` needs {}=", verb.name, missing.name), usage()));
+        }
+        Ok(args)
+    }
+
+    fn text(&self, index: usize) -> &str {
+        self.positional.get(index).map_or("", |w| &w.text)
+    }
+
+    fn value<T: std::str::FromStr>(
+        &self,
+        at: &At<'_>,
+        word: Option<&Word>,
+        what: &str,
+    ) -> Result<T, StoryError> {
+        let word = word.unwrap_or(&self.head);
+        word.text.parse().map_err(|_| at.error(word, &format!("`{}` is not {what}", word.text), None))
+    }
+
+    fn pos<T: std::str::FromStr>(&self, at: &At<'_>, index: usize, what: &str) -> Result<T, StoryError> {
+        self.value(at, self.positional.get(index), what)
+    }
+
+    fn key<T: std::str::FromStr>(&self, at: &At<'_>, key: &str, what: &str) -> Result<Option<T>, StoryError> {
+        self.named.get(key).map(|w| self.value(at, Some(w), what)).transpose()
+    }
+
+    fn size(&self, at: &At<'_>, key: &str) -> Result<Size, StoryError> {
+        self.value(at, self.named.get(key), "a size")
+    }
+
+    /// An offset or length in whole blocks.
+    fn blocks(&self, at: &At<'_>, key: &str, least: u64) -> Result<Size, StoryError> {
+        let size = self.size(at, key)?;
+        let word = self.named.get(key).unwrap_or(&self.head);
+        if !size.0.is_multiple_of(512) || size.0 < least {
+            let hint = "offsets and lengths are whole blocks of 512B, lengths at least one".to_owned();
+            return Err(at.error(
+                word,
+                &format!("`{}` is not a whole number of blocks", word.text),
+                Some(hint),
+            ));
+        }
+        Ok(size)
+    }
+
+    fn pairs(&self) -> BTreeMap<String, String> {
+        self.pairs.iter().filter_map(|w| Some((w.key.clone()?, w.text.clone()))).collect()
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        self.named.get("refused").and_then(|w| from_word(&w.text))
+    }
+}
+
+/// An enum value by its kebab-case word; the table has checked that the word is one of them.
+fn from_word<T: serde::de::DeserializeOwned>(word: &str) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned())).ok()
+}
+
+fn check(at: &At<'_>, word: &Word, param: &Param) -> Result<(), StoryError> {
+    let shown = |problem: String, hint: Option<String>| Err(at.error(word, &problem, hint));
+    match param.ty {
+        Type::Name => match word.text.parse::<Name>() {
+            Ok(_) => Ok(()),
+            Err(hint) => shown(format!("`{}` is not a name", word.text), Some(hint)),
+        },
+        Type::Size | Type::Gib => match word.text.parse::<Size>() {
+            Err(hint) => shown(format!("`{}` is not a size", word.text), Some(hint)),
+            Ok(size) if param.ty == Type::Gib && size.whole_gib().is_none() => shown(
+                format!("`{}` is not whole GiB", word.text),
+                Some("volumes and pools are sized in whole GiB, as Cinder does; write 1GiB or more".into()),
+            ),
+            Ok(_) => Ok(()),
+        },
+        Type::Count => match word.text.parse::<u64>() {
+            Ok(n) if n <= 1_000_000 => Ok(()),
+            _ => shown(format!("`{}` is not a whole number up to 1000000", word.text), None),
+        },
+        Type::Word(words) if words.contains(&word.text.as_str()) => Ok(()),
+        Type::Word(words) => {
+            shown(format!("`{}` is not known here", word.text), Some(format!("one of: {}", words.join(", "))))
+        }
+        Type::Requirement => {
+            let mut parts = word.text.splitn(2, '-');
+            let (group, number) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let ok = group.len() == 3
+                && group.chars().all(|c| c.is_ascii_uppercase())
+                && number.len() == 3
+                && number.chars().all(|c| c.is_ascii_digit());
+            if ok {
+                Ok(())
+            } else {
+                shown(
+                    format!("`{}` is not a requirement id", word.text),
+                    Some("such as CLN-002; see `sanbench list requirements`".into()),
+                )
+            }
+        }
+        Type::Text if word.text.is_empty() || word.text.chars().any(char::is_control) => {
+            shown("text is empty or has control characters".into(), None)
+        }
+        Type::Text | Type::Pairs => Ok(()),
+    }
+}
+
+/// Names made so far, so that a misspelt reference is found before anything runs.
+#[derive(Default)]
+struct Names {
+    made: BTreeMap<&'static str, BTreeSet<Name>>,
+}
+
+impl Names {
+    fn make(&mut self, at: &At<'_>, kind: &'static str, word: &Word) -> Result<Name, StoryError> {
+        let name: Name = word.text.parse().map_err(|hint| at.error(word, "not a name", Some(hint)))?;
+        if !self.made.entry(kind).or_default().insert(name.clone()) {
+            return Err(at.error(
+                word,
+                &format!("{kind} `{name}` exists already"),
+                Some("choose another name".into()),
+            ));
+        }
+        Ok(name)
+    }
+
+    fn known(&self, at: &At<'_>, kind: &'static str, word: &Word) -> Result<Name, StoryError> {
+        let name: Name = word.text.parse().map_err(|hint| at.error(word, "not a name", Some(hint)))?;
+        let empty = BTreeSet::new();
+        let made = self.made.get(kind).unwrap_or(&empty);
+        if made.contains(&name) {
+            return Ok(name);
+        }
+        let known = made.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        let hint =
+            if known.is_empty() { format!("no {kind} was made above") } else { format!("known: {known}") };
+        Err(at.error(word, &format!("unknown {kind} `{name}`"), Some(hint)))
+    }
+}
+
+fn header(
+    at: &At<'_>,
+    plan: &mut Plan,
+    names: &mut Names,
+    verb: &Verb,
+    args: &Args,
+) -> Result<(), StoryError> {
+    let first = args.positional.first().unwrap_or(&args.head);
+    let site = &mut plan.site;
+    match verb.name {
+        "story" => plan.title = args.text(0).to_owned(),
+        "requires" => {
+            for word in &args.positional {
+                if plan.requires.contains(&word.text) {
+                    return Err(at.error(word, &format!("{} is named twice", word.text), None));
+                }
+                plan.requires.push(word.text.clone());
+            }
+        }
+        "option" => {
+            let key = args.text(0).to_owned();
+            if site.options.insert(key.clone(), args.text(1).to_owned()).is_some() {
+                return Err(at.error(first, &format!("option `{key}` is set twice"), None));
+            }
+        }
+        "pool" => site.pools.push((names.make(at, "pool", first)?, args.pos(at, 1, "a size")?)),
+        "host" => {
+            let paths = args.key(at, "paths", "a number")?.unwrap_or(1);
+            if !(1..=2).contains(&paths) {
+                let word = args.named.get("paths").unwrap_or(first);
+                return Err(at.error(word, "a host has 1 or 2 paths", None));
+            }
+            site.hosts.push((names.make(at, "host", first)?, paths));
+        }
+        "type" => site.types.push((names.make(at, "type", first)?, args.pairs())),
+        "image" => {
+            let kind = args
+                .named
+                .get("kind")
+                .and_then(|w| from_word::<ImageKind>(&w.text))
+                .unwrap_or(ImageKind::Sample);
+            let size = args.key(at, "size", "a size")?.unwrap_or(Size(8 << 20));
+            site.images.push((names.make(at, "image", first)?, kind, size));
+        }
+        _ => {
+            let ms = args.key(at, "ms", "a number")?.unwrap_or(1000);
+            let action = match args.named.get("do").map_or("fail", |w| w.text.as_str()) {
+                "delay" => FaultAction::Delay(ms),
+                "drop-reply" => FaultAction::DropReply,
+                _ => FaultAction::Fail,
+            };
+            let nth = args.key(at, "nth", "a number")?.unwrap_or(1);
+            site.faults.push(PlacedFault { point: args.text(0).to_owned(), nth, action });
+        }
+    }
+    Ok(())
+}
+
+fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step, StoryError> {
+    let word = |index: usize| args.positional.get(index).unwrap_or(&args.head);
+    let refused = args.refused();
+    Ok(match verb.name {
+        "create" => {
+            let given = ["image", "snapshot", "volume"].map(|key| args.named.get(key));
+            if let [.., Some(extra)] | [_, Some(extra), _] = given
+                && given.iter().flatten().count() > 1
+            {
+                return Err(at.error(
+                    extra,
+                    "a volume has one source",
+                    Some("image, snapshot or volume".into()),
+                ));
+            }
+            let source = match given {
+                [Some(image), ..] => Source::Image(names.known(at, "image", image)?),
+                [_, Some(snapshot), _] => Source::Snapshot(names.known(at, "snapshot", snapshot)?),
+                [.., Some(volume)] => Source::Volume(names.known(at, "volume", volume)?),
+                _ => Source::Blank,
+            };
+            let volume_type = args.named.get("type").map(|w| names.known(at, "type", w)).transpose()?;
+            let pool = args.key(at, "pool", "a name")?;
+            // A volume whose creation is refused does not exist, so its name stays free.
+            let volume = match refused {
+                Some(_) => args.pos(at, 0, "a name")?,
+                None => names.make(at, "volume", word(0))?,
+            };
+            Step::Create { volume, size: args.size(at, "size")?, volume_type, source, pool, refused }
+        }
+        "snapshot" => {
+            let volume = names.known(at, "volume", word(1))?;
+            let snapshot = match refused {
+                Some(_) => args.pos(at, 0, "a name")?,
+                None => names.make(at, "snapshot", word(0))?,
+            };
+            Step::Snapshot { snapshot, volume, refused }
+        }
+        "delete-snapshot" => {
+            Step::DeleteSnapshot { snapshot: names.known(at, "snapshot", word(0))?, refused }
+        }
+        "restart" => Step::Restart { options: args.pairs() },
+        "census" => Step::Census,
+        _ => {
+            let volume = names.known(at, "volume", word(0))?;
+            let host = || names.known(at, "host", word(1));
+            match verb.name {
+                "attach" => Step::Attach { volume, host: host()?, refused },
+                "detach" => Step::Detach { volume, host: host()?, refused },
+                "intrude" => Step::Intrude { volume, host: host()? },
+                "write" => Step::Write {
+                    volume,
+                    at: args.blocks(at, "at", 0)?,
+                    length: args.blocks(at, "length", 512)?,
+                },
+                "unmap" => Step::Unmap {
+                    volume,
+                    at: args.blocks(at, "at", 0)?,
+                    length: args.blocks(at, "length", 512)?,
+                },
+                "flush" => Step::Flush { volume },
+                "extend" => Step::Extend { volume, size: args.size(at, "size")?, refused },
+                "flatten" => Step::Flatten { volume, refused },
+                "delete" => Step::Delete { volume, refused },
+                "depth" => Step::Depth { volume, depth: args.pos(at, 1, "a number")? },
+                "scan" => Step::Scan { volume },
+                _ => Step::Verify { volume },
+            }
+        }
+    })
+}
+
+/// The verb that differs least, for "did you mean".
+fn nearest_verb(word: &str) -> String {
+    let word: String = word.chars().take(40).collect();
+    let nearest = verbs::VERBS.iter().min_by_key(|v| edit_distance(&word, v.name));
+    match nearest {
+        Some(verb) if edit_distance(&word, verb.name) <= 2 => {
+            format!("did you mean `{}`? usage: {}", verb.name, verb.syntax())
+        }
+        _ => format!("verbs: {}", verbs::VERBS.iter().map(|v| v.name).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Edit distance in characters (Levenshtein), for "did you mean".
+pub fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let next = (diagonal + usize::from(ca != *cb)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], next);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,109 @@
+//! Plan to text, in the table's argument order. What the shrinker writes and `run` reads.
+
+use std::fmt::Write as _;
+
+use crate::plan::{FaultAction, Plan, Source, Step};
+
+/// The whole story as text; [`super::parse`] reads it back to an equal plan.
+pub fn print(plan: &Plan) -> String {
+    let mut out = format!("story {}\n", quoted(&plan.title, true));
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    for ids in plan.requires.chunks(10) {
+        line(format!("requires {}", ids.join(" ")));
+    }
+    for (key, value) in &plan.site.options {
+        line(format!("option {} {}", quoted(key, false), quoted(value, false)));
+    }
+    for (name, size) in &plan.site.pools {
+        line(format!("pool {name} {size}"));
+    }
+    for (name, paths) in &plan.site.hosts {
+        line(if *paths == 1 { format!("host {name}") } else { format!("host {name} paths={paths}") });
+    }
+    for (name, specs) in &plan.site.types {
+        line(format!("type {name}{}", pairs(specs)));
+    }
+    for (name, kind, size) in &plan.site.images {
+        line(format!("image {name} kind={} size={size}", word(kind)));
+    }
+    for fault in &plan.site.faults {
+        let action = match fault.action {
+            FaultAction::Fail => "do=fail".to_owned(),
+            FaultAction::Delay(ms) => format!("do=delay ms={ms}"),
+            FaultAction::DropReply => "do=drop-reply".to_owned(),
+        };
+        line(format!("fault {} nth={} {action}", quoted(&fault.point, false), fault.nth));
+    }
+    for step in &plan.steps {
+        line(print_step(step));
+    }
+    out
+}
+
+/// One step as a line without its end.
+pub fn print_step(step: &Step) -> String {
+    let (mut text, refused) = match step {
+        Step::Create { volume, size, volume_type, source, pool, refused } => {
+            let mut text = format!("create {volume} size={size}");
+            if let Some(name) = volume_type {
+                let _ = write!(text, " type={name}");
+            }
+            let _ = match source {
+                Source::Blank => Ok(()),
+                Source::Image(name) => write!(text, " image={name}"),
+                Source::Snapshot(name) => write!(text, " snapshot={name}"),
+                Source::Volume(name) => write!(text, " volume={name}"),
+            };
+            if let Some(name) = pool {
+                let _ = write!(text, " pool={name}");
+            }
+            (text, refused)
+        }
+        Step::Attach { volume, host, refused } => (format!("attach {volume} {host}"), refused),
+        Step::Write { volume, at, length } => (format!("write {volume} at={at} length={length}"), &None),
+        Step::Unmap { volume, at, length } => (format!("unmap {volume} at={at} length={length}"), &None),
+        Step::Flush { volume } => (format!("flush {volume}"), &None),
+        Step::Extend { volume, size, refused } => (format!("extend {volume} size={size}"), refused),
+        Step::Snapshot { snapshot, volume, refused } => (format!("snapshot {snapshot} {volume}"), refused),
+        Step::Flatten { volume, refused } => (format!("flatten {volume}"), refused),
+        Step::Detach { volume, host, refused } => (format!("detach {volume} {host}"), refused),
+        Step::Delete { volume, refused } => (format!("delete {volume}"), refused),
+        Step::DeleteSnapshot { snapshot, refused } => (format!("delete-snapshot {snapshot}"), refused),
+        Step::Restart { options } => (format!("restart{}", pairs(options)), &None),
+        Step::Depth { volume, depth } => (format!("depth {volume} {depth}"), &None),
+        Step::Intrude { volume, host } => (format!("intrude {volume} {host}"), &None),
+        Step::Verify { volume } => (format!("verify {volume}"), &None),
+        Step::Scan { volume } => (format!("scan {volume}"), &None),
+        Step::Census => ("census".to_owned(), &None),
+    };
+    if let Some(refused) = refused {
+        let _ = write!(text, " refused={}", word(refused));
+    }
+    text
+}
+
+/// The kebab-case word of an enum value.
+fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn pairs(map: &std::collections::BTreeMap<String, String>) -> String {
+    map.iter().map(|(key, value)| format!(" {key}={}", quoted(value, false))).collect()
+}
+
+/// The text in quotes where the tokenizer needs them.
+fn quoted(text: &str, always: bool) -> String {
+    let plain = !always
+        && !text.is_empty()
+        && text.chars().all(|c| !c.is_whitespace() && !matches!(c, '"' | '\\' | '#' | '='));
+    if plain {
+        return text.to_owned();
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

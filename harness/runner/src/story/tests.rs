@@ -1,0 +1,184 @@
+use proptest::prelude::*;
+
+use super::{Name, Size, parse, print};
+use crate::plan::*;
+
+fn error(text: &str) -> String {
+    parse(text).unwrap_err().render("bad.story")
+}
+
+#[test]
+fn errors_show_line_column_snippet_and_hint() {
+    let mut all = String::new();
+    for text in [
+        "",
+        "create v size=1GiB",
+        "story \"x\"\ncraete v size=1GiB",
+        "story \"x\"\ncreate v size=1GiB\nhost h",
+        "story \"x\"\nstory \"y\"",
+        "story \"x\ncreate v",
+        "story \"x\"\ncreate v size=1000MiB",
+        "story \"x\"\ncreate v size=1",
+        "story \"x\"\ncreate v colour=red size=1GiB",
+        "story \"x\"\ncreate v size=1GiB size=2GiB",
+        "story \"x\"\ncreate v",
+        "story \"x\"\ncreate v size=1GiB image=nope",
+        "story \"x\"\ncreate 9v size=1GiB",
+        "story \"x\"\nhost h paths=3",
+        "story \"x\"\nhost h\ncreate v size=1GiB\ncreate v size=1GiB",
+        "story \"x\"\nhost h\ncreate v size=1GiB\nattach v g",
+        "story \"x\"\ncreate v size=1GiB\nwrite v at=100B length=512B",
+        "story \"x\"\ncreate v size=1GiB\nwrite v at=0 length=0",
+        "story \"x\"\nimage i kind=evil",
+        "story \"x\"\nrequires CLN-2",
+        "story \"x\"\nimage i kind=raw\ncreate v size=1GiB\ncreate w size=1GiB image=i volume=v",
+        "story \"x\"\ncreate v size=1GiB refused=maybe",
+        "story \"x\"\ncreate v size=99999999999TiB",
+        "story \"x\"\n\u{7}\u{1b}[31mboo",
+    ] {
+        all.push_str(&error(text));
+        all.push('\n');
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn a_story_in_every_verb_prints_as_it_reads() {
+    let text = include_str!("../../tests/golden/every-verb.story");
+    let plan = parse(text).map_err(|e| e.render("every-verb.story")).unwrap();
+    let printed = print(&plan);
+    assert_eq!(parse(&printed).map_err(|e| e.render("printed")).unwrap(), plan);
+    for verb in super::verbs::VERBS {
+        assert!(
+            printed.lines().any(|l| l.split(' ').next() == Some(verb.name)),
+            "{} is not in the golden file",
+            verb.name
+        );
+    }
+    insta::assert_snapshot!(printed);
+}
+
+#[test]
+fn the_examples_of_the_verb_table_are_valid() {
+    let context = "story \"x\"\nhost compute-1\nhost compute-2\ntype gold\nimage small kind=sample\ncreate web size=2GiB\nsnapshot monday web\n";
+    for verb in super::verbs::VERBS {
+        let text = match (verb.name, verb.place) {
+            ("story", _) => format!("{}\n", verb.example),
+            (_, super::verbs::Place::Header) => format!("story \"x\"\n{}\n", verb.example),
+            ("create" | "snapshot", _) => {
+                context.replace("create web size=2GiB\nsnapshot monday web\n", "create web2 size=1GiB\n")
+                    + &verb.example.replace("monday web", "monday web2")
+            }
+            _ => format!("{context}{}\n", verb.example),
+        };
+        parse(&text).map_err(|e| e.render(verb.name)).unwrap();
+    }
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    "[a-z][a-z0-9_-]{0,8}".prop_map(|s| s.parse().unwrap())
+}
+
+fn gib() -> impl Strategy<Value = Size> {
+    (1u64..2000).prop_map(|n| Size(n << 30))
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "[ -~äß漢]{1,30}"
+}
+
+/// A plan whose names are distinct and made before use.
+fn plan() -> impl Strategy<Value = Plan> {
+    let site = (
+        prop::collection::btree_map("[a-z_]{1,12}", text(), 0..3),
+        prop::collection::btree_map(name(), gib(), 0..3),
+        prop::collection::btree_map(name(), 1u64..3, 1..4),
+        prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
+        prop::collection::vec((text(), 0u64..9, 0u64..9), 0..3),
+    );
+    let steps = prop::collection::vec((0u8..12, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
+        |(title, requires, (options, pools, hosts, types, faults), steps)| {
+            let hosts: Vec<_> = hosts.into_iter().collect();
+            let mut plan = Plan { title, requires: requires.into_iter().collect(), ..Plan::default() };
+            plan.site = SitePlan {
+                options,
+                pools: pools.into_iter().collect(),
+                hosts: hosts.clone(),
+                types: types.into_iter().collect(),
+                images: vec![("img".parse().unwrap(), ImageKind::Truncated, Size(1536))],
+                faults: faults
+                    .into_iter()
+                    .map(|(point, nth, a)| PlacedFault {
+                        point,
+                        nth,
+                        action: [FaultAction::Fail, FaultAction::Delay(a), FaultAction::DropReply]
+                            [a as usize % 3],
+                    })
+                    .collect(),
+            };
+            let mut volumes: Vec<Name> = vec!["v0".parse().unwrap()];
+            plan.steps.push(Step::Create {
+                volume: volumes[0].clone(),
+                size: Size(1 << 30),
+                volume_type: None,
+                source: Source::Image("img".parse().unwrap()),
+                pool: None,
+                refused: None,
+            });
+            for (n, (kind, pick, number, size)) in steps.into_iter().enumerate() {
+                let volume = volumes[pick.index(volumes.len())].clone();
+                let host = hosts[pick.index(hosts.len())].0.clone();
+                let (at, length) = (Size(u64::from(number) * 512), Size(u64::from(number) * 512 + 512));
+                let refused = (number % 5 == 0).then_some(Refused::NoSpace);
+                plan.steps.push(match kind {
+                    0 => {
+                        let new: Name = format!("v{}", n + 1).parse().unwrap();
+                        volumes.push(new.clone());
+                        Step::Create {
+                            volume: new,
+                            size,
+                            volume_type: None,
+                            source: Source::Volume(volume),
+                            pool: None,
+                            refused: None,
+                        }
+                    }
+                    1 => Step::Attach { volume, host, refused },
+                    2 => Step::Write { volume, at, length },
+                    3 => Step::Unmap { volume, at, length },
+                    4 => Step::Extend { volume, size, refused },
+                    5 => Step::Snapshot { snapshot: format!("s{n}").parse().unwrap(), volume, refused },
+                    6 => Step::Detach { volume, host, refused },
+                    7 => Step::Delete { volume, refused },
+                    8 => Step::Restart { options: [("a".to_owned(), " \"b\\ #=".to_owned())].into() },
+                    9 => Step::Depth { volume, depth: u64::from(number) },
+                    10 => Step::Intrude { volume, host },
+                    _ => Step::Census,
+                });
+            }
+            plan
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn parse_undoes_print(plan in plan()) {
+        let text = print(&plan);
+        let back = parse(&text).map_err(|e| TestCaseError::fail(e.render(&text)))?;
+        prop_assert_eq!(back, plan);
+    }
+
+    #[test]
+    fn plans_survive_json(plan in plan()) {
+        let json = serde_json::to_string(&plan).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+    }
+
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}", tail in "[a-z =\"#\\\\\n0-9GiB]{0,200}") {
+        let _ = parse(&text);
+        let _ = parse(&format!("story \"x\"\n{tail}"));
+    }
+}

@@ -1,0 +1,351 @@
+//! The one table of verbs.
+
+/// What an argument may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// A symbolic name.
+    Name,
+    /// A size or offset in bytes with a binary unit.
+    Size,
+    /// A size that must be whole GiB (Cinder sizes volumes so).
+    Gib,
+    /// A whole number.
+    Count,
+    /// Any text; quoted when it has spaces.
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A requirement id such as `CLN-002`; the last positional may repeat.
+    Requirement,
+    /// A repeated `key=value` (extra specs, options).
+    Pairs,
+}
+
+/// One argument of a verb.
+#[derive(Debug, Clone, Copy)]
+pub struct Param {
+    /// Its name: the key for named arguments, a placeholder for positional ones.
+    pub name: &'static str,
+    /// Its type.
+    pub ty: Type,
+    /// Must be given.
+    pub required: bool,
+    /// One line of help.
+    pub help: &'static str,
+}
+
+/// Where a verb may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Before the first step: describes the site and the story.
+    Header,
+    /// A step of the plan.
+    Step,
+}
+
+/// One verb.
+#[derive(Debug, Clone, Copy)]
+pub struct Verb {
+    /// The word that starts the line.
+    pub name: &'static str,
+    /// Where it may stand.
+    pub place: Place,
+    /// Arguments by position.
+    pub positional: &'static [Param],
+    /// Arguments by key.
+    pub named: &'static [Param],
+    /// One line of help.
+    pub help: &'static str,
+    /// A worked example.
+    pub example: &'static str,
+}
+
+/// Refusals that a step may expect (`refused=`): the step must fail with exactly this and change nothing.
+pub const REFUSALS: &[&str] =
+    &["busy", "invalid", "no-space", "no-backend", "unsafe-image", "quota", "state"];
+
+/// Actions of a placed fault.
+pub const FAULTS: &[&str] = &["fail", "delay", "drop-reply"];
+
+const fn pos(name: &'static str, ty: Type, help: &'static str) -> Param {
+    Param { name, ty, required: true, help }
+}
+
+const fn key(name: &'static str, ty: Type, required: bool, help: &'static str) -> Param {
+    Param { name, ty, required, help }
+}
+
+const REFUSED: Param =
+    key("refused", Type::Word(REFUSALS), false, "the step must be refused so, and nothing may change");
+const VOLUME: Param = pos("VOLUME", Type::Name, "a volume");
+const HOST: Param = pos("HOST", Type::Name, "a compute host");
+
+/// Every verb, header verbs first, in the order in which `explain` lists them.
+pub const VERBS: &[Verb] = &[
+    Verb {
+        name: "story",
+        place: Place::Header,
+        positional: &[pos("TITLE", Type::Text, "one sentence")],
+        named: &[],
+        help: "Names the story; the first line.",
+        example: "story \"A clone chain stops at the limit\"",
+    },
+    Verb {
+        name: "requires",
+        place: Place::Header,
+        positional: &[pos("ID", Type::Requirement, "requirement ids that the story exercises")],
+        named: &[],
+        help: "Requirements that a failure of this story may break and its success upholds.",
+        example: "requires CLN-001 CLN-002 FLT-001",
+    },
+    Verb {
+        name: "option",
+        place: Place::Header,
+        positional: &[
+            pos("KEY", Type::Text, "an option of the back-end section"),
+            pos("VALUE", Type::Text, "its value"),
+        ],
+        named: &[],
+        help: "Sets a back-end option before the volume service starts.",
+        example: "option tengling_max_clone_depth 2",
+    },
+    Verb {
+        name: "pool",
+        place: Place::Header,
+        positional: &[pos("POOL", Type::Name, "pool name"), pos("SIZE", Type::Gib, "its capacity")],
+        named: &[],
+        help: "Gives the simulated array this pool instead of the default two; an array of its own has its own pools.",
+        example: "pool pool0 64GiB",
+    },
+    Verb {
+        name: "host",
+        place: Place::Header,
+        positional: &[HOST],
+        named: &[key("paths", Type::Count, false, "portals it uses: 1 or 2 (default 1)")],
+        help: "Adds a compute host.",
+        example: "host compute-1 paths=2",
+    },
+    Verb {
+        name: "type",
+        place: Place::Header,
+        positional: &[pos("TYPE", Type::Name, "volume type")],
+        named: &[key("", Type::Pairs, false, "extra specs as key=value")],
+        help: "Adds a volume type with extra specs.",
+        example: "type gold volume_backend_name=tldriver pool_name=pool1",
+    },
+    Verb {
+        name: "image",
+        place: Place::Header,
+        positional: &[pos("IMAGE", Type::Name, "image name")],
+        named: &[
+            key(
+                "kind",
+                Type::Word(&[
+                    "sample",
+                    "raw",
+                    "backing-file",
+                    "data-file",
+                    "truncated",
+                    "absurd-size",
+                    "mislabelled",
+                ]),
+                true,
+                "what it is; hostile kinds must be refused",
+            ),
+            key("size", Type::Size, false, "virtual size (default 8MiB)"),
+        ],
+        help: "Adds an image; `sample` is what --image gives, or the one that sanbench makes.",
+        example: "image small kind=sample",
+    },
+    Verb {
+        name: "fault",
+        place: Place::Header,
+        positional: &[pos("POINT", Type::Text, "a fault point; a trailing * matches any ending")],
+        named: &[
+            key("nth", Type::Count, false, "which occurrence, from 1 (default 1)"),
+            key("do", Type::Word(FAULTS), true, "what happens there"),
+            key("ms", Type::Count, false, "for delay: milliseconds (default 1000)"),
+        ],
+        help: "Places a fault; the promise that must hold under it is the story's requirements.",
+        example: "fault rest.after:POST*lun nth=1 do=drop-reply",
+    },
+    Verb {
+        name: "create",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[
+            key("size", Type::Gib, true, "size in whole GiB"),
+            key("type", Type::Name, false, "volume type"),
+            key("image", Type::Name, false, "from this image"),
+            key("snapshot", Type::Name, false, "from this snapshot"),
+            key("volume", Type::Name, false, "as a clone of this volume"),
+            key("pool", Type::Name, false, "it must land in this pool"),
+            REFUSED,
+        ],
+        help: "Schedules and creates a volume, empty or from a source.",
+        example: "create web size=2GiB image=small",
+    },
+    Verb {
+        name: "attach",
+        place: Place::Step,
+        positional: &[VOLUME, HOST],
+        named: &[REFUSED],
+        help: "Attaches the volume to an instance on that host, over as many paths as the host has.",
+        example: "attach web compute-1",
+    },
+    Verb {
+        name: "write",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[
+            key("at", Type::Size, true, "offset, a multiple of 512B"),
+            key("length", Type::Size, true, "length, a multiple of 512B"),
+        ],
+        help: "Writes self-describing blocks through the attached host.",
+        example: "write web at=1MiB length=64KiB",
+    },
+    Verb {
+        name: "unmap",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[
+            key("at", Type::Size, true, "offset, a multiple of 512B"),
+            key("length", Type::Size, true, "length, a multiple of 512B"),
+        ],
+        help: "Tells the array that blocks are unused; they must read zero afterwards.",
+        example: "unmap web at=1MiB length=4KiB",
+    },
+    Verb {
+        name: "flush",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[],
+        help: "Makes all writes durable (SYNCHRONIZE CACHE).",
+        example: "flush web",
+    },
+    Verb {
+        name: "extend",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[key("size", Type::Gib, true, "new absolute size"), REFUSED],
+        help: "Extends the volume, attached or not; an attached host must learn the new size.",
+        example: "extend web size=3GiB",
+    },
+    Verb {
+        name: "snapshot",
+        place: Place::Step,
+        positional: &[pos("SNAPSHOT", Type::Name, "the new snapshot"), VOLUME],
+        named: &[REFUSED],
+        help: "Takes a snapshot.",
+        example: "snapshot monday web",
+    },
+    Verb {
+        name: "flatten",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[REFUSED],
+        help: "Makes the volume independent of what it was cloned from.",
+        example: "flatten web",
+    },
+    Verb {
+        name: "detach",
+        place: Place::Step,
+        positional: &[VOLUME, HOST],
+        named: &[REFUSED],
+        help: "Detaches the volume, guest first.",
+        example: "detach web compute-1",
+    },
+    Verb {
+        name: "delete",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[REFUSED],
+        help: "Deletes the volume.",
+        example: "delete web",
+    },
+    Verb {
+        name: "delete-snapshot",
+        place: Place::Step,
+        positional: &[pos("SNAPSHOT", Type::Name, "a snapshot")],
+        named: &[REFUSED],
+        help: "Deletes the snapshot; volumes made from it must stay whole.",
+        example: "delete-snapshot monday",
+    },
+    Verb {
+        name: "restart",
+        place: Place::Step,
+        positional: &[],
+        named: &[key("", Type::Pairs, false, "back-end options to change, as key=value")],
+        help: "Restarts the volume service, with changed back-end options if given.",
+        example: "restart tengling_max_clone_depth=1",
+    },
+    Verb {
+        name: "depth",
+        place: Place::Step,
+        positional: &[VOLUME, pos("DEPTH", Type::Count, "parent links to the root")],
+        named: &[],
+        help: "Expects this clone depth on the array.",
+        example: "depth web 0",
+    },
+    Verb {
+        name: "intrude",
+        place: Place::Step,
+        positional: &[VOLUME, HOST],
+        named: &[],
+        help: "Lets another host try the volume's connection info; the array must not let it through.",
+        example: "intrude web compute-2",
+    },
+    Verb {
+        name: "verify",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[],
+        help: "Reads back every block ever written, its neighbours, mapped ranges and a sample of holes.",
+        example: "verify web",
+    },
+    Verb {
+        name: "scan",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[],
+        help: "Reads the whole volume, holes included.",
+        example: "scan web",
+    },
+    Verb {
+        name: "census",
+        place: Place::Step,
+        positional: &[],
+        named: &[],
+        help: "Compares array, database and hosts with what the model expects.",
+        example: "census",
+    },
+];
+
+/// The verb of that name.
+pub fn verb(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|v| v.name == name)
+}
+
+impl Verb {
+    /// One-line syntax, such as `create VOLUME size=GIB [image=NAME]`.
+    pub fn syntax(&self) -> String {
+        let mut text = self.name.to_owned();
+        for p in self.positional {
+            let more = if p.ty == Type::Requirement { "..." } else { "" };
+            text.push_str(&format!(" {}{more}", p.name));
+        }
+        for p in self.named {
+            let value = match p.ty {
+                Type::Pairs => "KEY=VALUE ...".to_owned(),
+                Type::Word(words) => format!("{}={}", p.name, words.join("|")),
+                Type::Name => format!("{}=NAME", p.name),
+                Type::Size => format!("{}=SIZE", p.name),
+                Type::Gib => format!("{}=GIB", p.name),
+                Type::Count => format!("{}=N", p.name),
+                Type::Text | Type::Requirement => format!("{}=TEXT", p.name),
+            };
+            text.push_str(&if p.required { format!(" {value}") } else { format!(" [{value}]") });
+        }
+        text
+    }
+}

@@ -1,0 +1,34 @@
+# Every verb once; the printer's golden file.
+story "Every verb, with a \"quoted\" word"
+requires CRE-001 IMG-001 CLN-002
+option tengling_max_clone_depth 2
+pool pool0 64GiB
+pool pool1 32GiB
+host compute-1 paths=2
+host compute-2
+type gold volume_backend_name=tldriver capabilities:disk="<in> ssd"
+image small kind=sample
+image evil kind=backing-file size=1MiB
+fault rest.after:POST*lun nth=2 do=drop-reply
+fault target.login do=delay ms=50
+
+create web size=2GiB image=small type=gold pool=pool1   # a comment
+create bad size=1GiB image=evil refused=unsafe-image
+attach web compute-1
+write web at=1MiB length=64KiB
+unmap web at=1MiB length=4KiB
+flush web
+extend web size=3GiB
+snapshot monday web
+create copy size=3GiB volume=web
+create old size=4GiB snapshot=monday
+delete-snapshot monday refused=busy
+depth copy 1
+flatten copy
+intrude web compute-2
+verify web
+scan copy
+restart tengling_max_clone_depth=1
+detach web compute-1
+delete web
+census

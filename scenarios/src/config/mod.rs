@@ -1,0 +1,9 @@
+//! Configuration: `cinder.conf` back-end sections and profiles, with errors that show file, line and column.
+
+mod error;
+mod ini;
+mod profile;
+
+pub use error::ConfigError;
+pub use ini::{Ini, Section};
+pub use profile::{Consent, Limits, Profile};

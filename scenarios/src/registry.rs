@@ -1,0 +1,190 @@
+//! What a `sanbench` command knows: drivers, stories, suites, planted defects. A vendor's command is ours with one
+//! more driver.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sanbench_api::VolumeDriver;
+use sanbench_world::Env;
+
+/// Builds a driver from the options of a back-end section.
+pub type BuildDriver = fn(&Env, &BTreeMap<String, String>, &[String]) -> Result<Built, OptionError>;
+
+/// A driver that was built, and what its options gave reason to warn about.
+pub struct Built {
+    /// The driver.
+    pub driver: Arc<dyn VolumeDriver>,
+    /// Management address for journal and report, without credentials.
+    pub address: String,
+    /// Warnings about options, such as unknown keys.
+    pub warnings: Vec<String>,
+    /// `max_clone_depth` in force, for the model; `None` when the driver promises no limit.
+    pub max_clone_depth: Option<i64>,
+    /// Volumes made from snapshots are flattened at once.
+    pub flatten_from_snapshot: bool,
+}
+
+/// An option that the driver refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionError {
+    /// The key.
+    pub key: String,
+    /// What is wrong, without the value of a secret.
+    pub problem: String,
+}
+
+/// A driver.
+#[derive(Clone, Copy)]
+pub struct DriverEntry {
+    /// The class that `volume_driver` names.
+    pub class: &'static str,
+    /// One line for `list drivers`.
+    pub title: &'static str,
+    /// Names of defects that may be planted in it, with catalogue id and description.
+    pub defects: &'static [(&'static str, &'static str, &'static str)],
+    /// Its constructor.
+    pub build: BuildDriver,
+}
+
+/// A story that is built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoryEntry {
+    /// Name.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// A suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SuiteEntry {
+    /// Name.
+    pub name: &'static str,
+    /// One line.
+    pub title: &'static str,
+    /// Version of its requirement list.
+    pub version: &'static str,
+    /// Stories in their order.
+    pub stories: &'static [&'static str],
+    /// The published list of required ids, one a line.
+    pub requirements: &'static str,
+    /// Every verification reads whole volumes.
+    pub scan: bool,
+}
+
+/// Everything that a command knows.
+#[derive(Clone)]
+pub struct Registry {
+    /// Drivers.
+    pub drivers: Vec<DriverEntry>,
+    /// Stories.
+    pub stories: Vec<StoryEntry>,
+    /// Suites.
+    pub suites: Vec<SuiteEntry>,
+}
+
+macro_rules! stories {
+    ($($name:literal),* $(,)?) => {
+        &[$(StoryEntry { name: $name, text: include_str!(concat!("../stories/", $name, ".story")) }),*]
+    };
+}
+
+/// The stories that sanbench carries, in the order of the default suite.
+pub const STORIES: &[StoryEntry] = stories![
+    "lifecycle",
+    "images",
+    "image-cache",
+    "hostile-images",
+    "scheduling",
+    "masking",
+    "chap",
+    "two-paths",
+    "extend",
+    "unmap",
+    "snapshots",
+    "clone-chain",
+    "snapshot-chain",
+    "flatten-from-snapshot",
+    "lower-limit",
+    "silent-parents",
+    "refusals",
+    "lost-replies",
+];
+
+const ALL: &[&str] = &{
+    let mut names = [""; STORIES.len()];
+    let mut i = 0;
+    while i < STORIES.len() {
+        names[i] = STORIES[i].name;
+        i += 1;
+    }
+    names
+};
+
+const DEFAULT_LIST: &str = include_str!("../data/suite-default-1.txt");
+
+impl Registry {
+    /// What sanbench carries: the Tengling driver, the stories, the suites `default`, `extended` and `smoke`.
+    pub fn builtin() -> Self {
+        let suite = |name, title, stories, scan| SuiteEntry {
+            name,
+            title,
+            version: "1",
+            stories,
+            requirements: if name == "smoke" { "" } else { DEFAULT_LIST },
+            scan,
+        };
+        Self {
+            drivers: vec![crate::compose::tengling_entry()],
+            stories: STORIES.to_vec(),
+            suites: vec![
+                suite("default", "Every story; what `run` does without a name", ALL, false),
+                suite("extended", "The default suite with whole-volume scans", ALL, true),
+                suite("smoke", "The main job alone", &["lifecycle"], false),
+            ],
+        }
+    }
+
+    /// Adds a driver.
+    #[must_use]
+    pub fn with_driver(mut self, driver: DriverEntry) -> Self {
+        self.drivers.push(driver);
+        self
+    }
+
+    /// Adds a story.
+    #[must_use]
+    pub fn with_story(mut self, story: StoryEntry) -> Self {
+        self.stories.push(story);
+        self
+    }
+
+    /// Adds a suite.
+    #[must_use]
+    pub fn with_suite(mut self, suite: SuiteEntry) -> Self {
+        self.suites.push(suite);
+        self
+    }
+
+    /// The driver of that class.
+    pub fn driver(&self, class: &str) -> Option<&DriverEntry> {
+        self.drivers.iter().find(|d| d.class == class)
+    }
+
+    /// The story of that name.
+    pub fn story(&self, name: &str) -> Option<&StoryEntry> {
+        self.stories.iter().find(|s| s.name == name)
+    }
+
+    /// The suite of that name.
+    pub fn suite(&self, name: &str) -> Option<&SuiteEntry> {
+        self.suites.iter().find(|s| s.name == name)
+    }
+}
+
+impl SuiteEntry {
+    /// The published list; empty means the union of what its stories name.
+    pub fn required(&self) -> Vec<&'static str> {
+        self.requirements.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect()
+    }
+}

@@ -1,0 +1,13 @@
+//! What keeps a real array safe: the run's tag, a journal that is synced before anything is made, and limits.
+//!
+//! Only objects that carry a tag from our own journal are ever removed (design rule "safety on real arrays").
+
+mod clean;
+mod guard;
+mod journal;
+mod tag;
+
+pub use clean::{Cleaned, clean};
+pub use guard::GuardedDriver;
+pub use journal::{Entry, Journal, JournalError};
+pub use tag::Tag;

@@ -1,0 +1,157 @@
+//! From the words of the command line to what is to be run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use sanbench_runner::plan::Plan;
+use sanbench_runner::story;
+
+use crate::failure::Refusal;
+use crate::register;
+use crate::registry::Registry;
+
+/// What a run is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Name for the report.
+    pub name: String,
+    /// Stories in order, each once.
+    pub stories: Vec<Selected>,
+    /// Requirement ids that must be judged.
+    pub required: BTreeSet<String>,
+    /// Every verification reads whole volumes.
+    pub scan: bool,
+}
+
+/// One story to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// Name, or the file's stem.
+    pub name: String,
+    /// The plan.
+    pub plan: Plan,
+}
+
+/// Longest story file, in bytes.
+const STORY_MAX: u64 = 4 << 20;
+
+/// Resolves the words; none means the suite `default`.
+///
+/// # Errors
+/// Unknown or ambiguous names, unreadable files, malformed stories, unknown requirement ids.
+pub fn resolve(registry: &Registry, words: &[String]) -> Result<Selection, Refusal> {
+    let default = ["default".to_owned()];
+    let words = if words.is_empty() { &default[..] } else { words };
+    let mut selection = Selection {
+        name: words.join(" "),
+        stories: Vec::new(),
+        required: BTreeSet::new(),
+        scan: false,
+    };
+    let mut seen = BTreeMap::new();
+    for word in words {
+        let mut add = |name: &str, plan: Plan, required: bool, selection: &mut Selection| {
+            if required {
+                selection.required.extend(musts(&plan.requires));
+            }
+            if seen.insert(name.to_owned(), ()).is_none() {
+                selection.stories.push(Selected { name: name.to_owned(), plan });
+            }
+        };
+        if word.contains('/') || word.ends_with(".story") {
+            let plan = read(word)?;
+            let stem = Path::new(word).file_stem().and_then(|s| s.to_str()).unwrap_or("story");
+            add(stem, plan, true, &mut selection);
+            continue;
+        }
+        let requirement = register::requirement_by_id(word);
+        let (suite, one) = (registry.suite(word), registry.story(word));
+        match (requirement, suite, one) {
+            (Some(_), None, None) => {
+                let mut found = false;
+                for entry in &registry.stories {
+                    let plan = builtin(entry.name, entry.text)?;
+                    if plan.requires.iter().any(|r| r == word) {
+                        found = true;
+                        add(entry.name, plan, false, &mut selection);
+                    }
+                }
+                if !found {
+                    return Err(Refusal::new(format!("no story of this version exercises {word}"))
+                        .hint("`sanbench list requirements` shows which are exercised"));
+                }
+                selection.required.insert(word.clone());
+            }
+            (None, Some(suite), None) => {
+                selection.scan |= suite.scan;
+                let published = suite.required();
+                selection.required.extend(published.iter().map(|id| (*id).to_owned()));
+                for name in suite.stories {
+                    let entry = registry.story(name).ok_or_else(|| {
+                        Refusal::new(format!("suite {word} names story {name}, which is not registered"))
+                    })?;
+                    add(name, builtin(name, entry.text)?, published.is_empty(), &mut selection);
+                }
+            }
+            (None, None, Some(entry)) => add(entry.name, builtin(entry.name, entry.text)?, true, &mut selection),
+            (None, None, None) => return Err(unknown(registry, word)),
+            _ => {
+                return Err(Refusal::new(format!("`{word}` is ambiguous: a suite and a story have that name"))
+                    .hint("name the story by its file instead"));
+            }
+        }
+    }
+    Ok(selection)
+}
+
+/// The ids among these that are MUSTs.
+fn musts(ids: &[String]) -> impl Iterator<Item = String> + '_ {
+    ids.iter()
+        .filter(|id| {
+            register::requirement_by_id(id).is_some_and(|r| r.level == sanbench_reports::Level::Must)
+        })
+        .cloned()
+}
+
+fn read(path: &str) -> Result<Plan, Refusal> {
+    let fail = |e: std::io::Error| Refusal::new(format!("{path}: {e}")).hint("name a readable .story file");
+    let length = std::fs::metadata(path).map_err(fail)?.len();
+    if length > STORY_MAX {
+        return Err(Refusal::new(format!("{path}: larger than 4 MiB")).hint("a story is a short text file"));
+    }
+    let bytes = std::fs::read(path).map_err(fail)?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        Refusal::new(format!("{path}: not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
+    })?;
+    parse(path, &text)
+}
+
+fn builtin(name: &str, text: &str) -> Result<Plan, Refusal> {
+    parse(&format!("{name}.story"), text)
+}
+
+/// Parses and checks that every requirement id exists.
+pub fn parse(file: &str, text: &str) -> Result<Plan, Refusal> {
+    let plan = story::parse(text).map_err(|e| Refusal::new(e.render(file).trim_end().to_owned()))?;
+    for id in &plan.requires {
+        if register::requirement_by_id(id).is_none() {
+            let line = text.lines().position(|l| l.contains(id.as_str())).map_or(1, |n| n + 1);
+            let column = text.lines().nth(line - 1).and_then(|l| l.find(id.as_str())).map_or(1, |c| c + 1);
+            return Err(Refusal::new(format!("{file}:{line}:{column}: unknown requirement {id}"))
+                .hint("`sanbench list requirements` lists them"));
+        }
+    }
+    Ok(plan)
+}
+
+fn unknown(registry: &Registry, word: &str) -> Refusal {
+    let names = registry.stories.iter().map(|s| s.name).chain(registry.suites.iter().map(|s| s.name));
+    let near = names.min_by_key(|n| edit_distance(n, word)).filter(|n| edit_distance(n, word) <= 3);
+    let shown: String = word.chars().filter(|c| !c.is_control()).take(80).collect();
+    Refusal::new(format!("no story, suite or requirement is called `{shown}`")).hint(match near {
+        Some(name) => format!("did you mean `{name}`? `sanbench list stories` lists all"),
+        None => "see `sanbench list stories`, `list suites`, `list requirements`".to_owned(),
+    })
+}
+
+use sanbench_runner::story::edit_distance;

@@ -1,0 +1,14 @@
+story "A hostile image is refused and leaves nothing"
+requires IMG-003 IMG-004 IMG-005 IMG-007 IMG-008 CRE-009 CLU-001
+image back kind=backing-file
+image data kind=data-file
+image cut kind=truncated
+image huge kind=absurd-size
+image wolf kind=mislabelled
+
+create v size=1GiB image=back refused=unsafe-image
+create v size=1GiB image=data refused=unsafe-image
+create v size=1GiB image=cut refused=unsafe-image
+create v size=1GiB image=huge refused=unsafe-image
+create v size=1GiB image=wolf refused=unsafe-image
+census

@@ -1,0 +1,18 @@
+story "An image arrives byte for byte, whole volumes included"
+requires IMG-001 IMG-009 IMG-011 CRE-006 ATT-007 DAT-003
+host compute-1
+image small kind=sample
+image plain kind=raw size=3MiB
+
+create a size=1GiB image=small
+scan a
+create b size=1GiB image=plain
+scan b
+attach a compute-1
+write a at=0 length=4KiB
+write a at=1MiB length=4KiB
+detach a compute-1
+verify a
+delete a
+delete b
+census
