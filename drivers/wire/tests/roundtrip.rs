@@ -41,8 +41,8 @@ fn residual() -> impl Strategy<Value = Residual> {
 fn pdu() -> impl Strategy<Value = Pdu> {
     (0..18u8, any::<[u32; 10]>(), any::<[bool; 4]>(), any::<[u8; 16]>(), stages(), residual(), data(), data())
         .prop_map(|(which, n, b, raw, stages, residual, data, more)| {
-            let lun = Lun(raw[..8].try_into().unwrap());
-            let isid = raw[..6].try_into().unwrap();
+            let lun = Lun([raw[0], raw[1], raw[2], raw[3], raw[4], raw[5], raw[6], raw[7]]);
+            let isid = [raw[0], raw[1], raw[2], raw[3], raw[4], raw[5]];
             let (s, e, m) = (n[5], n[6], n[7]);
             match which {
                 0 => NopOut { immediate: b[0], lun, itt: n[0], ttt: n[1], cmd_sn: s, exp_stat_sn: e, data }
