@@ -1,0 +1,187 @@
+//! Full copies: LUN copies and, on the new line of products, clone pairs.
+
+use sanbench_array::{ClonePair, Command, CopyStatus, DeviceId, LunCopy};
+
+use crate::codes::{self, Failure, Topic};
+use crate::dialect::{Call, Ground, count, is_new, list};
+use crate::envelope::{Answer, Object, Reply, done};
+use crate::query::{number, truth};
+
+/// LUN copy already stopped, and already complete.
+const ALREADY_STOPPED: i64 = 1_077_950_178;
+const ALREADY_COMPLETE: i64 = 1_077_950_180;
+
+fn copy_object(copy: &LunCopy) -> Object {
+    let place = |id: u64| format!("INVALID;{id};INVALID;INVALID;INVALID");
+    let (health, running) = match copy.status {
+        CopyStatus::Created => ("1", "36"),
+        CopyStatus::Running => ("1", "39"),
+        CopyStatus::Complete => ("1", "40"),
+        CopyStatus::Failed => ("2", "39"),
+    };
+    Object::new()
+        .number("ID", copy.id)
+        .text("NAME", copy.name.as_str())
+        .text("TYPE", "219")
+        .text("HEALTHSTATUS", health)
+        .text("RUNNINGSTATUS", running)
+        .number("COPYPROGRESS", copy.progress)
+        .number("COPYSPEED", copy.speed)
+        .text("SOURCELUN", place(copy.source.number()))
+        .text("TARGETLUN", place(copy.target))
+}
+
+/// `/luncopy`.
+pub(crate) fn lun_copy(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (method, path) = call.route();
+    let array = &*ground.array;
+    match (method, path.as_slice()) {
+        ("GET", []) => Ok(Reply::List(list(
+            call,
+            |name| array.lun_copies().find(|copy| copy.name == name),
+            |id| number(id).and_then(|id| array.lun_copy(id)),
+            array.lun_copies(),
+            copy_object,
+        )?)),
+        ("GET", ["count"]) => count(array.lun_copies().count()),
+        ("POST", []) => {
+            let (name, _) = call.name_and_description()?;
+            let source = device_of(ground, &place(call, "SOURCELUN")?)?;
+            let DeviceId::Lun(target) = device_of(ground, &place(call, "TARGETLUN")?)? else {
+                return Err(codes::LUN_MISSING.into());
+            };
+            let speed = speed(call, "COPYSPEED")?;
+            let id = ground.create(Command::CreateLunCopy { name, source, target, speed }, Topic::Lun)?;
+            one_copy(ground, id)
+        }
+        ("PUT", ["start"]) => {
+            let copy = call.need_id("ID", codes::LUN_COPY_MISSING)?;
+            ground.apply(Command::StartLunCopy { copy }, Topic::Lun)?;
+            done()
+        }
+        ("PUT", ["stop"]) => {
+            let id = call.need_id("ID", codes::LUN_COPY_MISSING)?;
+            match array.lun_copy(id).ok_or(codes::LUN_COPY_MISSING)?.status {
+                CopyStatus::Complete => Err(ALREADY_COMPLETE.into()),
+                CopyStatus::Running => Err(Failure::unsupported()),
+                CopyStatus::Created | CopyStatus::Failed => Err(ALREADY_STOPPED.into()),
+            }
+        }
+        ("GET", [_]) => one_copy(ground, call.id_at(1, codes::LUN_COPY_MISSING)?),
+        ("DELETE", [_]) => {
+            let copy = call.id_at(1, codes::LUN_COPY_MISSING)?;
+            ground.apply(Command::DeleteLunCopy { copy }, Topic::Lun)?;
+            done()
+        }
+        _ => Err(Failure::unsupported()),
+    }
+}
+
+fn one_copy(ground: &Ground<'_>, id: u64) -> Answer {
+    let copy = ground.array.lun_copy(id).ok_or(codes::LUN_COPY_MISSING)?;
+    Ok(Reply::One(copy_object(copy)))
+}
+
+/// The id in `INVALID;<id>;INVALID;INVALID;INVALID`.
+fn place(call: &Call<'_>, name: &str) -> Result<String, Failure> {
+    let text = call.need(name)?;
+    let mut parts = text.split(';');
+    match (parts.nth(1), parts.count()) {
+        (Some(id), 3) => Ok(id.to_owned()),
+        _ => Err(Failure::parameter(format!("{name} must have five parts"))),
+    }
+}
+
+fn device_of(ground: &Ground<'_>, id: &str) -> Result<DeviceId, Failure> {
+    number(id).and_then(|id| ground.array.device_by_number(id)).ok_or_else(|| codes::LUN_MISSING.into())
+}
+
+/// A speed of 1 to 4; 2 when absent.
+fn speed(call: &Call<'_>, name: &str) -> Result<u8, Failure> {
+    match call.fields.text(name)? {
+        None => Ok(2),
+        Some(text) => match text.as_ref() {
+            "1" => Ok(1),
+            "2" => Ok(2),
+            "3" => Ok(3),
+            "4" => Ok(4),
+            _ => Err(Failure::parameter(format!("{name} must be 1 to 4"))),
+        },
+    }
+}
+
+fn pair_object(pair: &ClonePair) -> Object {
+    let (copy, sync) = match pair.status {
+        CopyStatus::Created => ("0", "0"),
+        CopyStatus::Running => ("0", "1"),
+        CopyStatus::Complete => ("0", "2"),
+        CopyStatus::Failed => ("1", "0"),
+    };
+    Object::new()
+        .number("ID", pair.id)
+        .text("copyStatus", copy)
+        .text("syncStatus", sync)
+        .number("syncProgress", pair.progress)
+        .number("copyRate", pair.rate)
+        .number("sourceID", pair.source.number())
+        .number("targetID", pair.target)
+}
+
+/// `/clonepair`.
+pub(crate) fn clone_pair(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (method, path) = call.route();
+    let array = &*ground.array;
+    if !is_new(array) {
+        return Err(Failure::unsupported());
+    }
+    match (method, path.as_slice()) {
+        ("GET", []) => Ok(Reply::List(list(
+            call,
+            |_| None,
+            |id| number(id).and_then(|id| array.clone_pair(id)),
+            array.clone_pairs(),
+            pair_object,
+        )?)),
+        ("GET", ["count"]) => count(array.clone_pairs().count()),
+        ("POST", ["relation"]) => {
+            let source = device_of(ground, &call.need("sourceID")?)?;
+            let DeviceId::Lun(target) = device_of(ground, &call.need("targetID")?)? else {
+                return Err(codes::LUN_MISSING.into());
+            };
+            let rate = speed(call, "copyRate")?;
+            let pair = ground.create(Command::CreateClonePair { source, target, rate }, Topic::Lun)?;
+            if let Some(text) = call.fields.text("isNeedSynchronize")?
+                && truth("isNeedSynchronize", &text).is_ok_and(|now| now)
+            {
+                ground.apply(Command::SyncClonePair { pair }, Topic::Lun)?;
+            }
+            one_pair(ground, pair)
+        }
+        ("PUT", ["synchronize"]) => {
+            let pair = call.need_id("ID", codes::CLONE_PAIR_MISSING)?;
+            match call.fields.text("copyAction")?.as_deref() {
+                None | Some("0") => {}
+                Some(_) => return Err(Failure::unsupported()),
+            }
+            ground.apply(Command::SyncClonePair { pair }, Topic::Lun)?;
+            done()
+        }
+        ("GET", [_]) => one_pair(ground, call.id_at(1, codes::CLONE_PAIR_MISSING)?),
+        ("DELETE", [_]) => {
+            let pair = call.id_at(1, codes::CLONE_PAIR_MISSING)?;
+            if let Some(text) = call.fields.text("isDeleteDstLun")?
+                && truth("isDeleteDstLun", &text)?
+            {
+                return Err(Failure::unsupported());
+            }
+            ground.apply(Command::DeleteClonePair { pair }, Topic::Lun)?;
+            done()
+        }
+        _ => Err(Failure::unsupported()),
+    }
+}
+
+fn one_pair(ground: &Ground<'_>, id: u64) -> Answer {
+    let pair = ground.array.clone_pair(id).ok_or(codes::CLONE_PAIR_MISSING)?;
+    Ok(Reply::One(pair_object(pair)))
+}

@@ -1,0 +1,205 @@
+//! Host groups, LUN groups, port groups.
+
+use sanbench_array::{Array, Command, HostGroup, LunGroup, PortGroup, View};
+
+use crate::codes::{self, Failure, Topic};
+use crate::dialect::{Call, Ground, count, device, kind, list};
+use crate::envelope::{Answer, Object, Reply, done};
+use crate::query::number;
+
+fn object(id: u64, name: &str, description: &str, kind: &str, in_view: bool) -> Object {
+    Object::new()
+        .number("ID", id)
+        .text("NAME", name)
+        .text("DESCRIPTION", description)
+        .text("TYPE", kind)
+        .flag("ISADD2MAPPINGVIEW", in_view)
+}
+
+/// Answer for a host group.
+pub(crate) fn host_group_object(group: &HostGroup) -> Object {
+    object(group.id, &group.name, &group.description, "14", !group.views.is_empty()).number("hostNumber", group.hosts.len() as u64)
+}
+
+/// Answer for a LUN group.
+pub(crate) fn lun_group_object(group: &LunGroup) -> Object {
+    object(group.id, &group.name, &group.description, "256", !group.views.is_empty()).text("APPTYPE", "0").text("GROUPTYPE", "0")
+}
+
+/// Answer for a port group.
+pub(crate) fn port_group_object(group: &PortGroup) -> Object {
+    object(group.id, &group.name, &group.description, "257", !group.views.is_empty())
+}
+
+/// The view that an association query names, if it exists.
+fn view_of<'a>(array: &'a Array, id: &str) -> Option<&'a View> {
+    number(id).and_then(|id| array.mapping_view(id))
+}
+
+/// A list of groups found by association.
+fn found<T>(call: &Call<'_>, groups: Vec<T>, mut render: impl FnMut(&T) -> Object) -> Answer {
+    Ok(Reply::List(crate::dialect::page(call, groups.iter().map(&mut render))?))
+}
+
+/// `/hostgroup`.
+pub(crate) fn host_group(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (method, path) = call.route();
+    let array = &*ground.array;
+    match (method, path.as_slice()) {
+        ("GET", []) => {
+            let by_id = |id: &str| number(id).and_then(|id| array.host_group(id));
+            let by_name = |name: &str| array.host_group_by_name(name);
+            Ok(Reply::List(list(call, by_name, by_id, array.host_groups(), host_group_object)?))
+        }
+        ("POST", []) => {
+            let (name, description) = call.name_and_description()?;
+            let id = ground.create(Command::CreateHostGroup { name, description }, Topic::Host)?;
+            one_host_group(ground, id)
+        }
+        ("GET", ["count"]) => count(array.host_groups().count()),
+        ("GET", ["associate"]) => found(call, host_groups_of(array, call)?, |group| host_group_object(group)),
+        ("POST" | "DELETE", ["associate"]) => {
+            let group = call.need_id("ID", codes::HOST_GROUP_MISSING)?;
+            let (kind, host) = call.associated()?;
+            if kind != kind::HOST {
+                return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 21"));
+            }
+            let host = number(&host).ok_or(codes::HOST_MISSING)?;
+            let command = match method {
+                "POST" => Command::AddHostToGroup { group, host },
+                _ => Command::RemoveHostFromGroup { group, host },
+            };
+            ground.apply(command, Topic::Host)?;
+            done()
+        }
+        ("GET", [_]) => one_host_group(ground, call.id_at(1, codes::HOST_GROUP_MISSING)?),
+        ("DELETE", [_]) => {
+            let group = call.id_at(1, codes::HOST_GROUP_MISSING)?;
+            ground.apply(Command::DeleteHostGroup { group }, Topic::Host)?;
+            done()
+        }
+        _ => Err(Failure::unsupported()),
+    }
+}
+
+fn one_host_group(ground: &Ground<'_>, id: u64) -> Answer {
+    let group = ground.array.host_group(id).ok_or(codes::HOST_GROUP_MISSING)?;
+    Ok(Reply::One(host_group_object(group)))
+}
+
+/// Host groups of a view or of a host.
+pub(crate) fn host_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a HostGroup>, Failure> {
+    let (kind, id) = call.associated()?;
+    Ok(match kind {
+        kind::VIEW => view_of(array, &id).and_then(|view| view.host_group).and_then(|id| array.host_group(id)).into_iter().collect(),
+        kind::HOST => {
+            let host = number(&id).and_then(|id| array.host(id));
+            host.into_iter().flat_map(|host| host.groups.iter()).filter_map(|id| array.host_group(*id)).collect()
+        }
+        _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 21 or 245")),
+    })
+}
+
+/// `/lungroup`.
+pub(crate) fn lun_group(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (method, path) = call.route();
+    let array = &*ground.array;
+    match (method, path.as_slice()) {
+        ("GET", []) => {
+            let by_id = |id: &str| number(id).and_then(|id| array.lun_group(id));
+            let by_name = |name: &str| array.lun_group_by_name(name);
+            Ok(Reply::List(list(call, by_name, by_id, array.lun_groups(), lun_group_object)?))
+        }
+        ("POST", []) => {
+            let (name, description) = call.name_and_description()?;
+            let id = ground.create(Command::CreateLunGroup { name, description }, Topic::Lun)?;
+            one_lun_group(ground, id)
+        }
+        ("GET", ["count"]) => count(array.lun_groups().count()),
+        ("GET", ["associate"]) => found(call, lun_groups_of(array, call)?, |group| lun_group_object(group)),
+        ("POST" | "DELETE", ["associate"]) => {
+            let group = call.need_id("ID", codes::OBJECT_MISSING)?;
+            let (kind, id) = call.associated()?;
+            let object = device(kind, &id)?;
+            let command = match method {
+                "POST" => Command::AddToLunGroup { group, object },
+                _ => Command::RemoveFromLunGroup { group, object },
+            };
+            ground.apply(command, Topic::Lun)?;
+            done()
+        }
+        ("GET", [_]) => one_lun_group(ground, call.id_at(1, codes::OBJECT_MISSING)?),
+        ("DELETE", [_]) => {
+            let group = call.id_at(1, codes::OBJECT_MISSING)?;
+            ground.apply(Command::DeleteLunGroup { group }, Topic::Lun)?;
+            done()
+        }
+        _ => Err(Failure::unsupported()),
+    }
+}
+
+fn one_lun_group(ground: &Ground<'_>, id: u64) -> Answer {
+    let group = ground.array.lun_group(id).ok_or(codes::OBJECT_MISSING)?;
+    Ok(Reply::One(lun_group_object(group)))
+}
+
+/// LUN groups of a view, a LUN or a snapshot.
+pub(crate) fn lun_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a LunGroup>, Failure> {
+    let (kind, id) = call.associated()?;
+    let id_number = number(&id);
+    let groups = match kind {
+        kind::VIEW => {
+            return Ok(view_of(array, &id).and_then(|view| view.lun_group).and_then(|id| array.lun_group(id)).into_iter().collect());
+        }
+        kind::LUN => id_number.and_then(|id| array.lun(id)).map(|lun| &lun.groups),
+        kind::SNAPSHOT => id_number.and_then(|id| array.snapshot(id)).map(|snapshot| &snapshot.groups),
+        _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 11, 27 or 245")),
+    };
+    Ok(groups.into_iter().flatten().filter_map(|id| array.lun_group(*id)).collect())
+}
+
+/// `/portgroup`.
+pub(crate) fn port_group(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (method, path) = call.route();
+    let array = &*ground.array;
+    match (method, path.as_slice()) {
+        ("GET", []) => {
+            let by_id = |id: &str| number(id).and_then(|id| array.port_group(id));
+            let by_name = |name: &str| array.port_group_by_name(name);
+            Ok(Reply::List(list(call, by_name, by_id, array.port_groups(), port_group_object)?))
+        }
+        ("POST", []) => {
+            let (name, description) = call.name_and_description()?;
+            let id = ground.create(Command::CreatePortGroup { name, description }, Topic::Port)?;
+            one_port_group(ground, id)
+        }
+        ("GET", ["count"]) => count(array.port_groups().count()),
+        ("GET", ["associate"]) => found(call, port_groups_of(array, call)?, |group| port_group_object(group)),
+        ("GET", [_]) => one_port_group(ground, call.id_at(1, codes::PORT_GROUP_MISSING)?),
+        ("DELETE", [_]) => {
+            let group = call.id_at(1, codes::PORT_GROUP_MISSING)?;
+            ground.apply(Command::DeletePortGroup { group }, Topic::Port)?;
+            done()
+        }
+        _ => Err(Failure::unsupported()),
+    }
+}
+
+fn one_port_group(ground: &Ground<'_>, id: u64) -> Answer {
+    let group = ground.array.port_group(id).ok_or(codes::PORT_GROUP_MISSING)?;
+    Ok(Reply::One(port_group_object(group)))
+}
+
+/// Port groups of a view or of an Ethernet port.
+pub(crate) fn port_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a PortGroup>, Failure> {
+    let (kind, id) = call.associated()?;
+    Ok(match kind {
+        kind::VIEW => view_of(array, &id).and_then(|view| view.port_group).and_then(|id| array.port_group(id)).into_iter().collect(),
+        kind::ETH_PORT => {
+            let port = number(&id);
+            array.port_groups().filter(|group| port.is_some_and(|port| group.ports.contains(&port))).collect()
+        }
+        kind::FC_PORT => Vec::new(),
+        _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 213 or 245")),
+    })
+}

@@ -1,0 +1,151 @@
+//! iSCSI initiators: registered by name, bound to a host, with or without CHAP. Secrets are never read back.
+
+use sanbench_array::{Array, Chap, ChapCredentials, ChapUpdate, Command, Initiator, Secret};
+
+use crate::codes::{self, Failure, Topic};
+use crate::dialect::{Call, Ground, count, list};
+use crate::envelope::{Answer, Object, Reply, done};
+use crate::query::{number, truth};
+
+/// Longest CHAP name and secret in bytes (RFC 7143 section 13.12 allows 255 for a text value).
+const CHAP_BYTES: usize = 255;
+
+fn object(array: &Array, initiator: &Initiator) -> Object {
+    let mut object = Object::new()
+        .text("ID", initiator.iqn.as_str())
+        .text("TYPE", "222")
+        .flag("ISFREE", initiator.host.is_none())
+        .flag("USECHAP", initiator.use_chap())
+        .number("MULTIPATHTYPE", initiator.multipath)
+        .text("RUNNINGSTATUS", if initiator.sessions > 0 { "27" } else { "28" })
+        .text("HEALTHSTATUS", "1");
+    if let Some(name) = initiator.chap_name() {
+        object = object.text("CHAPNAME", name);
+    }
+    if let Some(host) = initiator.host {
+        let name = array.host(host).map_or("", |host| host.name.as_str());
+        object = object.text("PARENTTYPE", "21").number("PARENTID", host).text("PARENTNAME", name);
+    }
+    object
+}
+
+/// `/iscsi_initiator`.
+pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (method, path) = call.route();
+    match (method, path.as_slice()) {
+        ("GET", []) => listed(ground.array, call),
+        ("POST", []) => add(ground, call),
+        ("GET", ["count"]) => count(ground.array.initiators().count()),
+        // Both of these come without an id in the path.
+        ("PUT", []) => {
+            let iqn = call.need("ID")?.into_owned();
+            update(ground, call, iqn)
+        }
+        ("PUT", ["remove_iscsi_from_host"]) => {
+            let iqn = call.need("ID")?.into_owned();
+            ground.apply(Command::UnbindInitiator { iqn }, Topic::Host)?;
+            done()
+        }
+        ("PUT", [_]) => update(ground, call, call.names[1].clone()),
+        ("GET", [_]) => one(ground.array, &call.names[1]),
+        ("DELETE", [_]) => {
+            ground.apply(Command::DeleteInitiator { iqn: call.names[1].clone() }, Topic::Host)?;
+            done()
+        }
+        _ => Err(Failure::unsupported()),
+    }
+}
+
+fn one(array: &Array, iqn: &str) -> Answer {
+    let initiator = array.initiator(iqn).ok_or(codes::OBJECT_MISSING)?;
+    Ok(Reply::One(object(array, initiator)))
+}
+
+fn listed(array: &Array, call: &Call<'_>) -> Answer {
+    let parent = call.query.get("PARENTID");
+    let free = call.query.get("ISFREE").map(|text| truth("ISFREE", text)).transpose()?;
+    let wanted = |initiator: &&Initiator| {
+        // A host id that is no number is no host's.
+        parent.is_none_or(|parent| initiator.host.is_some() && initiator.host == number(parent))
+            && free.is_none_or(|free| initiator.host.is_none() == free)
+    };
+    Ok(Reply::List(list(
+        call,
+        |_| None,
+        |iqn| array.initiator(iqn).filter(&wanted),
+        array.initiators().filter(&wanted),
+        |initiator| object(array, initiator),
+    )?))
+}
+
+fn add(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let iqn = call.need("ID")?.into_owned();
+    let chap = chap(call, None)?;
+    let multipath = multipath(call)?;
+    let host = parent(call)?;
+    ground.apply(Command::AddInitiator { iqn: iqn.clone() }, Topic::Host)?;
+    let rest = change(ground, &iqn, host, chap, multipath);
+    if let Err(failure) = rest {
+        // Nothing stays of a call that was refused; a fresh unbound initiator can always be deleted.
+        ground.apply(Command::DeleteInitiator { iqn }, Topic::Host)?;
+        return Err(failure);
+    }
+    one(ground.array, &iqn)
+}
+
+fn update(ground: &mut Ground<'_>, call: &Call<'_>, iqn: String) -> Answer {
+    let current = ground.array.initiator(&iqn).ok_or(codes::OBJECT_MISSING)?;
+    let chap = chap(call, Some(current))?;
+    let multipath = multipath(call)?;
+    let host = parent(call)?;
+    change(ground, &iqn, host, chap, multipath)?;
+    one(ground.array, &iqn)
+}
+
+/// Binding first: it alone can be refused, so that a refused call changes nothing.
+fn change(ground: &mut Ground<'_>, iqn: &str, host: Option<u64>, chap: ChapUpdate, multipath: Option<u8>) -> Result<(), Failure> {
+    if let Some(host) = host {
+        ground.apply(Command::BindInitiator { iqn: iqn.to_owned(), host }, Topic::Host)?;
+    }
+    if chap != ChapUpdate::Keep || multipath.is_some() {
+        ground.apply(Command::UpdateInitiator { iqn: iqn.to_owned(), chap, multipath }, Topic::Host)?;
+    }
+    Ok(())
+}
+
+fn parent(call: &Call<'_>) -> Result<Option<u64>, Failure> {
+    match call.fields.text("PARENTID")? {
+        Some(id) if !id.is_empty() => Ok(Some(number(&id).ok_or(codes::HOST_MISSING)?)),
+        _ => Ok(None),
+    }
+}
+
+fn multipath(call: &Call<'_>) -> Result<Option<u8>, Failure> {
+    match call.fields.text("MULTIPATHTYPE")?.as_deref() {
+        None => Ok(None),
+        Some("0") => Ok(Some(0)),
+        Some("1") => Ok(Some(1)),
+        Some(_) => Err(Failure::parameter("MULTIPATHTYPE must be 0 or 1")),
+    }
+}
+
+/// USECHAP, CHAPNAME, CHAPPASSWORD. Switching CHAP on needs both, unless it is on already.
+fn chap(call: &Call<'_>, current: Option<&Initiator>) -> Result<ChapUpdate, Failure> {
+    let Some(wanted) = call.fields.text("USECHAP")? else { return Ok(ChapUpdate::Keep) };
+    if !truth("USECHAP", &wanted)? {
+        return Ok(ChapUpdate::Disable);
+    }
+    let name = call.fields.text("CHAPNAME")?;
+    let secret = call.fields.text("CHAPPASSWORD")?;
+    match (name, secret) {
+        (Some(name), Some(secret)) => {
+            if [&name, &secret].iter().any(|text| text.is_empty() || text.len() > CHAP_BYTES) {
+                return Err(Failure::parameter("CHAPNAME and CHAPPASSWORD must have 1 to 255 bytes"));
+            }
+            let initiator = ChapCredentials { name: name.into_owned(), secret: Secret::new(secret.as_bytes()) };
+            Ok(ChapUpdate::Enable(Chap { initiator, mutual: None }))
+        }
+        (None, None) if current.is_some_and(Initiator::use_chap) => Ok(ChapUpdate::Keep),
+        _ => Err(Failure::parameter("CHAPNAME and CHAPPASSWORD are missing")),
+    }
+}

@@ -1,0 +1,259 @@
+//! The objects of the dialect: which call does what. One module for each kind of object; each is a function from a call
+//! to an answer, under the array's lock, without waiting for anything.
+
+mod copy;
+mod group;
+mod host;
+mod initiator;
+mod lun;
+mod pool;
+mod port;
+mod qos;
+mod snapshot;
+mod system;
+mod view;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Method;
+use sanbench_array::{Array, Command, DeviceId, GroupRef, Outcome};
+
+use crate::codes::{self, Failure, Topic};
+use crate::envelope::{Answer, Object, Reply};
+use crate::extras::Extras;
+use crate::query::{Fields, Query, number};
+
+/// One call: what the client asks for.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: &'a Method,
+    /// Path segments after the device id as sent: ids are case-sensitive.
+    pub(crate) names: &'a [String],
+    /// The same in lower case: object names and verbs are not.
+    pub(crate) words: &'a [String],
+    pub(crate) query: Query,
+    pub(crate) fields: Fields,
+}
+
+/// Where calls take effect.
+pub(crate) struct Ground<'a> {
+    pub(crate) array: &'a mut Array,
+    pub(crate) extras: &'a mut Extras,
+    /// Time since the world's start.
+    pub(crate) now: Duration,
+}
+
+impl Ground<'_> {
+    /// Carries out a command; a refusal becomes its code.
+    fn apply(&mut self, command: Command, topic: Topic) -> Result<Outcome, Failure> {
+        self.array.apply(self.now, command).map_err(|refusal| codes::failure(refusal, topic))
+    }
+
+    /// As [`Ground::apply`], for commands that make an object; gives its id.
+    fn create(&mut self, command: Command, topic: Topic) -> Result<u64, Failure> {
+        self.apply(command, topic)?.id().ok_or_else(|| Failure::from(codes::BUSY))
+    }
+}
+
+impl<'a> Call<'a> {
+    /// Method and path segments, for matching.
+    fn route(&self) -> (&'a str, Vec<&'a str>) {
+        (self.method.as_str(), self.words.iter().skip(1).map(String::as_str).collect())
+    }
+
+    /// A parameter from the query or, else, the body: clients use both places for the same thing.
+    fn argument(&self, name: &str) -> Result<Option<Cow<'_, str>>, Failure> {
+        match self.query.get(name) {
+            Some(value) => Ok(Some(Cow::Borrowed(value))),
+            None => self.fields.text(name),
+        }
+    }
+
+    /// A parameter that must be there.
+    fn need(&self, name: &str) -> Result<Cow<'_, str>, Failure> {
+        self.argument(name)?.ok_or_else(|| Failure::parameter(format!("{name} is missing")))
+    }
+
+    /// A parameter that is a number.
+    fn need_number(&self, name: &str) -> Result<u64, Failure> {
+        number(&self.need(name)?).ok_or_else(|| Failure::parameter(format!("{name} is not a number")))
+    }
+
+    /// A parameter that is an object's id; an id that cannot be one names a missing object.
+    fn need_id(&self, name: &str, missing: i64) -> Result<u64, Failure> {
+        number(&self.need(name)?).ok_or_else(|| missing.into())
+    }
+
+    /// The id in a path segment (0 is the object's name).
+    fn id_at(&self, at: usize, missing: i64) -> Result<u64, Failure> {
+        self.names.get(at).and_then(|text| number(text)).ok_or_else(|| missing.into())
+    }
+
+    /// NAME and DESCRIPTION of a new object.
+    fn name_and_description(&self) -> Result<(String, String), Failure> {
+        let name = self.fields.text("NAME")?.ok_or_else(|| Failure::parameter("NAME is missing"))?;
+        let description = self.fields.text("DESCRIPTION")?.unwrap_or_default();
+        Ok((name.into_owned(), description.into_owned()))
+    }
+
+    /// ASSOCIATEOBJTYPE and ASSOCIATEOBJID. The caller's own TYPE is optional everywhere and says nothing new.
+    fn associated(&self) -> Result<(u64, Cow<'_, str>), Failure> {
+        Ok((self.need_number("ASSOCIATEOBJTYPE")?, self.need("ASSOCIATEOBJID")?))
+    }
+}
+
+/// Type codes (array-rest section 1.5).
+pub(crate) mod kind {
+    pub(crate) const LUN: u64 = 11;
+    pub(crate) const HOST_GROUP: u64 = 14;
+    pub(crate) const HOST: u64 = 21;
+    pub(crate) const SNAPSHOT: u64 = 27;
+    pub(crate) const FC_PORT: u64 = 212;
+    pub(crate) const ETH_PORT: u64 = 213;
+    pub(crate) const VIEW: u64 = 245;
+    pub(crate) const LUN_GROUP: u64 = 256;
+    pub(crate) const PORT_GROUP: u64 = 257;
+}
+
+/// The LUN or snapshot that a type code and an id name.
+fn device(kind: u64, id: &str) -> Result<DeviceId, Failure> {
+    match kind {
+        kind::LUN => number(id).map(DeviceId::Lun).ok_or_else(|| codes::LUN_MISSING.into()),
+        kind::SNAPSHOT => number(id).map(DeviceId::Snapshot).ok_or_else(|| codes::SNAPSHOT_MISSING.into()),
+        _ => Err(Failure::parameter("ASSOCIATEOBJTYPE must be 11 or 27")),
+    }
+}
+
+/// The group that a type code and an id name, and whose codes speak of it.
+fn group_ref(kind: u64, id: &str) -> Result<(GroupRef, Topic), Failure> {
+    let id = number(id);
+    match kind {
+        kind::HOST_GROUP => Ok((GroupRef::Host(id.ok_or(codes::HOST_GROUP_MISSING)?), Topic::Host)),
+        kind::LUN_GROUP => Ok((GroupRef::Lun(id.ok_or(codes::OBJECT_MISSING)?), Topic::Lun)),
+        kind::PORT_GROUP => Ok((GroupRef::Port(id.ok_or(codes::PORT_GROUP_MISSING)?), Topic::Port)),
+        _ => Err(Failure::parameter("ASSOCIATEOBJTYPE must be 14, 256 or 257")),
+    }
+}
+
+/// A list with filter and window. Exact look-ups by NAME and ID go through the array's indices and render one object only.
+fn list<T>(
+    call: &Call<'_>,
+    by_name: impl FnOnce(&str) -> Option<T>,
+    by_id: impl FnOnce(&str) -> Option<T>,
+    all: impl Iterator<Item = T>,
+    render: impl FnMut(T) -> Object,
+) -> Result<Vec<Object>, Failure> {
+    let window = call.query.window()?;
+    Ok(match call.query.filter()? {
+        None => all.skip(window.skip).take(window.take).map(render).collect(),
+        Some(filter) if filter.exact && filter.attribute == "NAME" => {
+            by_name(filter.value).into_iter().skip(window.skip).take(window.take).map(render).collect()
+        }
+        Some(filter) if filter.exact && filter.attribute == "ID" => {
+            by_id(filter.value).into_iter().skip(window.skip).take(window.take).map(render).collect()
+        }
+        Some(filter) => all
+            .map(render)
+            .filter(|object| object.has(filter.attribute, |value| filter.accepts(value)))
+            .skip(window.skip)
+            .take(window.take)
+            .collect(),
+    })
+}
+
+/// A short list that is rendered already, with filter and window.
+fn page(call: &Call<'_>, all: impl Iterator<Item = Object>) -> Result<Vec<Object>, Failure> {
+    let window = call.query.window()?;
+    let filter = call.query.filter()?;
+    Ok(all
+        .filter(|object| filter.as_ref().is_none_or(|filter| object.has(filter.attribute, |value| filter.accepts(value))))
+        .skip(window.skip)
+        .take(window.take)
+        .collect())
+}
+
+/// The answer of `GET <object>/count`.
+fn count(n: usize) -> Answer {
+    Ok(Reply::One(Object::new().number("COUNT", n as u64)))
+}
+
+/// Text of a list of numbers, as the dialect puts lists into strings: `[1, 2]`.
+fn bracketed(items: impl Iterator<Item = String>) -> String {
+    let mut out = String::from("[");
+    for (at, item) in items.enumerate() {
+        if at > 0 {
+            out.push_str(", ");
+        }
+        out.push_str(&item);
+    }
+    out.push(']');
+    out
+}
+
+/// 32 hexadecimal digits of an NAA identifier.
+fn wwn(bytes: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*bytes))
+}
+
+/// Whether the product has linked clones, split and clone pairs: plain string comparison, as clients do it.
+fn is_new(array: &Array) -> bool {
+    array.product() >= "V600R003C00"
+}
+
+/// Carries out a call.
+pub(crate) fn dispatch(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let Some(object) = call.words.first() else { return Err(Failure::unsupported()) };
+    match object.as_str() {
+        "system" => system::system(ground, call),
+        "license" => system::license(call),
+        "controller" => system::controller(call),
+        "workload_type" => system::workload_type(call),
+        "storagepool" => pool::call(ground, call),
+        "lun" => lun::call(ground, call),
+        "lunclone_split_switch" => lun::split(ground, call),
+        "snapshot" => snapshot::call(ground, call),
+        "luncopy" => copy::lun_copy(ground, call),
+        "clonepair" => copy::clone_pair(ground, call),
+        "lun_migration" => system::unlicensed(codes::NO_MIGRATION_LICENCE),
+        "host" => host::call(ground, call),
+        "hostgroup" => group::host_group(ground, call),
+        "lungroup" => group::lun_group(ground, call),
+        "portgroup" => group::port_group(ground, call),
+        "mappingview" => view::call(ground, call),
+        "iscsi_initiator" => initiator::call(ground, call),
+        "iscsi_tgt_port" => port::iscsi_target_port(ground, call),
+        "iscsidevicename" => port::device_name(ground, call),
+        "eth_port" => port::eth_port(ground, call),
+        "port" => port::in_group(ground, call),
+        "ioclass" => qos::call(ground, call),
+        "cachepartition" => qos::cache_partition(ground, call),
+        "smartcachepartition" => qos::smart_cache(ground, call),
+        // Kinds of objects that this array never has.
+        "fc_initiator" | "fc_port" | "host_link" | "splitmirror" | "splitmirrortargetlun" | "hypermetropair" | "hypermetrodomain"
+        | "hypermetro_consistentgroup" | "replicationpair" | "consistentgroup" | "remote_device" | "smartcachepool" => {
+            system::none_of_these(call)
+        }
+        _ => Err(Failure::unsupported()),
+    }
+}
+
+/// How many objects of each kind exist, by REST names; kinds without objects are left out.
+pub(crate) fn counts(array: &Array, extras: &Extras) -> BTreeMap<&'static str, u64> {
+    let all = [
+        ("clonepair", array.clone_pairs().count()),
+        ("host", array.hosts().count()),
+        ("hostgroup", array.host_groups().count()),
+        ("ioclass", extras.qos.len()),
+        ("iscsi_initiator", array.initiators().count()),
+        ("lun", array.luns().count()),
+        ("luncopy", array.lun_copies().count()),
+        ("lungroup", array.lun_groups().count()),
+        ("mappingview", array.views().count()),
+        ("portgroup", array.port_groups().count()),
+        ("snapshot", array.snapshots().count()),
+        ("storagepool", array.pools().count()),
+    ];
+    all.into_iter().filter(|(_, n)| *n > 0).map(|(object, n)| (object, n as u64)).collect()
+}

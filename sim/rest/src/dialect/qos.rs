@@ -1,0 +1,169 @@
+//! QoS policies (`ioclass`), the cache partition `part0` and the smart cache `cache0`. They limit and cache nothing:
+//! clients can make, read and delete them, and that is all.
+
+use std::collections::BTreeMap;
+
+use crate::codes::{self, Failure};
+use crate::dialect::{Call, Ground, bracketed, count, kind, list, system};
+use crate::envelope::{Answer, Object, Reply, done};
+use crate::extras::{QOS_LIMIT, Qos, short};
+use crate::query::{number, truth};
+
+/// Attributes of a policy that are kept and given back.
+const ATTRIBUTES: &[&str] = &[
+    "BURSTBANDWIDTH",
+    "BURSTIOPS",
+    "BURSTTIME",
+    "CLASSTYPE",
+    "CYCLESET",
+    "DURATION",
+    "IOTYPE",
+    "LATENCY",
+    "MAXBANDWIDTH",
+    "MAXIOPS",
+    "MINBANDWIDTH",
+    "MINIOPS",
+    "SCHEDULEPOLICY",
+    "SCHEDULESTARTTIME",
+    "STARTTIME",
+];
+/// Most LUNs of a policy, and longest name in bytes.
+const LUNS: usize = 1024;
+const NAME_BYTES: usize = 255;
+
+fn object(id: u64, qos: &Qos) -> Object {
+    let luns = bracketed(qos.luns.iter().map(|lun| format!("\"{lun}\"")));
+    let object = Object::new()
+        .number("ID", id)
+        .text("NAME", qos.name.as_str())
+        .text("TYPE", "230")
+        .text("LUNLIST", luns)
+        .text("FSLIST", "[\"\"]")
+        .text("HEALTHSTATUS", "1")
+        .text("RUNNINGSTATUS", if qos.active { "2" } else { "45" })
+        .flag("ENABLESTATUS", qos.active);
+    qos.attributes.iter().fold(object, |object, (name, value)| object.text(name, value.as_str()))
+}
+
+/// `/ioclass`.
+pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (method, path) = call.route();
+    let all = &ground.extras.qos;
+    match (method, path.as_slice()) {
+        ("GET", []) => Ok(Reply::List(list(
+            call,
+            |name| all.iter().find(|(_, qos)| qos.name == name),
+            |id| number(id).and_then(|id| all.get_key_value(&id)),
+            all.iter(),
+            |(id, qos)| object(*id, qos),
+        )?)),
+        ("GET", ["count"]) => count(all.len()),
+        ("POST", []) => create(ground, call),
+        ("PUT", ["active"]) => activate(ground, call, call.need_id("ID", codes::OBJECT_MISSING)?),
+        ("PUT", ["active", _]) => activate(ground, call, call.id_at(2, codes::OBJECT_MISSING)?),
+        ("GET", [_]) => {
+            let id = call.id_at(1, codes::OBJECT_MISSING)?;
+            let qos = all.get(&id).ok_or(codes::OBJECT_MISSING)?;
+            Ok(Reply::One(object(id, qos)))
+        }
+        ("PUT", [_]) => {
+            let id = call.id_at(1, codes::OBJECT_MISSING)?;
+            let luns = luns(ground, call)?;
+            let qos = ground.extras.qos.get_mut(&id).ok_or(codes::OBJECT_MISSING)?;
+            if let Some(luns) = luns {
+                qos.luns = luns;
+            }
+            done()
+        }
+        ("DELETE", [_]) => {
+            let id = call.id_at(1, codes::OBJECT_MISSING)?;
+            if all.get(&id).ok_or(codes::OBJECT_MISSING)?.active {
+                return Err(codes::QOS_ACTIVE.into());
+            }
+            ground.extras.qos.remove(&id);
+            done()
+        }
+        _ => Err(Failure::unsupported()),
+    }
+}
+
+/// LUNLIST; each must exist.
+fn luns(ground: &Ground<'_>, call: &Call<'_>) -> Result<Option<Vec<String>>, Failure> {
+    let Some(luns) = call.fields.list("LUNLIST")? else { return Ok(None) };
+    if luns.len() > LUNS {
+        return Err(codes::LIMIT.into());
+    }
+    if luns.iter().any(|lun| number(lun).and_then(|lun| ground.array.lun(lun)).is_none()) {
+        return Err(codes::LUN_MISSING.into());
+    }
+    Ok(Some(luns))
+}
+
+fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (name, _) = call.name_and_description()?;
+    if name.is_empty() || name.len() > NAME_BYTES {
+        return Err(Failure::parameter("NAME must have 1 to 255 bytes"));
+    }
+    let luns = luns(ground, call)?.unwrap_or_default();
+    let mut attributes = BTreeMap::new();
+    for attribute in ATTRIBUTES {
+        // CYCLESET arrives as a list or as a string.
+        let value = match call.fields.value(attribute) {
+            Some(value @ serde_json::Value::Array(_)) => Some(value.to_string()),
+            _ => call.fields.text(attribute)?.map(|value| value.into_owned()),
+        };
+        if let Some(value) = short(attribute, value)? {
+            attributes.insert(*attribute, value);
+        }
+    }
+    let extras = &mut *ground.extras;
+    if extras.qos.len() >= QOS_LIMIT {
+        return Err(codes::LIMIT.into());
+    }
+    if extras.qos.values().any(|qos| qos.name == name) {
+        return Err(codes::NAME_EXISTS.into());
+    }
+    extras.last_qos += 1;
+    let id = extras.last_qos;
+    let qos = Qos { name, luns, active: false, attributes };
+    let answer = object(id, &qos);
+    extras.qos.insert(id, qos);
+    Ok(Reply::One(answer))
+}
+
+fn activate(ground: &mut Ground<'_>, call: &Call<'_>, id: u64) -> Answer {
+    let active = truth("ENABLESTATUS", &call.need("ENABLESTATUS")?)?;
+    ground.extras.qos.get_mut(&id).ok_or(codes::OBJECT_MISSING)?.active = active;
+    done()
+}
+
+fn partition(name: &str) -> std::iter::Once<Object> {
+    std::iter::once(
+        Object::new().text("ID", "0").text("NAME", name).text("HEALTHSTATUS", "1").text("RUNNINGSTATUS", "27"),
+    )
+}
+
+/// `/cachepartition`.
+pub(crate) fn cache_partition(_ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    system::read_only(call, partition("part0"))
+}
+
+/// `/smartcachepartition`.
+pub(crate) fn smart_cache(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (method, path) = call.route();
+    match (method, path.as_slice()) {
+        ("PUT", [verb @ ("create_associate" | "remove_associate")]) => {
+            let cache = call.need("ID")?.into_owned();
+            let (kind, id) = call.associated()?;
+            let lun = number(&id).filter(|id| kind == kind::LUN && ground.array.lun(*id).is_some());
+            let lun = lun.ok_or(codes::LUN_MISSING)?;
+            if cache != "0" {
+                return Err(codes::OBJECT_MISSING.into());
+            }
+            let value = (*verb == "create_associate").then_some(cache);
+            ground.extras.set_lun_attribute(lun, "SMARTCACHEPARTITIONID", value);
+            done()
+        }
+        _ => system::read_only(call, partition("cache0")),
+    }
+}

@@ -1,0 +1,174 @@
+//! Mapping views: which hosts see which LUNs, and under which host LUN ids.
+
+use std::collections::BTreeSet;
+
+use sanbench_array::{Array, Command, DeviceId, View};
+use serde_json::Value;
+
+use crate::codes::{self, Failure, Topic};
+use crate::dialect::{Call, Ground, bracketed, count, device, group, group_ref, kind, list, page};
+use crate::envelope::{Answer, Object, Reply, done};
+use crate::query::number;
+
+/// Most free host LUN ids that one answer lists.
+const LISTED_IDS: usize = 256;
+
+fn object(view: &View) -> Object {
+    let id = |group: Option<u64>| group.map_or_else(String::new, |id| id.to_string());
+    Object::new()
+        .number("ID", view.id)
+        .text("NAME", view.name.as_str())
+        .text("TYPE", "245")
+        .text("DESCRIPTION", view.description.as_str())
+        .text("hostGroupId", id(view.host_group))
+        .text("lunGroupId", id(view.lun_group))
+        .text("portGroupId", id(view.port_group))
+}
+
+/// Whether one of these LUN groups is shown to a host group.
+pub(crate) fn exposed(array: &Array, groups: &BTreeSet<u64>) -> bool {
+    let mut views = groups.iter().filter_map(|id| array.lun_group(*id)).flat_map(|group| group.views.iter());
+    views.any(|id| array.mapping_view(*id).is_some_and(|view| view.host_group.is_some()))
+}
+
+/// What a host sees: every member of every LUN group that a view joins to one of its host groups, ordered by id.
+fn seen_by(array: &Array, host: u64) -> BTreeSet<DeviceId> {
+    let groups = array.host(host).into_iter().flat_map(|host| host.groups.iter());
+    let views = groups.filter_map(|id| array.host_group(*id)).flat_map(|group| group.views.iter());
+    let lun_groups = views.filter_map(|id| array.mapping_view(*id)).filter_map(|view| view.lun_group);
+    lun_groups.filter_map(|id| array.lun_group(id)).flat_map(|group| group.members.iter().copied()).collect()
+}
+
+/// LUNs and snapshots associated with a host (with their host LUN ids) or a LUN group. No such object: none.
+pub(crate) fn devices_of(array: &Array, kind: u64, id: &str) -> Result<Vec<(DeviceId, Option<u16>)>, Failure> {
+    let id = number(id);
+    Ok(match kind {
+        kind::HOST => match id {
+            Some(host) => seen_by(array, host).into_iter().map(|device| (device, array.host_lun_id(host, device))).collect(),
+            None => Vec::new(),
+        },
+        kind::LUN_GROUP => {
+            let group = id.and_then(|id| array.lun_group(id));
+            group.into_iter().flat_map(|group| group.members.iter()).map(|device| (*device, None)).collect()
+        }
+        _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 21 or 256")),
+    })
+}
+
+/// `/mappingview`.
+pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (method, path) = call.route();
+    let array = &*ground.array;
+    match (method, path.as_slice()) {
+        ("GET", []) => {
+            let by_id = |id: &str| number(id).and_then(|id| array.mapping_view(id));
+            Ok(Reply::List(list(call, |name| array.view_by_name(name), by_id, array.views(), object)?))
+        }
+        ("POST", []) => {
+            let (name, description) = call.name_and_description()?;
+            let id = ground.create(Command::CreateView { name, description }, Topic::Host)?;
+            one(ground.array, id)
+        }
+        ("GET", ["count"]) => count(array.views().count()),
+        ("GET", ["associate"]) => Ok(Reply::List(page(call, views_of(array, call)?.into_iter().map(object))?)),
+        // Unlike the line before, these ask for the groups of a view.
+        ("GET", ["associate", "hostgroup"]) => {
+            Ok(Reply::List(page(call, group::host_groups_of(array, call)?.into_iter().map(group::host_group_object))?))
+        }
+        ("GET", ["associate", "lungroup"]) => {
+            Ok(Reply::List(page(call, group::lun_groups_of(array, call)?.into_iter().map(group::lun_group_object))?))
+        }
+        ("GET", ["associate", "portgroup"]) => {
+            Ok(Reply::List(page(call, group::port_groups_of(array, call)?.into_iter().map(group::port_group_object))?))
+        }
+        ("PUT", ["create_associate"]) => {
+            let view = call.need_id("ID", codes::VIEW_MISSING)?;
+            let (kind, id) = call.associated()?;
+            let (group, topic) = group_ref(kind, &id)?;
+            ground.apply(Command::AddToView { view, group }, topic)?;
+            done()
+        }
+        ("PUT", ["remove_associate"]) => {
+            let view = call.need_id("ID", codes::VIEW_MISSING)?;
+            let (kind, id) = call.associated()?;
+            let (group, topic) = group_ref(kind, &id)?;
+            ground.apply(Command::RemoveFromView { view, group }, topic)?;
+            done()
+        }
+        ("PUT", []) => {
+            let view = call.need_id("ID", codes::VIEW_MISSING)?;
+            set_host_lun_id(ground, call, view)
+        }
+        ("PUT", [_]) => {
+            let view = call.id_at(1, codes::VIEW_MISSING)?;
+            set_host_lun_id(ground, call, view)
+        }
+        ("GET", [_]) => one(array, call.id_at(1, codes::VIEW_MISSING)?),
+        ("DELETE", [_]) => {
+            let view = call.id_at(1, codes::VIEW_MISSING)?;
+            ground.apply(Command::DeleteView { view }, Topic::Host)?;
+            done()
+        }
+        _ => Err(Failure::unsupported()),
+    }
+}
+
+fn one(array: &Array, id: u64) -> Answer {
+    let view = array.mapping_view(id).ok_or(codes::VIEW_MISSING)?;
+    let hosts = view.host_group.and_then(|id| array.host_group(id)).into_iter().flat_map(|group| group.hosts.iter());
+    let used: BTreeSet<u16> = hosts
+        .flat_map(|host| seen_by(array, *host).into_iter().filter_map(|device| array.host_lun_id(*host, device)))
+        .collect();
+    let free = (1..=array.limits().host_lun_id).filter(|id| !used.contains(id)).take(LISTED_IDS);
+    Ok(Reply::One(object(view).text("AVAILABLEHOSTLUNIDLIST", bracketed(free.map(|id| id.to_string())))))
+}
+
+/// Views of a group, a host, a LUN or a snapshot.
+fn views_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a View>, Failure> {
+    let (kind, id) = call.associated()?;
+    let id = number(&id);
+    let views: BTreeSet<u64> = match kind {
+        kind::HOST_GROUP => id.and_then(|id| array.host_group(id)).map(|group| group.views.clone()).unwrap_or_default(),
+        kind::LUN_GROUP => id.and_then(|id| array.lun_group(id)).map(|group| group.views.clone()).unwrap_or_default(),
+        kind::PORT_GROUP => id.and_then(|id| array.port_group(id)).map(|group| group.views.clone()).unwrap_or_default(),
+        kind::HOST => {
+            let groups = id.and_then(|id| array.host(id)).into_iter().flat_map(|host| host.groups.iter());
+            groups.filter_map(|id| array.host_group(*id)).flat_map(|group| group.views.iter().copied()).collect()
+        }
+        kind::LUN | kind::SNAPSHOT => {
+            let groups = match kind {
+                kind::LUN => id.and_then(|id| array.lun(id)).map(|lun| &lun.groups),
+                _ => id.and_then(|id| array.snapshot(id)).map(|snapshot| &snapshot.groups),
+            };
+            let groups = groups.into_iter().flatten().filter_map(|id| array.lun_group(*id));
+            groups.flat_map(|group| group.views.iter().copied()).collect()
+        }
+        _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE is not one that views know")),
+    };
+    Ok(views.into_iter().filter_map(|id| array.mapping_view(id)).collect())
+}
+
+/// ASSOCIATEMETADATA `[{"LUNID": .., "hostLUNId": ..}]`, as JSON or as a string that holds it; one element.
+fn set_host_lun_id(ground: &mut Ground<'_>, call: &Call<'_>, view: u64) -> Answer {
+    let (kind, id) = call.associated()?;
+    let object = device(kind, &id)?;
+    let bad = || Failure::parameter("ASSOCIATEMETADATA is malformed");
+    let parsed;
+    let metadata = match call.fields.value("ASSOCIATEMETADATA") {
+        Some(Value::String(text)) => {
+            parsed = serde_json::from_str::<Value>(text).map_err(|_| bad())?;
+            &parsed
+        }
+        Some(other) => other,
+        None => return Err(bad()),
+    };
+    let wanted = metadata.as_array().filter(|list| list.len() == 1).and_then(|list| list[0].get("hostLUNId"));
+    let wanted = match wanted {
+        Some(Value::Number(n)) => n.as_u64(),
+        Some(Value::String(text)) => number(text),
+        _ => None,
+    };
+    let host_lun_id = wanted.and_then(|n| u16::try_from(n).ok()).ok_or_else(bad)?;
+    ground.apply(Command::SetHostLunId { view, object, host_lun_id }, Topic::Lun)?;
+    done()
+}

@@ -1,0 +1,291 @@
+//! One request, from its bytes to the bytes of its answer.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use sanbench_world::Fault;
+use serde_json::{Value, json};
+
+use crate::codes::{self, Failure};
+use crate::control::{Effect, Hit};
+use crate::dialect::{self, Call, Ground};
+use crate::envelope::{self, Answer, Object, Reply};
+use crate::query::{Fields, Query, segments};
+use crate::session::Credentials;
+use crate::{RestState, lock, points};
+
+/// Where the management API lives.
+const ROOT: &str = "/deviceManager/rest/";
+/// Header of the session token.
+const TOKEN: &str = "iBaseToken";
+
+/// Marks a response (in its extensions) that must not be sent: the connection is closed instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DropConnection;
+
+/// The address of the client, put into a request's extensions by the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// The management API without a network. Every path goes through one handler, since object names have no case.
+pub fn router(state: RestState) -> Router {
+    Router::new().fallback(handle).with_state(state)
+}
+
+/// What becomes of a call before its answer is rendered.
+enum Outcome {
+    Answer(Answer),
+    Http(StatusCode),
+    Drop,
+}
+
+async fn handle(State(state): State<RestState>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    if let Some(verb) = path.strip_prefix("/_ctl/") {
+        let peer = head.extensions.get::<Peer>();
+        if !state.inner().config.control || peer.is_some_and(|peer| !peer.0.ip().is_loopback()) {
+            return envelope::with_status(StatusCode::NOT_FOUND, Bytes::new());
+        }
+        return control(&state, &head.method, verb, head.uri.query().unwrap_or(""), body).await;
+    }
+    let Some(rest) = strip_root(path) else {
+        return envelope::with_status(StatusCode::NOT_FOUND, Bytes::new());
+    };
+    let body = match read_body(&state, body).await {
+        Ok(body) => body,
+        Err(failure) => {
+            // The rest of the body is not worth reading: the connection ends with this answer.
+            let mut response = envelope::json(envelope::render(Err(failure)).0);
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
+    };
+    let names = match segments(rest) {
+        Ok(names) => names,
+        Err(failure) => return envelope::json(envelope::render(Err(failure)).0),
+    };
+    let words: Vec<String> = names.iter().skip(1).map(|name| name.to_ascii_lowercase()).collect();
+    let subject = points::subject(&head.method, &words);
+    let token = head.headers.get(TOKEN).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let asked = Asked { method: &head.method, path, query: head.uri.query().unwrap_or(""), names: &names, words: &words, token };
+    let outcome = with_faults(&state, &subject, &asked, &body).await;
+    let (response, code) = match outcome {
+        Outcome::Answer(answer) => {
+            let (body, code) = envelope::render(answer);
+            (envelope::json(body), code)
+        }
+        Outcome::Http(status) => (envelope::with_status(status, Bytes::new()), i64::from(status.as_u16())),
+        Outcome::Drop => {
+            let mut response = Response::new(Body::empty());
+            response.extensions_mut().insert(DropConnection);
+            (response, 0)
+        }
+    };
+    let dropped = response.extensions().get::<DropConnection>().is_some();
+    state.inner().env.note("rest", || {
+        // Paths hold object names, ids and IQNs; secrets travel in bodies and headers, which are not noted.
+        let mut note = json!({"method": head.method.as_str(), "path": names.get(1..).unwrap_or_default().join("/"), "code": code});
+        if dropped {
+            note["dropped"] = Value::Bool(true);
+        }
+        note
+    });
+    response
+}
+
+/// The path below the root; the root's own case does not matter either.
+fn strip_root(path: &str) -> Option<&str> {
+    let head = path.get(..ROOT.len())?;
+    head.eq_ignore_ascii_case(ROOT).then(|| &path[ROOT.len()..])
+}
+
+/// Reads a body within its limits of size and time.
+async fn read_body(state: &RestState, body: Body) -> Result<Bytes, Failure> {
+    use hyper::body::Body as _;
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let config = &state.inner().config;
+    let limited = Limited::new(body, config.body_limit);
+    match state.inner().env.timeout(config.read_limit, limited.collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) => Err(Failure::parameter("The request body is too long or broken.")),
+        Err(_) => Err(Failure::parameter("The request body did not arrive in time.")),
+    }
+}
+
+/// What a request asks for.
+struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+    query: &'a str,
+    /// Decoded path segments, the device id first.
+    names: &'a [String],
+    /// The same without the device id, in lower case.
+    words: &'a [String],
+    token: &'a str,
+}
+
+/// Works on a call between its two fault points and the rules of the control surface.
+async fn with_faults(state: &RestState, subject: &str, asked: &Asked<'_>, body: &[u8]) -> Outcome {
+    let inner = state.inner();
+    let ordered = {
+        let mut control = lock(&inner.control);
+        if control.is_quiet() { None } else { control.ask(asked.method, asked.path) }
+    };
+    if let Some(outcome) = point(state, "rest.before:", subject).await {
+        return outcome;
+    }
+    if let Some(outcome) = rule(state, ordered.as_ref(), false).await {
+        return outcome;
+    }
+    let answer = work(state, asked, body);
+    if let Some(outcome) = rule(state, ordered.as_ref(), true).await {
+        return outcome;
+    }
+    if let Some(outcome) = point(state, "rest.after:", subject).await {
+        return outcome;
+    }
+    Outcome::Answer(answer)
+}
+
+/// Asks one fault point of the world; an outcome ends the call.
+async fn point(state: &RestState, when: &str, subject: &str) -> Option<Outcome> {
+    let inner = state.inner();
+    match inner.env.fault(&format!("{when}{subject}"))? {
+        Fault::Fail => Some(Outcome::Answer(Err(codes::BUSY.into()))),
+        Fault::Delay(delay) => {
+            inner.env.sleep(delay).await;
+            None
+        }
+        Fault::DropReply => Some(Outcome::Drop),
+        Fault::CrashNode => {
+            if let Some(crash) = &inner.config.on_crash {
+                crash();
+            }
+            Some(Outcome::Drop)
+        }
+    }
+}
+
+/// Applies a rule of the control surface where it belongs: before or after the work.
+async fn rule(state: &RestState, hit: Option<&Hit>, after_work: bool) -> Option<Outcome> {
+    let hit = hit.filter(|hit| hit.after_work == after_work)?;
+    match &hit.effect {
+        Effect::Code(code) => Some(Outcome::Answer(Err((*code).into()))),
+        Effect::Http(status) => Some(Outcome::Http(*status)),
+        Effect::Delay(delay) => {
+            state.inner().env.sleep(*delay).await;
+            None
+        }
+        Effect::Drop => Some(Outcome::Drop),
+    }
+}
+
+/// The work itself: session, then the object. Synchronous, so that no lock lives across an await.
+fn work(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
+    let inner = state.inner();
+    let now = inner.env.now();
+    let device = asked.names.first().map_or("", String::as_str);
+    let is_sessions = asked.words.first().is_some_and(|word| word == "sessions") && asked.words.len() == 1;
+    if is_sessions && *asked.method == Method::POST {
+        return login(state, &Fields::parse(body)?);
+    }
+    if asked.token.is_empty() || !lock(&inner.sessions).touch(now, asked.token) {
+        return Err(codes::SESSION_LOST.into());
+    }
+    let mut array = inner.array.lock();
+    if device != array.serial() {
+        return Err(codes::SESSION_LOST.into());
+    }
+    if is_sessions {
+        return match *asked.method {
+            Method::DELETE => {
+                lock(&inner.sessions).logout(asked.token);
+                envelope::done()
+            }
+            _ => Err(Failure::unsupported()),
+        };
+    }
+    let query = Query::parse(asked.query)?;
+    // Bodies of GET requests are sent by one client and mean nothing.
+    let fields = if *asked.method == Method::GET { Fields::default() } else { Fields::parse(body)? };
+    let call = Call { method: asked.method, names: asked.names.get(1..).unwrap_or_default(), words: asked.words, query, fields };
+    array.advance(now);
+    dialect::dispatch(&mut Ground { array: &mut array, extras: &mut lock(&inner.extras), now }, &call)
+}
+
+fn login(state: &RestState, fields: &Fields) -> Answer {
+    let inner = state.inner();
+    let (Some(user), Some(password)) = (fields.text("username")?, fields.text("password")?) else {
+        return Err(codes::WRONG_CREDENTIALS.into());
+    };
+    let given = Credentials { user: &user, password: &password };
+    let right = Credentials { user: &inner.config.user, password: &inner.config.password };
+    let mut secret = [0u8; 32];
+    inner.env.entropy(&mut secret);
+    let token: String = secret.iter().map(|byte| format!("{byte:02X}")).collect();
+    lock(&inner.sessions).login(inner.env.now(), &given, &right, token.clone())?;
+    let serial = inner.array.lock().serial().to_owned();
+    Ok(Reply::One(
+        Object::new()
+            .text("iBaseToken", token)
+            .text("deviceid", serial)
+            .integer("accountstate", inner.config.account_state.into())
+            .text("username", inner.config.user.as_str())
+            .text("userscope", "0"),
+    ))
+}
+
+/// The control surface; errors are HTTP 400 with a text.
+async fn control(state: &RestState, method: &Method, verb: &str, query: &str, body: Body) -> Response {
+    let refuse = |text: String| envelope::with_status(StatusCode::BAD_REQUEST, Bytes::from(json!({"error": text}).to_string()));
+    let body = match read_body(state, body).await {
+        Ok(body) => body,
+        Err(failure) => return refuse(failure.description.into_owned()),
+    };
+    let body: Value = match body.is_empty() {
+        true => Value::Null,
+        false => match serde_json::from_slice(&body) {
+            Ok(body) => body,
+            Err(_) => return refuse("the body is not valid JSON".to_owned()),
+        },
+    };
+    let inner = state.inner();
+    let counts = state.counts();
+    let mut control = lock(&inner.control);
+    let mut since = None;
+    let done = match (method, verb) {
+        (&Method::GET, "state") => match Query::parse(query) {
+            Ok(query) => {
+                since = query.get("since").map(str::to_owned);
+                Ok(())
+            }
+            Err(failure) => Err(failure.description.into_owned()),
+        },
+        (&Method::POST, "mark") => control.mark(&body, counts.clone()),
+        (&Method::POST, "expire") => {
+            lock(&inner.sessions).expire_all();
+            Ok(())
+        }
+        (&Method::POST, "reset") => {
+            control.reset();
+            lock(&inner.sessions).unlock_all();
+            Ok(())
+        }
+        (&Method::POST, "fault") => control.add(&body),
+        _ => return envelope::with_status(StatusCode::NOT_FOUND, Bytes::new()),
+    };
+    let sessions = state.sessions();
+    match done.and_then(|()| control.state(&counts, sessions, since.as_deref())) {
+        Ok(answer) => envelope::json(Bytes::from(answer.to_string())),
+        Err(text) => refuse(text),
+    }
+}
