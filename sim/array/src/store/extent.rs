@@ -147,7 +147,8 @@ impl Body {
             } else if let Some(old) = pages[index].take() {
                 let mut page = writable(Some(old));
                 page[start..start + run].fill(0);
-                pages[index] = Some(page.freeze());
+                // A page that reads zero throughout is given up, so that an extent of such pages can be.
+                pages[index] = page.iter().any(|byte| *byte != 0).then(|| page.freeze());
             }
             at += run;
         }
