@@ -1,0 +1,683 @@
+//! What every block of every volume and snapshot must hold.
+//!
+//! The model is told each operation *once it is answered* (a write also when it is issued, see [`DataModel::write`]) and
+//! is asked about each read. It knows nothing of the array: content follows from operations and answers alone.
+//!
+//! Snapshots and clones share frozen layers, so that they cost the same at any size. A write whose outcome is unknown
+//! leaves both contents possible until a read decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use sanbench_api::{SnapshotId, VolumeId};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::blame;
+use super::runs::{Cell, Stack};
+use crate::stamp::{self, BLOCK, Diagnosis, Expected, Relation, RunTag, Stamp};
+use crate::verdict::Finding;
+
+/// Possible contents of one block before the model gives up on it.
+const MOST_ALTERNATIVES: usize = 64;
+
+/// Holes of an image up to this many blocks are read along with its data.
+const IMAGE_GAP: u64 = 64;
+
+/// A volume or a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// A volume.
+    Volume(VolumeId),
+    /// A snapshot.
+    Snapshot(SnapshotId),
+}
+
+impl From<VolumeId> for Subject {
+    fn from(id: VolumeId) -> Self {
+        Self::Volume(id)
+    }
+}
+
+impl From<SnapshotId> for Subject {
+    fn from(id: SnapshotId) -> Self {
+        Self::Snapshot(id)
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Volume(id) => write!(f, "volume {id}"),
+            Self::Snapshot(id) => write!(f, "snapshot {id}"),
+        }
+    }
+}
+
+/// What an image holds, by digest of each 512-byte block.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageDigests {
+    /// Bytes of raw content; the last block is padded with zeroes.
+    pub virtual_size: u64,
+    /// Byte offset of each block that is not all zeroes, and the first 16 bytes of its SHA-256.
+    pub blocks: BTreeMap<u64, [u8; 16]>,
+}
+
+impl ImageDigests {
+    /// Digests of raw content.
+    #[must_use]
+    pub fn of_raw(raw: &[u8]) -> Self {
+        let mut blocks = BTreeMap::new();
+        for (index, piece) in raw.chunks(BLOCK).enumerate() {
+            if !stamp::is_zero(piece) {
+                let mut block = [0; BLOCK];
+                block[..piece.len()].copy_from_slice(piece);
+                blocks.insert((index * BLOCK) as u64, digest(&block));
+            }
+        }
+        Self { virtual_size: raw.len() as u64, blocks }
+    }
+
+    fn blocks_covered(&self) -> u64 {
+        self.virtual_size.div_ceil(BLOCK as u64)
+    }
+}
+
+fn digest(block: &[u8]) -> [u8; 16] {
+    let full = Sha256::digest(block);
+    let mut short = [0; 16];
+    short.copy_from_slice(&full[..16]);
+    short
+}
+
+/// Why the model cannot take an operation: the caller's mistake, never the array's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// Never created, or deleted.
+    #[error("the model has no {0}")]
+    Unknown(Subject),
+    /// Created before.
+    #[error("the model already has {0}")]
+    Exists(Subject),
+    /// Blocks outside.
+    #[error("blocks {start}..{end} are outside {subject} of {blocks} blocks")]
+    OutOfRange {
+        /// What was addressed.
+        subject: Subject,
+        /// First block.
+        start: u64,
+        /// Block after the last one.
+        end: u64,
+        /// Size in blocks.
+        blocks: u64,
+    },
+    /// The operation changes content, and this is a snapshot.
+    #[error("{0} cannot be written")]
+    ReadOnly(Subject),
+}
+
+/// Whether an operation was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// It was.
+    Done,
+    /// It is under way, or its answer was lost: old and new are both possible.
+    Unknown,
+}
+
+/// How a view came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Empty.
+    Blank,
+    /// Cloned from a volume.
+    Clone,
+    /// Made from a snapshot.
+    FromSnapshot,
+    /// It is a snapshot.
+    Snapshot,
+}
+
+/// The latest control operation on a view; a wrong block found after it is charged to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Extend,
+    Flatten,
+    Image,
+}
+
+/// One volume or snapshot.
+#[derive(Debug)]
+pub(super) struct View {
+    stack: Stack,
+    pub(super) blocks: u64,
+    pub(super) origin: Origin,
+    /// Blocks that were taken over from the source.
+    pub(super) inherited: u64,
+    /// Blocks at creation; what lies beyond came by extending.
+    pub(super) born: u64,
+    /// Sequence number at creation: what is newer can only be written to the view itself.
+    pub(super) born_seq: u64,
+    pub(super) change: Option<Change>,
+    /// Ranges that were unmapped and not written since are zero for that reason; kept as told, for neighbourhood.
+    pub(super) unmapped: Vec<Range<u64>>,
+    /// The volume whose stamps are its own.
+    pub(super) owner: VolumeId,
+    /// Volumes that it descends from, nearest first.
+    sources: Vec<VolumeId>,
+}
+
+impl View {
+    /// The block was taken over from the source and not written since.
+    pub(super) fn inherits(&self, expected: &Expected, lba: u64) -> bool {
+        match expected {
+            Expected::Stamp(stamp) => stamp.volume != self.owner,
+            _ => !self.stack.is_own(lba),
+        }
+    }
+}
+
+/// A wrong block before it is written up.
+struct Wrong {
+    lba: u64,
+    requirement: &'static str,
+    diagnosis: Diagnosis,
+    expected: Expected,
+}
+
+/// The model of all contents of a run.
+#[derive(Debug)]
+pub struct DataModel {
+    run: RunTag,
+    seq: u64,
+    views: BTreeMap<Subject, View>,
+    deleted: BTreeSet<VolumeId>,
+    /// Direct source of each volume ever made, for telling a clone's write.
+    parents: BTreeMap<VolumeId, VolumeId>,
+    compared: u64,
+    undecided: u64,
+}
+
+impl DataModel {
+    /// The model of a run that has made nothing yet.
+    #[must_use]
+    pub fn new(run: RunTag) -> Self {
+        Self {
+            run,
+            seq: 0,
+            views: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            parents: BTreeMap::new(),
+            compared: 0,
+            undecided: 0,
+        }
+    }
+
+    /// The stamp for the next write: give it to [`Stamp::fill`] and then to [`DataModel::write`].
+    pub fn next_stamp(&mut self, volume: VolumeId, lba: u64, writer: u32) -> Stamp {
+        self.seq += 1;
+        Stamp { run: self.run, volume, lba, seq: self.seq, writer }
+    }
+
+    /// A new empty volume.
+    ///
+    /// # Errors
+    /// It exists.
+    pub fn create(&mut self, volume: VolumeId, blocks: u64) -> Result<(), ModelError> {
+        let view = View {
+            stack: Stack::default(),
+            blocks,
+            origin: Origin::Blank,
+            inherited: 0,
+            born: blocks,
+            born_seq: self.seq,
+            change: None,
+            unmapped: Vec::new(),
+            owner: volume,
+            sources: Vec::new(),
+        };
+        self.insert(volume.into(), view)
+    }
+
+    /// A snapshot of a volume, as of now.
+    ///
+    /// # Errors
+    /// The volume is unknown or the snapshot exists.
+    pub fn snapshot(&mut self, snapshot: SnapshotId, volume: VolumeId) -> Result<(), ModelError> {
+        let seq = self.seq;
+        let source = self.view_mut(volume.into())?;
+        let view = View {
+            stack: source.stack.share(),
+            blocks: source.blocks,
+            origin: Origin::Snapshot,
+            inherited: source.blocks,
+            born: source.blocks,
+            born_seq: seq,
+            change: None,
+            unmapped: source.unmapped.clone(),
+            owner: source.owner,
+            sources: source.sources.clone(),
+        };
+        self.insert(snapshot.into(), view)
+    }
+
+    /// A volume with the content of another volume or of a snapshot, as of now, zero beyond the source's end.
+    ///
+    /// # Errors
+    /// The source is unknown or the volume exists.
+    pub fn clone_from(
+        &mut self,
+        volume: VolumeId,
+        source: impl Into<Subject>,
+        blocks: u64,
+    ) -> Result<(), ModelError> {
+        let (seq, source) = (self.seq, source.into());
+        if self.views.contains_key(&volume.into()) {
+            return Err(ModelError::Exists(volume.into()));
+        }
+        let from = self.view_mut(source)?;
+        let owner = from.owner;
+        let mut sources = vec![owner];
+        sources.extend(&from.sources);
+        let mut stack = from.stack.share();
+        // Should it be smaller, a later extend must not bring the source's tail back.
+        stack.set(blocks..from.blocks.max(blocks), Cell::Zero);
+        let view = View {
+            stack,
+            blocks,
+            origin: if matches!(source, Subject::Volume(_)) { Origin::Clone } else { Origin::FromSnapshot },
+            inherited: from.blocks.min(blocks),
+            born: blocks,
+            born_seq: seq,
+            change: None,
+            unmapped: Vec::new(),
+            owner: volume,
+            sources,
+        };
+        self.parents.insert(volume, owner);
+        self.insert(volume.into(), view)
+    }
+
+    /// Blocks written with this stamp. For a write that can meet other operations, tell it twice: as
+    /// [`Certainty::Unknown`] before it is issued, as [`Certainty::Done`] once it is acknowledged; a write that failed with
+    /// an unknown outcome stays told once. Of writes that overlap in time and in blocks the one told last wins; where that
+    /// order is not known, tell the others as unknown again.
+    ///
+    /// # Errors
+    /// The volume is unknown or the range lies outside.
+    pub fn write(&mut self, stamp: &Stamp, blocks: u64, certainty: Certainty) -> Result<(), ModelError> {
+        let range = stamp.lba..stamp.lba.saturating_add(blocks);
+        let cell = Cell::Stamped { volume: stamp.volume, seq: stamp.seq, writer: stamp.writer };
+        self.seq = self.seq.max(stamp.seq);
+        self.change_content(stamp.volume, range, &cell, certainty)
+    }
+
+    /// Blocks that must read as zeroes from now on (UNMAP with LBPRZ, WRITE SAME of zeroes).
+    ///
+    /// # Errors
+    /// The volume is unknown or the range lies outside.
+    pub fn unmap(
+        &mut self,
+        volume: VolumeId,
+        lba: u64,
+        blocks: u64,
+        certainty: Certainty,
+    ) -> Result<(), ModelError> {
+        let range = lba..lba.saturating_add(blocks);
+        self.change_content(volume, range.clone(), &Cell::Zero, certainty)?;
+        let view = self.view_mut(volume.into())?;
+        view.unmapped.push(range);
+        Ok(())
+    }
+
+    /// An image written from the first block on; what lies behind its end stays as it was.
+    ///
+    /// # Errors
+    /// The volume is unknown or smaller than the image.
+    pub fn write_image(
+        &mut self,
+        volume: VolumeId,
+        image: &Arc<ImageDigests>,
+        certainty: Certainty,
+    ) -> Result<(), ModelError> {
+        let cell = Cell::Image(Arc::clone(image));
+        self.change_content(volume, 0..image.blocks_covered(), &cell, certainty)?;
+        self.view_mut(volume.into())?.change = Some(Change::Image);
+        Ok(())
+    }
+
+    /// The volume grew to `blocks` blocks; a smaller number changes nothing (that is the control model's affair).
+    ///
+    /// # Errors
+    /// The volume is unknown.
+    pub fn extend(&mut self, volume: VolumeId, blocks: u64) -> Result<(), ModelError> {
+        let view = self.view_mut(volume.into())?;
+        view.blocks = view.blocks.max(blocks);
+        view.change = Some(Change::Extend);
+        Ok(())
+    }
+
+    /// The volume was flattened: no content changes, but what is wrong from now on is charged to it.
+    ///
+    /// # Errors
+    /// The volume is unknown.
+    pub fn flatten(&mut self, volume: VolumeId) -> Result<(), ModelError> {
+        self.view_mut(volume.into())?.change = Some(Change::Flatten);
+        Ok(())
+    }
+
+    /// The subject was read right as a whole: a fault found later has a later cause.
+    ///
+    /// # Errors
+    /// The subject is unknown.
+    pub fn verified(&mut self, subject: impl Into<Subject>) -> Result<(), ModelError> {
+        self.view_mut(subject.into())?.change = None;
+        Ok(())
+    }
+
+    /// The subject is gone; volumes and snapshots made from it keep their content.
+    ///
+    /// # Errors
+    /// The subject is unknown.
+    pub fn delete(&mut self, subject: impl Into<Subject>) -> Result<(), ModelError> {
+        let subject = subject.into();
+        self.views.remove(&subject).ok_or(ModelError::Unknown(subject))?;
+        if let Subject::Volume(id) = subject {
+            self.deleted.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Size in blocks.
+    ///
+    /// # Errors
+    /// The subject is unknown.
+    pub fn blocks(&self, subject: impl Into<Subject>) -> Result<u64, ModelError> {
+        self.view(subject.into()).map(|view| view.blocks)
+    }
+
+    /// What one block must hold; `None` when nothing can be said.
+    ///
+    /// # Errors
+    /// The subject is unknown or the block lies outside.
+    pub fn expected(&self, subject: impl Into<Subject>, lba: u64) -> Result<Option<Expected>, ModelError> {
+        let subject = subject.into();
+        self.in_range(subject, lba..lba.saturating_add(1))?;
+        let cell = self.view(subject)?.stack.look(lba..lba + 1).swap_remove(0).1;
+        Ok(self.expectation(&cell, lba))
+    }
+
+    /// Judges what was read from `lba` on. Where several contents were possible, the one that is observed becomes the
+    /// only one. A rest shorter than a block is a finding.
+    ///
+    /// # Errors
+    /// The subject is unknown or the range lies outside.
+    pub fn check_read(
+        &mut self,
+        subject: impl Into<Subject>,
+        lba: u64,
+        data: &[u8],
+    ) -> Result<Vec<Finding>, ModelError> {
+        let subject = subject.into();
+        let range = lba..lba.saturating_add((data.len() / BLOCK) as u64);
+        self.in_range(subject, range.clone())?;
+        if !data.len().is_multiple_of(BLOCK) {
+            let finding = Finding::new("DAT-008", blame::CHECKER, role(subject), "length")
+                .says(format!("a read of {subject} at LBA {lba} answered part of a block"))
+                .compared("whole blocks of 512 bytes", format!("{} bytes", data.len()));
+            return Ok(vec![finding]);
+        }
+        let mut wrong = Vec::new();
+        let mut decided: Vec<(Range<u64>, Cell)> = Vec::new();
+        for (run, cell) in self.view(subject)?.stack.look(range) {
+            if cell == Cell::Anything {
+                self.undecided += run.end - run.start;
+                continue;
+            }
+            self.compared += run.end - run.start;
+            for at in run {
+                let index = (at - lba) as usize * BLOCK;
+                let block = &data[index..index + BLOCK];
+                match self.fits(&cell, at, block) {
+                    Fit::Yes => {}
+                    Fit::One(cell) => decided.push((at..at + 1, cell)),
+                    Fit::No => wrong.extend(self.name(subject, &cell, at, block)),
+                }
+            }
+        }
+        let view = self.view_mut(subject)?;
+        decided.into_iter().for_each(|(range, cell)| view.stack.set(range, cell));
+        Ok(write_up(subject, wrong))
+    }
+
+    /// Blocks that were compared, and blocks about which nothing could be said, over the whole run.
+    #[must_use]
+    pub fn compared(&self) -> (u64, u64) {
+        (self.compared, self.undecided)
+    }
+
+    /// Every range that was ever written or unmapped, in the subject or in what it was made from; joined, in order.
+    ///
+    /// # Errors
+    /// The subject is unknown.
+    pub fn written_ranges(&self, subject: impl Into<Subject>) -> Result<Vec<Range<u64>>, ModelError> {
+        let view = self.view(subject.into())?;
+        let mut ranges = Vec::new();
+        for (range, cell) in view.stack.layers().flat_map(|runs| runs.ranges()) {
+            if range.start >= view.blocks {
+                continue;
+            }
+            match cell {
+                Cell::Image(image) => ranges.extend(image_ranges(image, &range)),
+                _ => ranges.push(range.start..range.end.min(view.blocks)),
+            }
+        }
+        Ok(join(ranges))
+    }
+
+    /// The written ranges with `margin` blocks on each side, and as much around every place where a fault likes to sit:
+    /// both ends, the end of the source, the ends before each extend. For a verification walk; joined, in order.
+    ///
+    /// # Errors
+    /// The subject is unknown.
+    pub fn interesting_ranges(
+        &self,
+        subject: impl Into<Subject>,
+        margin: u64,
+    ) -> Result<Vec<Range<u64>>, ModelError> {
+        let subject = subject.into();
+        let mut ranges = self.written_ranges(subject)?;
+        let view = self.view(subject)?;
+        ranges.extend(view.unmapped.iter().cloned());
+        ranges.extend([0, view.inherited, view.born, view.blocks].map(|edge| edge..edge));
+        let around = ranges.into_iter().map(|range| {
+            range.start.saturating_sub(margin)..range.end.saturating_add(margin).min(view.blocks)
+        });
+        Ok(join(around.collect()))
+    }
+
+    fn insert(&mut self, subject: Subject, view: View) -> Result<(), ModelError> {
+        if self.views.contains_key(&subject) {
+            return Err(ModelError::Exists(subject));
+        }
+        self.views.insert(subject, view);
+        Ok(())
+    }
+
+    fn view(&self, subject: Subject) -> Result<&View, ModelError> {
+        self.views.get(&subject).ok_or(ModelError::Unknown(subject))
+    }
+
+    fn view_mut(&mut self, subject: Subject) -> Result<&mut View, ModelError> {
+        self.views.get_mut(&subject).ok_or(ModelError::Unknown(subject))
+    }
+
+    fn in_range(&self, subject: Subject, range: Range<u64>) -> Result<(), ModelError> {
+        let blocks = self.view(subject)?.blocks;
+        if range.end <= blocks {
+            return Ok(());
+        }
+        Err(ModelError::OutOfRange { subject, start: range.start, end: range.end, blocks })
+    }
+
+    fn change_content(
+        &mut self,
+        volume: VolumeId,
+        range: Range<u64>,
+        cell: &Cell,
+        certainty: Certainty,
+    ) -> Result<(), ModelError> {
+        self.in_range(volume.into(), range.clone())?;
+        let view = self.view_mut(volume.into())?;
+        match certainty {
+            Certainty::Done => view.stack.set(range, cell.clone()),
+            Certainty::Unknown => {
+                for (part, old) in view.stack.look(range) {
+                    view.stack.set(part, old.or(cell, MOST_ALTERNATIVES));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fits(&self, cell: &Cell, lba: u64, block: &[u8]) -> Fit {
+        match cell {
+            Cell::AnyOf(several) => several
+                .iter()
+                .find(|one| matches!(self.fits(one, lba, block), Fit::Yes))
+                .map_or(Fit::No, |one| Fit::One(one.clone())),
+            Cell::Zero => Fit::from(stamp::is_zero(block)),
+            Cell::Stamped { volume, seq, writer } => {
+                let stamp = Stamp { run: self.run, volume: *volume, lba, seq: *seq, writer: *writer };
+                Fit::from(stamp.block() == block)
+            }
+            Cell::Image(image) => Fit::from(match image.blocks.get(&(lba * BLOCK as u64)) {
+                Some(wanted) => digest(block) == *wanted,
+                None => stamp::is_zero(block),
+            }),
+            Cell::Anything => Fit::Yes,
+        }
+    }
+
+    fn expectation(&self, cell: &Cell, lba: u64) -> Option<Expected> {
+        Some(match cell {
+            Cell::Anything => return None,
+            Cell::Zero => Expected::Zero,
+            Cell::Stamped { volume, seq, writer } => {
+                Expected::Stamp(Stamp { run: self.run, volume: *volume, lba, seq: *seq, writer: *writer })
+            }
+            Cell::Image(image) => image
+                .blocks
+                .get(&(lba * BLOCK as u64))
+                .map_or(Expected::Zero, |digest| Expected::Image(*digest)),
+            Cell::AnyOf(several) => {
+                Expected::AnyOf(several.iter().filter_map(|one| self.expectation(one, lba)).collect())
+            }
+        })
+    }
+
+    fn name(&self, subject: Subject, cell: &Cell, lba: u64, block: &[u8]) -> Option<Wrong> {
+        let view = self.view(subject).ok()?;
+        let expected = self.expectation(cell, lba)?;
+        let diagnosis =
+            stamp::diagnose(&expected, block, lba, self.run, |volume| self.relation(view, volume));
+        let of_image = matches!(cell, Cell::Image(_));
+        let requirement = blame::requirement(view, &expected, of_image, &diagnosis, lba);
+        Some(Wrong { lba, requirement, diagnosis, expected })
+    }
+
+    fn relation(&self, view: &View, volume: VolumeId) -> Relation {
+        if volume == view.owner {
+            return Relation::Own;
+        }
+        if view.sources.contains(&volume) {
+            return Relation::Source;
+        }
+        let mut at = volume;
+        // A chain is never longer than the number of volumes that have a source.
+        for _ in 0..=self.parents.len() {
+            match self.parents.get(&at) {
+                Some(parent) if *parent == view.owner => return Relation::Clone,
+                Some(parent) => at = *parent,
+                None => break,
+            }
+        }
+        if self.deleted.contains(&volume) { Relation::Deleted } else { Relation::Stranger }
+    }
+}
+
+enum Fit {
+    Yes,
+    /// One of several fits, and is the truth from now on.
+    One(Cell),
+    No,
+}
+
+impl From<bool> for Fit {
+    fn from(fits: bool) -> Self {
+        if fits { Self::Yes } else { Self::No }
+    }
+}
+
+pub(super) fn role(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Volume(_) => "volume",
+        Subject::Snapshot(_) => "snapshot",
+    }
+}
+
+/// One finding for each requirement and kind: the first wrong block stands for all.
+fn write_up(subject: Subject, wrong: Vec<Wrong>) -> Vec<Finding> {
+    let mut groups: BTreeMap<(&str, stamp::Kind), (Wrong, u64)> = BTreeMap::new();
+    for one in wrong {
+        let key = (one.requirement, one.diagnosis.kind);
+        groups.entry(key).and_modify(|(_, count)| *count += 1).or_insert((one, 1));
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|(one, _)| one.lba);
+    let finding = |(one, count): (Wrong, u64)| {
+        let more = if count > 1 { format!(" ({count} blocks)") } else { String::new() };
+        let kind = one.diagnosis.kind.word();
+        Finding::new(one.requirement, blame::CHECKER, role(subject), kind)
+            .says(format!("{subject} at LBA {}{more}: {}", one.lba, one.diagnosis.sentence))
+            .compared(&one.expected, observed(&one.diagnosis))
+    };
+    groups.into_iter().map(finding).collect()
+}
+
+fn observed(diagnosis: &Diagnosis) -> String {
+    match (&diagnosis.stamp, diagnosis.kind) {
+        (Some(stamp), stamp::Kind::Torn) => format!("part of {stamp}"),
+        (Some(stamp), _) => stamp.to_string(),
+        (None, stamp::Kind::Zeroed) => "zeroes".to_owned(),
+        (None, _) => "bytes without a stamp".to_owned(),
+    }
+}
+
+fn image_ranges(image: &ImageDigests, within: &Range<u64>) -> Vec<Range<u64>> {
+    let (start, end) = (within.start * BLOCK as u64, within.end.saturating_mul(BLOCK as u64));
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for (offset, _) in image.blocks.range(start..end) {
+        let lba = offset / BLOCK as u64;
+        match ranges.last_mut() {
+            Some(last) if lba <= last.end + IMAGE_GAP => last.end = lba + 1,
+            _ => ranges.push(lba..lba + 1),
+        }
+    }
+    ranges
+}
+
+fn join(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}

@@ -1,0 +1,6 @@
+//! Reference models: [`data`] for contents, [`control`] for what exists.
+
+mod blame;
+pub mod control;
+pub mod data;
+pub mod runs;
