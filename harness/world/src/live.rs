@@ -161,8 +161,8 @@ impl LiveWorld {
         self.0.recorder.clear_faults();
     }
 
-    /// The captured segments so far. Each stream end records what it sends, so a connection between two nodes of
-    /// this world appears under two connection numbers, one for each direction.
+    /// The captured segments so far: both directions of every connection, as this process sent and received them.
+    /// A connection between two nodes of this world is recorded at the end that connected.
     pub fn capture(&self) -> Vec<Segment> {
         self.0.recorder.segments()
     }
@@ -202,9 +202,7 @@ impl LiveNode {
                 socket.connect(to).await?
             }
         };
-        let stream = LiveStream::new(tcp, &self.recorder)?;
-        stream.record(SegmentKind::Syn, Bytes::new());
-        Ok(stream)
+        LiveStream::new(tcp, &self.recorder, true)
     }
 
     #[expect(clippy::disallowed_methods, reason = "the live make of Env::listen")]
@@ -223,7 +221,7 @@ pub(crate) struct LiveListener {
 impl LiveListener {
     pub(crate) async fn accept(&mut self) -> io::Result<LiveStream> {
         let (tcp, _) = self.tcp.accept().await?;
-        LiveStream::new(tcp, &self.recorder)
+        LiveStream::new(tcp, &self.recorder, false)
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -236,21 +234,17 @@ pub(crate) struct LiveStream {
     local: SocketAddr,
     peer: SocketAddr,
     conn: u64,
-    recorder: Arc<Recorder>,
-    fin_recorded: bool,
+    /// Present when the world captures.
+    tap: Option<Tap>,
 }
 
 impl LiveStream {
-    fn new(tcp: TcpStream, recorder: &Arc<Recorder>) -> io::Result<LiveStream> {
+    fn new(tcp: TcpStream, recorder: &Arc<Recorder>, connected: bool) -> io::Result<LiveStream> {
         tcp.set_nodelay(true)?;
-        Ok(LiveStream {
-            local: tcp.local_addr()?,
-            peer: tcp.peer_addr()?,
-            tcp,
-            conn: recorder.next_conn(),
-            recorder: recorder.clone(),
-            fin_recorded: false,
-        })
+        let (local, peer) = (tcp.local_addr()?, tcp.peer_addr()?);
+        let conn = recorder.next_conn();
+        let tap = recorder.is_capturing().then(|| Tap::new(recorder.clone(), conn, local, peer, connected));
+        Ok(LiveStream { tcp, local, peer, conn, tap })
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -265,37 +259,24 @@ impl LiveStream {
         self.conn
     }
 
-    fn record(&self, kind: SegmentKind, bytes: Bytes) {
-        self.recorder.capture(self.conn, self.local, self.peer, kind, bytes);
-    }
-
-    fn record_sent(&self, slices: &[IoSlice<'_>], written: usize) {
-        if !self.recorder.is_capturing() || written == 0 {
-            return;
-        }
-        let mut bytes = Vec::with_capacity(written);
-        for slice in slices {
-            let rest = written - bytes.len();
-            bytes.extend_from_slice(&slice[..slice.len().min(rest)]);
-        }
-        self.record(SegmentKind::Data, bytes.into());
-    }
-
-    fn record_fin(&mut self) {
-        if !self.fin_recorded {
-            self.fin_recorded = true;
-            self.record(SegmentKind::Fin, Bytes::new());
-        }
-    }
-
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let had_room = buf.remaining() > 0;
+        let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        if let (Some(tap), Poll::Ready(result)) = (&mut self.tap, &polled) {
+            match result {
+                Ok(()) if had_room => tap.received(&buf.filled()[before..]),
+                Ok(()) => {}
+                Err(_) => tap.broken(),
+            }
+        }
+        polled
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.tcp).poll_write(cx, data);
-        if let Poll::Ready(Ok(written)) = polled {
-            self.record_sent(&[IoSlice::new(data)], written);
+        if let (Some(tap), Poll::Ready(Ok(written))) = (&mut self.tap, &polled) {
+            tap.sent(&[IoSlice::new(data)], *written);
         }
         polled
     }
@@ -306,8 +287,8 @@ impl LiveStream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
-        if let Poll::Ready(Ok(written)) = polled {
-            self.record_sent(slices, written);
+        if let (Some(tap), Poll::Ready(Ok(written))) = (&mut self.tap, &polled) {
+            tap.sent(slices, *written);
         }
         polled
     }
@@ -317,13 +298,118 @@ impl LiveStream {
     }
 
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.record_fin();
+        if let Some(tap) = &mut self.tap {
+            tap.finished(true);
+        }
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
 
-impl Drop for LiveStream {
+/// Records both directions of one connection.
+struct Tap {
+    recorder: Arc<Recorder>,
+    conn: u64,
+    local: SocketAddr,
+    peer: SocketAddr,
+    connected: bool,
+    /// The end that connected is in this world too and records this connection.
+    mirrored: bool,
+    /// The SYN is recorded with the first event, in its place before it.
+    begun: bool,
+    ended_out: bool,
+    ended_in: bool,
+}
+
+impl Tap {
+    fn new(recorder: Arc<Recorder>, conn: u64, local: SocketAddr, peer: SocketAddr, connected: bool) -> Tap {
+        if connected {
+            recorder.own_ends().insert((local, peer));
+        }
+        let mut tap = Tap {
+            recorder,
+            conn,
+            local,
+            peer,
+            connected,
+            mirrored: false,
+            begun: false,
+            ended_out: false,
+            ended_in: false,
+        };
+        tap.mirrored = tap.is_mirror();
+        if connected {
+            tap.begin();
+        }
+        tap
+    }
+
+    fn is_mirror(&self) -> bool {
+        !self.connected && self.recorder.own_ends().contains(&(self.peer, self.local))
+    }
+
+    /// False when the other end records.
+    fn begin(&mut self) -> bool {
+        // Accept may come before the other end's connect has returned, so the first event looks again.
+        self.mirrored |= !self.begun && self.is_mirror();
+        if self.mirrored {
+            return false;
+        }
+        if !std::mem::replace(&mut self.begun, true) {
+            let (src, dst) = if self.connected { (self.local, self.peer) } else { (self.peer, self.local) };
+            self.recorder.capture(self.conn, src, dst, SegmentKind::Syn, Bytes::new());
+        }
+        true
+    }
+
+    fn record(&mut self, out: bool, kind: SegmentKind, bytes: Bytes) {
+        if self.begin() {
+            let (src, dst) = if out { (self.local, self.peer) } else { (self.peer, self.local) };
+            self.recorder.capture(self.conn, src, dst, kind, bytes);
+        }
+    }
+
+    fn sent(&mut self, slices: &[IoSlice<'_>], written: usize) {
+        if written == 0 {
+            return;
+        }
+        let mut bytes = Vec::with_capacity(written);
+        for slice in slices {
+            let rest = written - bytes.len();
+            bytes.extend_from_slice(&slice[..slice.len().min(rest)]);
+        }
+        self.record(true, SegmentKind::Data, bytes.into());
+    }
+
+    /// Nothing received is the end of the stream.
+    fn received(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            self.finished(false);
+        } else {
+            self.record(false, SegmentKind::Data, Bytes::copy_from_slice(bytes));
+        }
+    }
+
+    fn finished(&mut self, out: bool) {
+        let ended = if out { &mut self.ended_out } else { &mut self.ended_in };
+        if !std::mem::replace(ended, true) {
+            self.record(out, SegmentKind::Fin, Bytes::new());
+        }
+    }
+
+    fn broken(&mut self) {
+        self.ended_out = true;
+        if !std::mem::replace(&mut self.ended_in, true) {
+            self.record(false, SegmentKind::Rst, Bytes::new());
+        }
+    }
+}
+
+impl Drop for Tap {
     fn drop(&mut self) {
-        self.record_fin();
+        self.finished(true);
+        if self.connected {
+            // The port may come again.
+            self.recorder.own_ends().remove(&(self.local, self.peer));
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The part that both makes share: clock, history, capture and fault desk of one world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +25,8 @@ pub(crate) struct Recorder {
     faults: Mutex<FaultDesk>,
     panics: Mutex<Vec<String>>,
     next_conn: AtomicU64,
+    /// Live only: (local, peer) of the connections that this world made and records.
+    own_ends: Mutex<BTreeSet<(SocketAddr, SocketAddr)>>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +47,7 @@ impl Recorder {
             faults: Mutex::new(FaultDesk::new(faults)),
             panics: Mutex::default(),
             next_conn: AtomicU64::new(1),
+            own_ends: Mutex::default(),
         }
     }
 
@@ -122,6 +125,10 @@ impl Recorder {
             let at = self.now();
             lock(&self.capture).push(Segment { at, src, dst, conn, kind, bytes });
         }
+    }
+
+    pub(crate) fn own_ends(&self) -> MutexGuard<'_, BTreeSet<(SocketAddr, SocketAddr)>> {
+        lock(&self.own_ends)
     }
 
     pub(crate) fn segments(&self) -> Vec<Segment> {

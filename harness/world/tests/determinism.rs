@@ -1,4 +1,5 @@
 //! One seed, one history.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

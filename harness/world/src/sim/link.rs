@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -272,16 +272,17 @@ impl Conn {
         result
     }
 
-    /// Writes for `end`; all slices become one segment.
+    /// Writes for `end`; all slices become one segment. `Err(at)` when the window is full: wake at `at`, if that
+    /// is known.
     pub(super) fn poll_write(
         &self,
         end: End,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    ) -> Result<io::Result<usize>, Option<u64>> {
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         if total == 0 {
-            return Poll::Ready(Ok(0));
+            return Ok(Ok(0));
         }
         let peer = other(end);
         let mut after = After::default();
@@ -291,25 +292,29 @@ impl Conn {
             let mut guard = lock(&self.state);
             let state = &mut *guard;
             if let Some(kind) = state.errors[end] {
-                break 'done Poll::Ready(Err(broken(kind)));
+                break 'done Ok(Err(broken(kind)));
             }
             if state.dirs[end].shut {
-                break 'done Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
+                break 'done Ok(Err(ErrorKind::BrokenPipe.into()));
             }
             let now = self.now();
             if state.dirs[peer].end.is_some_and(|(at, kind)| kind == EndKind::Rst && at <= now) {
-                break 'done Poll::Ready(Err(broken(ErrorKind::ConnectionReset)));
-            }
-            if state.holds[peer] != Hold::Open {
-                self.send_into_void(state, end, now, &mut after);
-                break 'done Poll::Ready(Ok(total));
+                break 'done Ok(Err(broken(ErrorKind::ConnectionReset)));
             }
             let room = WINDOW - state.dirs[end].queued.min(WINDOW);
             if room == 0 {
                 store(&mut state.dirs[end].writer, cx, &mut stale);
-                break 'done Poll::Pending;
+                // Only a reset that is on its way comes by itself; everything else wakes the writer.
+                let reset = state.dirs[peer].end.filter(|(at, kind)| *kind == EndKind::Rst && *at != PARKED);
+                break 'done Err(reset.map(|(at, _)| at));
             }
             let n = total.min(room);
+            if state.holds[peer] != Hold::Open {
+                // The bytes are gone, but they fill the window: nobody acknowledges them.
+                state.dirs[end].queued += n;
+                self.send_into_void(state, end, now, &mut after);
+                break 'done Ok(Ok(n));
+            }
             let bytes = gather(slices, n);
             if self.fabric.recorder.is_capturing() {
                 self.capture(end, SegmentKind::Data, bytes.clone());
@@ -325,7 +330,7 @@ impl Conn {
             if state.dirs[0].cut || state.dirs[1].cut {
                 self.start_watch(state, end, now, &mut after);
             }
-            Poll::Ready(Ok(n))
+            Ok(Ok(n))
         };
         drop(stale);
         if let Some(reader) = reader {
@@ -657,6 +662,7 @@ impl Conn {
         if state.holds[peer] != Hold::Open {
             // Nobody is there to read it. The reset, if one is due, answers the unacknowledged data.
             state.dirs[end].clear();
+            after.wakers.extend(state.dirs[end].writer.take());
         }
     }
 }

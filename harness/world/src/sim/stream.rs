@@ -17,12 +17,31 @@ pub(crate) struct SimStream {
     conn: Arc<Conn>,
     end: End,
     start: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
+    read_timer: Timer,
+    write_timer: Timer,
+}
+
+/// Made on first use: without latency no stream needs one.
+type Timer = Option<Pin<Box<Sleep>>>;
+
+/// Waits until `at` nanoseconds after `start`.
+fn wait(timer: &mut Timer, start: Instant, at: u64, cx: &mut Context<'_>) -> Poll<()> {
+    let deadline = start + Duration::from_nanos(at);
+    let timer = match timer {
+        Some(timer) => {
+            if timer.deadline() != deadline {
+                timer.as_mut().reset(deadline);
+            }
+            timer
+        }
+        None => timer.insert(Box::pin(tokio::time::sleep_until(deadline))),
+    };
+    timer.as_mut().poll(cx)
 }
 
 impl SimStream {
     pub(super) fn new(conn: Arc<Conn>, end: End, start: Instant) -> SimStream {
-        SimStream { conn, end, start, timer: None }
+        SimStream { conn, end, start, read_timer: None, write_timer: None }
     }
 
     pub(super) fn conn(&self) -> &Conn {
@@ -51,19 +70,7 @@ impl SimStream {
                     return Poll::Ready(result);
                 }
                 Err(None) => return Poll::Pending,
-                Err(Some(at)) => {
-                    let deadline = self.start + Duration::from_nanos(at);
-                    let timer = match &mut self.timer {
-                        Some(timer) => {
-                            if timer.deadline() != deadline {
-                                timer.as_mut().reset(deadline);
-                            }
-                            timer
-                        }
-                        None => self.timer.insert(Box::pin(tokio::time::sleep_until(deadline))),
-                    };
-                    ready!(timer.as_mut().poll(cx));
-                }
+                Err(Some(at)) => ready!(wait(&mut self.read_timer, self.start, at, cx)),
             }
         }
     }
@@ -74,11 +81,16 @@ impl SimStream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let coop = ready!(tokio::task::coop::poll_proceed(cx));
-        let polled = self.conn.poll_write(self.end, cx, slices);
-        if polled.is_ready() {
-            coop.made_progress();
+        loop {
+            match self.conn.poll_write(self.end, cx, slices) {
+                Ok(result) => {
+                    coop.made_progress();
+                    return Poll::Ready(result);
+                }
+                Err(None) => return Poll::Pending,
+                Err(Some(at)) => ready!(wait(&mut self.write_timer, self.start, at, cx)),
+            }
         }
-        polled
     }
 
     pub(crate) fn shutdown(&mut self) -> io::Result<()> {
