@@ -1,0 +1,97 @@
+//! What a target is willing to do: negotiation limits, time limits, bounds.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sanbench_array::Chap;
+
+/// Largest transfer of one READ, WRITE or VERIFY, in blocks of 512 bytes (8 MiB); told in the block limits page.
+pub const MAX_TRANSFER_BLOCKS: u32 = 16_384;
+/// Largest range of one WRITE SAME, in blocks (32 MiB).
+pub const MAX_WRITE_SAME_BLOCKS: u64 = 65_536;
+/// Largest sum of ranges in one UNMAP, in blocks (2 GiB).
+pub const MAX_UNMAP_BLOCKS: u32 = 0x40_0000;
+/// Largest number of descriptors in one UNMAP.
+pub const MAX_UNMAP_DESCRIPTORS: u32 = 256;
+
+/// Values of a target that are given once, at construction.
+#[derive(Clone)]
+pub struct TargetConfig {
+    /// `TargetAlias` told at login.
+    pub alias: String,
+    /// Largest data segment the target receives, bytes (512 to 2^24 - 1); `MaxRecvDataSegmentLength`.
+    pub max_recv_data_segment: u32,
+    /// Upper bound of `MaxBurstLength`, bytes.
+    pub max_burst: u32,
+    /// Upper bound of `FirstBurstLength`, bytes.
+    pub first_burst: u32,
+    /// Upper bound of `MaxOutstandingR2T`.
+    pub max_outstanding_r2t: u16,
+    /// The target's wish for `InitialR2T`; the result is the OR of both sides.
+    pub initial_r2t: bool,
+    /// The target's wish for `ImmediateData`; the result is the AND of both sides.
+    pub immediate_data: bool,
+    /// `DefaultTime2Wait`, seconds; the result is the larger one.
+    pub time2wait: u16,
+    /// `DefaultTime2Retain`, seconds; the result is the smaller one.
+    pub time2retain: u16,
+    /// Commands that an initiator may have outstanding (the CmdSN window), 1 to 1,024.
+    pub queue_depth: u16,
+    /// Bytes that the write commands of one connection may hold or have asked for at a time. One command is always served.
+    pub write_buffer: usize,
+    /// Connections served at a time; further ones are closed at once.
+    pub max_connections: usize,
+    /// Time from accept to full feature phase, after which a connection is closed.
+    pub login_timeout: Duration,
+    /// Silence after which a NOP-In ping is sent; zero: never.
+    pub ping_interval: Duration,
+    /// Time that a ping waits for its answer before the connection is closed.
+    pub ping_timeout: Duration,
+    /// CHAP that initiators without a record of their own must pass; `None` lets them in without.
+    pub default_chap: Option<Chap>,
+    /// Refuse normal sessions of initiators that the array does not know and that would see nothing (status 02/02).
+    pub refuse_strangers: bool,
+    /// One `scsi` note for each command (many); login, logout and unit attentions are always noted.
+    pub trace_commands: bool,
+    /// Called for a fault that says that the node must crash here; the connection then falls silent.
+    pub on_crash: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl Default for TargetConfig {
+    fn default() -> TargetConfig {
+        TargetConfig {
+            alias: "sanbench".to_owned(),
+            max_recv_data_segment: 256 * 1024,
+            max_burst: 1024 * 1024,
+            first_burst: 256 * 1024,
+            max_outstanding_r2t: 8,
+            initial_r2t: false,
+            immediate_data: true,
+            time2wait: 2,
+            time2retain: 0,
+            queue_depth: 128,
+            write_buffer: 64 * 1024 * 1024,
+            max_connections: 256,
+            login_timeout: Duration::from_secs(15),
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(15),
+            default_chap: None,
+            refuse_strangers: false,
+            trace_commands: false,
+            on_crash: None,
+        }
+    }
+}
+
+impl fmt::Debug for TargetConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TargetConfig")
+            .field("max_recv_data_segment", &self.max_recv_data_segment)
+            .field("max_burst", &self.max_burst)
+            .field("first_burst", &self.first_burst)
+            .field("queue_depth", &self.queue_depth)
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,460 @@
+//! One iSCSI connection with its session, as a value: bytes and time in, bytes out (RFC 7143 sections 4 and 6).
+//!
+//! [`Session::handle`] takes received bytes and acts on every whole PDU; answers wait in [`Session::out`]. Time-outs
+//! come through [`Session::handle_timer`], events of other sessions through [`Session::handle_events`]. With
+//! `MaxConnections=1` a session and its connection are one thing.
+//!
+//! The phases: `login` until the full feature phase is granted, then `full`, at last `closed`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use sanbench_array::ArrayHandle;
+use sanbench_wire::frame::{Broken, Decoded, Digests, FrameLimits, Outbox, RawPdu, decode};
+use sanbench_wire::pdu::{LoginRequest, LoginStatus, Pdu, Reject, RejectReason, Stage};
+use sanbench_wire::{Bhs, Opcode};
+use sanbench_world::Fault;
+use serde_json::json;
+
+use crate::config::TargetConfig;
+use crate::full::Full;
+use crate::login::{self, Login, PortalContext, Refused};
+use crate::registry::{JoinError, Mailbox, NexusName, Registry};
+use crate::scsi::{Nexus, PortIdentity};
+use crate::surroundings::Surroundings;
+
+/// Data segments during login are at most as long as the default of `MaxRecvDataSegmentLength`.
+const LOGIN_SEGMENT: usize = 8192;
+/// Additional header segments accepted: room for an extended CDB.
+const MAX_AHS: usize = 256;
+/// Queued output above which no further input is looked at, bytes.
+const HIGH_WATER: usize = 1024 * 1024;
+
+/// StatSN, ExpCmdSN, MaxCmdSN (RFC 7143 section 4.2.2).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbers {
+    /// The next StatSN to give.
+    pub(crate) stat_sn: u32,
+    pub(crate) exp_cmd_sn: u32,
+    pub(crate) max_cmd_sn: u32,
+}
+
+impl Numbers {
+    /// The StatSN of an answer; the next one is one higher.
+    pub(crate) fn take_stat(&mut self) -> u32 {
+        let now = self.stat_sn;
+        self.stat_sn = now.wrapping_add(1);
+        now
+    }
+
+    /// Opens the command window as far as `busy` tasks allow. It never shrinks, as RFC 7143 section 4.2.2.1 asks.
+    pub(crate) fn open_window(&mut self, depth: u16, busy: usize) {
+        let room = usize::from(depth).saturating_sub(busy) as u32;
+        let wanted = self.exp_cmd_sn.wrapping_add(room).wrapping_sub(1);
+        if serial_less(self.max_cmd_sn, wanted) {
+            self.max_cmd_sn = wanted;
+        }
+    }
+}
+
+/// Serial number comparison (RFC 1982, 32 bits).
+pub(crate) fn serial_less(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
+/// What all parts of a session share.
+pub(crate) struct Common {
+    pub(crate) config: Arc<TargetConfig>,
+    pub(crate) array: ArrayHandle,
+    pub(crate) registry: Registry,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) around: Box<dyn Surroundings>,
+    pub(crate) portal: PortalContext,
+    pub(crate) out: Outbox,
+    pub(crate) digests: Digests,
+    pub(crate) numbers: Numbers,
+    /// Output waits until then (a fault delayed an answer).
+    pub(crate) hold_output: Option<Duration>,
+    pub(crate) closed: Option<&'static str>,
+}
+
+impl Common {
+    pub(crate) fn send(&mut self, pdu: impl Into<Pdu>) {
+        pdu.into().push_to(&mut self.out, self.digests);
+    }
+
+    /// Rejects a PDU by its header (RFC 7143 section 11.17).
+    pub(crate) fn reject(&mut self, reason: RejectReason, header: &Bhs) {
+        let stat_sn = self.numbers.take_stat();
+        self.send(Reject {
+            reason,
+            stat_sn,
+            exp_cmd_sn: self.numbers.exp_cmd_sn,
+            max_cmd_sn: self.numbers.max_cmd_sn,
+            data_sn: 0,
+            header: Bytes::copy_from_slice(&header.0),
+        });
+    }
+
+    /// Ends the connection when the queued output is gone.
+    pub(crate) fn close(&mut self, why: &'static str) {
+        self.closed.get_or_insert(why);
+    }
+
+    /// The node crashes: nothing more is said, not even what was queued.
+    pub(crate) fn crash(&mut self) {
+        self.around.crash();
+        self.out = Outbox::new();
+        self.close("crash");
+    }
+}
+
+/// Everything needed to make sessions of one target.
+#[derive(Clone, Debug)]
+pub struct SessionParts {
+    /// The array behind the target.
+    pub array: ArrayHandle,
+    /// Sessions of the same target.
+    pub registry: Registry,
+    /// Limits and wishes.
+    pub config: Arc<TargetConfig>,
+}
+
+/// One connection and its session.
+pub struct Session {
+    common: Common,
+    login: Option<Box<Login>>,
+    full: Option<Box<Full>>,
+    /// Handle, initiator and whether it is counted at the array, once in full feature phase.
+    joined: Option<(u16, String, bool)>,
+    /// A PDU that a fault delays, and when it is due.
+    delayed: Option<(Duration, RawPdu)>,
+    opened: Duration,
+    last_input: Duration,
+    ping_sent: Option<Duration>,
+}
+
+impl Session {
+    /// A connection that was accepted at `now` on `portal`.
+    pub fn new(
+        parts: &SessionParts,
+        around: Box<dyn Surroundings>,
+        portal: PortalContext,
+        now: Duration,
+    ) -> Session {
+        Session {
+            common: Common {
+                config: Arc::clone(&parts.config),
+                array: parts.array.clone(),
+                registry: parts.registry.clone(),
+                mailbox: Arc::new(Mailbox::default()),
+                around,
+                portal: portal.clone(),
+                out: Outbox::new(),
+                digests: Digests::default(),
+                numbers: Numbers { stat_sn: 1, exp_cmd_sn: 0, max_cmd_sn: 0 },
+                hold_output: None,
+                closed: None,
+            },
+            login: Some(Box::new(Login::new(portal))),
+            full: None,
+            joined: None,
+            delayed: None,
+            opened: now,
+            last_input: now,
+            ping_sent: None,
+        }
+    }
+
+    /// Queued output; drain it as far as the connection takes it, unless [`Session::output_held_until`] says when.
+    pub fn out(&mut self) -> &mut Outbox {
+        &mut self.common.out
+    }
+
+    /// Until when a fault holds the output back, if it does.
+    pub fn output_held_until(&self, now: Duration) -> Option<Duration> {
+        self.common.hold_output.filter(|until| now < *until)
+    }
+
+    /// Why the session ended; the connection closes when the output is drained.
+    pub fn closed(&self) -> Option<&'static str> {
+        self.common.closed
+    }
+
+    /// True in full feature phase.
+    pub fn is_full_feature(&self) -> bool {
+        self.full.is_some()
+    }
+
+    /// True while there is room for more input; with false, drain the output first.
+    pub fn wants_input(&self) -> bool {
+        self.common.closed.is_none() && self.delayed.is_none() && self.common.out.len() < HIGH_WATER
+    }
+
+    pub(crate) fn mailbox(&self) -> Arc<Mailbox> {
+        Arc::clone(&self.common.mailbox)
+    }
+
+    /// Takes whole PDUs from the front of `input` and acts on them until the input runs dry, the output is full or a
+    /// fault delays.
+    pub fn handle(&mut self, now: Duration, input: &mut BytesMut) {
+        if !input.is_empty() {
+            self.last_input = now;
+            self.ping_sent = None;
+        }
+        self.release(now);
+        while self.wants_input() && self.output_held_until(now).is_none() {
+            let limits = FrameLimits {
+                max_data_segment: match self.full {
+                    Some(_) => self.common.config.max_recv_data_segment as usize,
+                    None => LOGIN_SEGMENT,
+                },
+                max_ahs: MAX_AHS,
+            };
+            match decode(input, limits, self.common.digests) {
+                Ok(Decoded::NeedMore(_)) => return,
+                Ok(Decoded::Pdu(raw)) => self.receive(now, raw),
+                Err(broken) => self.broken(broken),
+            }
+        }
+        if self.common.closed.is_some() {
+            input.clear();
+        }
+    }
+
+    /// Acts on a delayed PDU and lets held output go when their time has come.
+    fn release(&mut self, now: Duration) {
+        if self.common.hold_output.is_some_and(|until| until <= now) {
+            self.common.hold_output = None;
+        }
+        if let Some((due, raw)) = self.delayed.take() {
+            if due <= now && self.common.closed.is_none() {
+                self.act(now, raw, false);
+            } else {
+                self.delayed = Some((due, raw));
+            }
+        }
+    }
+
+    fn broken(&mut self, broken: Broken) {
+        match broken {
+            // Nothing behind a damaged header can be trusted (RFC 7143 section 7.7).
+            Broken::HeaderDigest { .. } => self.common.close("header digest error"),
+            Broken::DataTooLong { bhs, .. } | Broken::AhsTooLong { bhs, .. } => {
+                if self.full.is_some() {
+                    self.common.reject(RejectReason::PROTOCOL_ERROR, &bhs);
+                }
+                self.common.close("PDU over the negotiated length");
+            }
+        }
+    }
+
+    /// Asks the fault plan about a PDU, then acts on it.
+    fn receive(&mut self, now: Duration, raw: RawPdu) {
+        let point = match raw.bhs.opcode() {
+            Some(Opcode::LoginRequest) if self.login.is_some() => "target.login",
+            Some(Opcode::ScsiCommand) if self.full.is_some() => "target.command.before",
+            _ => return self.act(now, raw, false),
+        };
+        match self.common.around.fault(point) {
+            None => self.act(now, raw, false),
+            Some(Fault::Delay(delay)) => self.delayed = Some((now + delay, raw)),
+            Some(Fault::CrashNode) => self.common.crash(),
+            Some(Fault::DropReply) => self.act(now, raw, true),
+            Some(Fault::Fail) => match (&mut self.full, LoginRequest::parse(&raw)) {
+                (Some(full), _) => full.fail_command(&mut self.common, &raw),
+                (None, Ok(request)) => {
+                    let why = "fault injected".to_owned();
+                    self.refuse(&request, Refused { status: LoginStatus::SERVICE_UNAVAILABLE, why });
+                }
+                (None, Err(_)) => self.common.close("malformed login"),
+            },
+        }
+    }
+
+    /// Acts on one PDU. With `mute` the work is done and its answer is lost.
+    fn act(&mut self, now: Duration, raw: RawPdu, mute: bool) {
+        if let Some(full) = &mut self.full {
+            return full.receive(&mut self.common, now, raw, mute);
+        }
+        let Ok(request) = LoginRequest::parse(&raw) else {
+            // Before the full feature phase nothing but login is legal (RFC 7143 section 6.3).
+            return self.common.close("not a login request");
+        };
+        let before = mute.then(|| std::mem::take(&mut self.common.out));
+        self.log_in(&request);
+        if let Some(before) = before {
+            self.common.out = before;
+        }
+    }
+
+    fn log_in(&mut self, request: &LoginRequest) {
+        let Some(login) = &mut self.login else { return };
+        let common = &mut self.common;
+        if login.initiator().is_empty() {
+            // The first request of the leading connection sets the numbers (RFC 7143 section 11.12.9).
+            common.numbers.exp_cmd_sn = request.cmd_sn;
+            common.numbers.max_cmd_sn = request.cmd_sn;
+            common.numbers.open_window(common.config.queue_depth, 0);
+        }
+        let around = &mut common.around;
+        let step =
+            login.handle(request, &common.array.lock(), &common.config, &mut |buf| around.entropy(buf));
+        let step = match step {
+            Ok(step) => step,
+            Err(refused) => return self.refuse(request, refused),
+        };
+        let done = step.stages.next == Some(Stage::FullFeature);
+        let mut response = login::response(request, step);
+        let mut digests = None;
+        if done {
+            match self.enter_full_feature() {
+                Ok((tsih, agreed)) => {
+                    response.tsih = tsih;
+                    digests = Some(agreed);
+                }
+                Err(refused) => return self.refuse(request, refused),
+            }
+        }
+        let numbers = &mut self.common.numbers;
+        response.stat_sn = numbers.take_stat();
+        response.exp_cmd_sn = numbers.exp_cmd_sn;
+        response.max_cmd_sn = numbers.max_cmd_sn;
+        self.common.send(response);
+        // Digests begin with the first PDU after the last login response.
+        if let Some(digests) = digests {
+            self.common.digests = digests;
+            self.login = None;
+        }
+    }
+
+    fn enter_full_feature(&mut self) -> Result<(u16, Digests), Refused> {
+        let agreed = self.login.as_ref().and_then(|login| login.finish());
+        let Some(agreed) = agreed else {
+            let why = "login ended before it began".to_owned();
+            return Err(Refused { status: LoginStatus::INITIATOR_ERROR, why });
+        };
+        let common = &mut self.common;
+        let normal = agreed.target.is_some();
+        let nexus = NexusName {
+            initiator: agreed.initiator.clone(),
+            isid: agreed.isid,
+            portal_group: normal.then_some(common.portal.tpgt),
+        };
+        let mut seed = [0; 2];
+        common.around.entropy(&mut seed);
+        let joined =
+            common.registry.join(&nexus, agreed.tsih, agreed.cid, u16::from_be_bytes(seed), &common.mailbox);
+        let tsih = joined.map_err(|error| {
+            let (status, why) = match error {
+                JoinError::NoSuchSession => (LoginStatus::SESSION_DOES_NOT_EXIST, "no such session"),
+                JoinError::TooManyConnections => {
+                    (LoginStatus::TOO_MANY_CONNECTIONS, "one connection a session")
+                }
+                JoinError::Full => (LoginStatus::OUT_OF_RESOURCES, "no session handle is free"),
+            };
+            Refused { status, why: why.to_owned() }
+        })?;
+        let unit_nexus = agreed.target.as_ref().map(|target| {
+            let mut array = common.array.lock();
+            array.count_session(&agreed.initiator, true);
+            let port = PortIdentity {
+                tpgt: common.portal.tpgt,
+                relative: common.portal.relative_port,
+                target: target.clone(),
+            };
+            Nexus::new(&array, &agreed.initiator, port)
+        });
+        self.joined = Some((tsih, agreed.initiator.clone(), normal));
+        let (initiator, portal) = (&agreed.initiator, common.portal.local);
+        common.around.note("iscsi", &|| {
+            json!({"event": "login", "initiator": initiator, "portal": portal.to_string(), "tsih": tsih,
+                "session": if normal { "normal" } else { "discovery" }})
+        });
+        let digests = agreed.params.digests;
+        self.full = Some(Box::new(Full::new(agreed, unit_nexus, tsih)));
+        Ok((tsih, digests))
+    }
+
+    /// Answers with a status and ends the connection.
+    fn refuse(&mut self, request: &LoginRequest, refused: Refused) {
+        let initiator = self.login.as_ref().map_or(String::new(), |login| login.initiator().to_owned());
+        let Refused { status, why } = refused;
+        self.common.around.note("iscsi", &|| {
+            json!({"event": "login_refused", "initiator": initiator, "status": format!("{:04x}", status.0), "why": why})
+        });
+        let numbers = self.common.numbers;
+        let mut response = login::refusal(request, status);
+        response.stat_sn = numbers.stat_sn;
+        response.exp_cmd_sn = numbers.exp_cmd_sn;
+        response.max_cmd_sn = numbers.max_cmd_sn;
+        self.common.send(response);
+        self.common.close("login refused");
+    }
+
+    /// The next moment at which [`Session::handle_timer`] has something to do.
+    pub fn next_timer(&self) -> Option<Duration> {
+        let config = &self.common.config;
+        let idle = match (&self.full, self.ping_sent) {
+            (None, _) => Some(self.opened + config.login_timeout),
+            (Some(_), Some(sent)) => Some(sent + config.ping_timeout),
+            (Some(_), None) => {
+                (!config.ping_interval.is_zero()).then(|| self.last_input + config.ping_interval)
+            }
+        };
+        let delayed = self.delayed.as_ref().map(|(due, _)| *due);
+        [idle, delayed, self.common.hold_output].into_iter().flatten().min()
+    }
+
+    /// Acts on what is due: login time limit, pings, delayed PDUs. Call [`Session::handle`] afterwards, since a delay may
+    /// have kept input waiting.
+    pub fn handle_timer(&mut self, now: Duration) {
+        self.release(now);
+        let config = Arc::clone(&self.common.config);
+        match (&mut self.full, self.ping_sent) {
+            (None, _) if now >= self.opened + config.login_timeout => {
+                self.common.close("login takes too long")
+            }
+            (Some(_), Some(sent)) if now >= sent + config.ping_timeout => {
+                self.common.close("no answer to a ping");
+            }
+            (Some(full), None)
+                if !config.ping_interval.is_zero() && now >= self.last_input + config.ping_interval =>
+            {
+                full.ping(&mut self.common);
+                self.ping_sent = Some(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the events that other sessions posted.
+    pub fn handle_events(&mut self) {
+        for event in self.common.mailbox.take() {
+            if event == crate::registry::Event::Close {
+                self.common.out = Outbox::new();
+                self.common.close("closed by the target");
+            } else if let Some(full) = &mut self.full {
+                full.event(&mut self.common, event);
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    /// However a connection ends, its handle and its count go.
+    fn drop(&mut self) {
+        if let Some((tsih, initiator, counted)) = self.joined.take() {
+            self.common.registry.leave(tsih, &self.common.mailbox);
+            if counted {
+                self.common.array.lock().count_session(&initiator, false);
+            }
+            let why = self.common.closed.unwrap_or("connection lost");
+            self.common.around.note(
+                "iscsi",
+                &|| json!({"event": "closed", "initiator": initiator, "tsih": tsih, "why": why}),
+            );
+        }
+    }
+}
