@@ -60,11 +60,12 @@ impl FaultPlan {
 pub(crate) struct FaultDesk {
     plan: FaultPlan,
     hits: BTreeMap<String, u64>,
+    fired: BTreeMap<String, u64>,
 }
 
 impl FaultDesk {
     pub(crate) fn new(plan: FaultPlan) -> FaultDesk {
-        FaultDesk { plan, hits: BTreeMap::new() }
+        FaultDesk { plan, hits: BTreeMap::new(), fired: BTreeMap::new() }
     }
 
     pub(crate) fn ask(&mut self, point: &str) -> Option<Fault> {
@@ -81,6 +82,9 @@ impl FaultDesk {
                 fault = Some(rule.fault.clone());
             }
         }
+        if fault.is_some() {
+            *self.fired.entry(point.to_owned()).or_default() += 1;
+        }
         fault
     }
 
@@ -94,6 +98,10 @@ impl FaultDesk {
 
     pub(crate) fn hits(&self) -> BTreeMap<String, u64> {
         self.hits.clone()
+    }
+
+    pub(crate) fn fired(&self) -> BTreeMap<String, u64> {
+        self.fired.clone()
     }
 }
 

@@ -151,6 +151,11 @@ impl LiveWorld {
         self.0.recorder.points_hit()
     }
 
+    /// How often a fault fired at each point.
+    pub fn faults_fired(&self) -> BTreeMap<String, u64> {
+        self.0.recorder.faults_fired()
+    }
+
     /// Adds a fault rule, which counts from now on; see [`FaultPlan::rule`].
     pub fn add_fault(&self, point: impl Into<String>, nth: u64, fault: Fault) {
         self.0.recorder.add_fault(point.into(), nth, fault);

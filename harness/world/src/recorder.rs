@@ -105,6 +105,10 @@ impl Recorder {
         lock(&self.faults).hits()
     }
 
+    pub(crate) fn faults_fired(&self) -> BTreeMap<String, u64> {
+        lock(&self.faults).fired()
+    }
+
     pub(crate) fn next_conn(&self) -> u64 {
         self.next_conn.fetch_add(1, Ordering::Relaxed)
     }

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `mod.rs` | [`SimWorld`]: the levers (nodes, crashes, cuts, resets) and what was recorded |
 //! | `net.rs` | addresses, listeners, paths and their conditions |
-//! | `link.rs` | one connection: timed segments, back-pressure, resets, retransmission times |
+//! | `link.rs` | one connection: timed segments, back-pressure, ends |
+//! | `link/outage.rs` | cuts, lost power, resets and retransmission times |
 //! | `stream.rs`, `listener.rs` | the two ends that nodes hold |
 //! | `node.rs` | connect and listen of one node |
 //!
@@ -331,6 +332,11 @@ impl SimWorld {
     /// How often each point was asked.
     pub fn points_hit(&self) -> BTreeMap<String, u64> {
         self.0.recorder.points_hit()
+    }
+
+    /// How often a fault fired at each point.
+    pub fn faults_fired(&self) -> BTreeMap<String, u64> {
+        self.0.recorder.faults_fired()
     }
 
     /// Adds a fault rule, which counts from now on; see [`FaultPlan::rule`].
