@@ -397,6 +397,7 @@ fn provenance(report: &Report) -> Markup {
                 @if let Some(started) = &run.started { dt { "started" } dd { (started) } }
                 dt { "took" } dd { (duration(run.duration_ms.saturating_mul(1_000))) }
                 @if let Some(hash) = &run.history_sha256 { dt { "history SHA-256" } dd { code { (hash) } } }
+                @if !run.planted.is_empty() { dt { "planted defects" } dd { (run.planted.join(", ")) } }
                 @if !run.command.is_empty() { dt { "command" } dd { code { (run.command) } } }
             }
         }

@@ -66,6 +66,9 @@ pub struct Run {
     pub faults_injected: u64,
     /// Fault profile (`none`, `light`, `default`, `heavy` or a file name).
     pub faults: String,
+    /// Names of the defects that were planted; empty for an honest run.
+    #[serde(default)]
+    pub planted: Vec<String>,
     /// The command that repeats this run.
     pub command: String,
 }

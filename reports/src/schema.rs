@@ -87,6 +87,7 @@ fn run() -> Value {
         ("steps", count()),
         ("faults_injected", count()),
         ("faults", text()),
+        ("planted", strings()),
         ("command", text()),
     ])
 }

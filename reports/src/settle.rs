@@ -176,7 +176,6 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::model::*;
     use crate::sample;
 
