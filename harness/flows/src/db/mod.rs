@@ -1,0 +1,203 @@
+//! The state database. Every access is one short transaction; no transaction is held across a wait.
+//!
+//! Status changes are compare-and-swap updates whose WHERE clause is the legality test, and each one is recorded
+//! in the list of transitions at commit.
+
+mod attachments;
+mod flows;
+mod quota;
+mod schema;
+mod volumes;
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, Row, Transaction};
+use sanbench_world::Env;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::FlowError;
+use crate::model::Transition;
+
+pub(crate) use attachments::ControlRow;
+pub(crate) use flows::{FlowRow, LogLine};
+pub(crate) use quota::Amount;
+
+/// What outlives a crash of the service: the connection (its file, elsewhere than in `sim`) and the transitions.
+#[derive(Default)]
+struct Durable {
+    conn: Mutex<Option<Connection>>,
+    transitions: Mutex<Transitions>,
+}
+
+#[derive(Default)]
+struct Transitions {
+    next: u64,
+    list: Vec<Transition>,
+}
+
+/// The database of one node.
+#[derive(Clone)]
+pub(crate) struct StateDb {
+    env: Env,
+    durable: Arc<Durable>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl StateDb {
+    /// Opens the node's database: in memory where the node has no directory, else a file with WAL and full syncs.
+    pub(crate) fn open(env: &Env) -> Result<Self, FlowError> {
+        let durable = env.disk().cell("state-db", Durable::default);
+        {
+            let mut slot = lock(&durable.conn);
+            if slot.is_none() {
+                let conn = match env.disk().directory() {
+                    None => Connection::open_in_memory()?,
+                    Some(directory) => {
+                        std::fs::create_dir_all(directory)
+                            .map_err(|e| FlowError::Internal(format!("{}: {e}", directory.display())))?;
+                        let conn = Connection::open(directory.join("state.sqlite"))?;
+                        conn.pragma_update(None, "journal_mode", "WAL")?;
+                        conn.pragma_update(None, "synchronous", "FULL")?;
+                        conn
+                    }
+                };
+                conn.set_prepared_statement_cache_capacity(128);
+                conn.execute_batch(schema::SCHEMA)?;
+                *slot = Some(conn);
+            }
+        }
+        Ok(Self { env: env.clone(), durable })
+    }
+
+    /// Runs `body` as one transaction; an error rolls everything back.
+    pub(crate) fn tx<T, E>(&self, body: impl FnOnce(&Db<'_>) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<rusqlite::Error>,
+    {
+        let mut slot = lock(&self.durable.conn);
+        let conn = slot.as_mut().ok_or(rusqlite::Error::InvalidQuery)?;
+        let db = Db { tx: conn.transaction()?, changes: RefCell::default() };
+        let value = body(&db)?;
+        let Db { tx, changes } = db;
+        tx.commit()?;
+        let changes = changes.into_inner();
+        if !changes.is_empty() {
+            let at = self.env.now();
+            let mut transitions = lock(&self.durable.transitions);
+            for (kind, id, from, to) in changes {
+                self.env.note("status", || json!({"kind": kind, "id": id, "from": from, "to": to}));
+                let seq = transitions.next;
+                transitions.next += 1;
+                transitions.list.push(Transition { seq, at, kind, id, from, to });
+            }
+        }
+        Ok(value)
+    }
+
+    /// A read that cannot fail in any other way than the database.
+    pub(crate) fn read<T>(&self, body: impl FnOnce(&Db<'_>) -> rusqlite::Result<T>) -> Result<T, FlowError> {
+        self.tx::<T, rusqlite::Error>(body).map_err(FlowError::from)
+    }
+
+    pub(crate) fn take_transitions(&self) -> Vec<Transition> {
+        std::mem::take(&mut lock(&self.durable.transitions).list)
+    }
+}
+
+type Change = (&'static str, String, Option<&'static str>, Option<&'static str>);
+
+/// One open transaction.
+pub(crate) struct Db<'a> {
+    tx: Transaction<'a>,
+    changes: RefCell<Vec<Change>>,
+}
+
+impl Db<'_> {
+    fn exec(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+        self.tx.prepare_cached(sql)?.execute(params)
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        map: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Option<T>> {
+        let mut statement = self.tx.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        rows.next()?.map(map).transpose()
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        map: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<T>> {
+        let mut statement = self.tx.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(map(row)?);
+        }
+        Ok(found)
+    }
+
+    fn changed(
+        &self,
+        kind: &'static str,
+        id: impl ToString,
+        from: Option<&'static str>,
+        to: Option<&'static str>,
+    ) {
+        if from != to {
+            self.changes.borrow_mut().push((kind, id.to_string(), from, to));
+        }
+    }
+}
+
+/// A value of the database that the code does not understand.
+fn bad(column: usize, what: impl std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, what.to_string().into())
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    row.get_ref(column)?.as_str()?.parse().map_err(|e| bad(column, e))
+}
+
+fn parsed_opt<T: std::str::FromStr<Err: std::fmt::Display>>(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<T>> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        Some(text) => text.parse().map(Some).map_err(|e| bad(column, e)),
+        None => Ok(None),
+    }
+}
+
+fn word<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    parse(text).ok_or_else(|| bad(column, text))
+}
+
+fn from_json<T: for<'de> Deserialize<'de>>(column: usize, text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|e| bad(column, e))
+}
+
+fn to_json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}
+
+/// SQLite integers are signed; sizes and counts of the bench fit.
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn uint(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+}
