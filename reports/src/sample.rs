@@ -118,6 +118,7 @@ pub(crate) fn report() -> Report {
             steps: 5,
             faults_injected: 1,
             faults: "none".into(),
+            planted: Vec::new(),
             command: "sanbench run default --seed 42".into(),
         },
         cases,
