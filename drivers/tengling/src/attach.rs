@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sanbench_api::{
-    AccessMode, ChapAuth, ConnectionInfo, ConnectorProperties, DriverError, RefusalKind, TargetPath, VolumeRef,
+    AccessMode, ChapAuth, ConnectionInfo, ConnectorProperties, DriverError, RefusalKind, TargetPath,
+    VolumeRef,
 };
 
 use crate::TenglingDriver;
@@ -77,7 +78,13 @@ impl TenglingDriver {
         Ok(self.client.groups_of_lun(&lun.id).await?.iter().any(|g| g.name == name))
     }
 
-    async fn map(&self, lun: &Lun, host: &Host, iqn: &str, state: &mut HostState) -> Result<u16, DriverError> {
+    async fn map(
+        &self,
+        lun: &Lun,
+        host: &Host,
+        iqn: &str,
+        state: &mut HostState,
+    ) -> Result<u16, DriverError> {
         let chap = self.config.chap.as_ref();
         self.client.ensure_initiator(iqn, host, chap, !state.chap_sent.contains(iqn)).await?;
         if chap.is_some() {

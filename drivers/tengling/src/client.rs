@@ -287,8 +287,12 @@ impl Client {
         let answer = match sent {
             Ok(answer) => answer,
             Err(SendError::NotSent(m)) => return Err(CallError::NotSent(format!("{what}: {m}"))),
-            Err(SendError::Lost { message, .. }) => return Err(CallError::Lost(format!("{what}: {message}"))),
-            Err(SendError::TooLarge) => return Err(CallError::Malformed(format!("{what}: answer too large"))),
+            Err(SendError::Lost { message, .. }) => {
+                return Err(CallError::Lost(format!("{what}: {message}")));
+            }
+            Err(SendError::TooLarge) => {
+                return Err(CallError::Malformed(format!("{what}: answer too large")));
+            }
         };
         if answer.status != 200 {
             return Err(CallError::Http { what: what.to_owned(), status: answer.status });
@@ -309,7 +313,10 @@ impl Client {
         let session = Session { endpoint, serial, token, device };
         if matches!(data.number("accountstate"), Some(3 | 4)) {
             self.logout(&session, endpoint).await;
-            return Err(CallError::Http { what: "login: the password has expired or must be changed".to_owned(), status: 403 });
+            return Err(CallError::Http {
+                what: "login: the password has expired or must be changed".to_owned(),
+                status: 403,
+            });
         }
         Ok(session)
     }
@@ -394,7 +401,10 @@ fn envelope(what: &str, answer: &Incoming) -> Result<Envelope, CallError> {
     let value: Value =
         serde_json::from_slice(&answer.body).map_err(|_| malformed("the answer is not JSON"))?;
     let Value::Object(mut map) = value else { return Err(malformed("the answer is not an object")) };
-    let error = map.get("error").and_then(Value::as_object).ok_or_else(|| malformed("the answer has no error object"))?;
+    let error = map
+        .get("error")
+        .and_then(Value::as_object)
+        .ok_or_else(|| malformed("the answer has no error object"))?;
     let code = match error.get("code") {
         Some(Value::Number(n)) => n.as_i64(),
         Some(Value::String(s)) => s.parse().ok(),

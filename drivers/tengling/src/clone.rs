@@ -50,7 +50,9 @@ impl Client {
             while let Some(parent) = at.parent.clone() {
                 depth += 1;
                 if !seen.insert(at.id.clone()) || seen.len() > MOST_LINKS {
-                    return Err(DriverError::Fault { message: format!("clone chain of LUN {} is a circle", lun.id) });
+                    return Err(DriverError::Fault {
+                        message: format!("clone chain of LUN {} is a circle", lun.id),
+                    });
                 }
                 let id = match parent {
                     ParentLink::Lun(id) => id,

@@ -26,7 +26,7 @@ pub(crate) const LUN_NOT_IN_GROUP: &[i64] = &[1_077_948_996, 1_077_936_859, 1_07
 /// The host is in the host group already.
 pub(crate) const HOST_ALREADY_IN_GROUP: &[i64] = &[1_077_937_501];
 /// The host is not in the host group.
-pub(crate) const HOST_NOT_IN_GROUP: &[i64] = &[1_073_745_412, 1_077_937_498, 1_077_937_500];
+pub(crate) const HOST_NOT_IN_GROUP: &[i64] = &[1_073_745_412, 1_077_937_498, 1_077_937_500, 1_077_948_996];
 /// The group is in the view already.
 pub(crate) const ALREADY_IN_VIEW: &[i64] = &[1_073_804_556, 1_073_804_560];
 /// The group is not in the view, or there is no such view or group.
@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn the_table_is_sorted_and_free_of_duplicates() {
         assert!(TABLE.windows(2).all(|w| w[0].0 < w[1].0));
-        let lines: Vec<_> = TABLE.iter().map(|(code, kind, text)| format!("{code} {kind:?}: {text}")).collect();
+        let lines: Vec<_> =
+            TABLE.iter().map(|(code, kind, text)| format!("{code} {kind:?}: {text}")).collect();
         insta::assert_snapshot!("codes", lines.join("\n"));
         assert_eq!(kind(42), RefusalKind::Other);
     }

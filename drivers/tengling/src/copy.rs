@@ -88,7 +88,13 @@ enum Look {
 
 impl Client {
     /// Copies a snapshot onto a LUN and removes the job, whatever its end.
-    pub(crate) async fn copy(&self, new: bool, name: &str, snapshot: &str, lun: &str) -> Result<(), DriverError> {
+    pub(crate) async fn copy(
+        &self,
+        new: bool,
+        name: &str,
+        snapshot: &str,
+        lun: &str,
+    ) -> Result<(), DriverError> {
         if new {
             let pair = self.create_pair(snapshot, lun).await?;
             let result = self.run_pair(&pair).await;
@@ -195,7 +201,9 @@ impl Client {
         loop {
             match look().await {
                 Ok(Look::Done) => return Ok(()),
-                Ok(Look::Failed(why)) => return refuse(RefusalKind::JobFailed, format!("copy job {id}: {why}")),
+                Ok(Look::Failed(why)) => {
+                    return refuse(RefusalKind::JobFailed, format!("copy job {id}: {why}"));
+                }
                 Ok(Look::Running) => blind = 0,
                 Err(e) => {
                     blind += 1;

@@ -4,8 +4,8 @@
 use std::fmt;
 
 use sanbench_api::{
-    BackendStats, ConnectionInfo, ConnectorProperties, DriverError, Inventory, ModelUpdate, RefusalKind, SnapshotRef,
-    VolumeDriver, VolumeRef, async_trait,
+    BackendStats, ConnectionInfo, ConnectorProperties, DriverError, Inventory, ModelUpdate, RefusalKind,
+    SnapshotRef, VolumeDriver, VolumeRef, async_trait,
 };
 use sanbench_world::Env;
 use tokio::sync::{Mutex, Semaphore};
@@ -141,7 +141,10 @@ impl VolumeDriver for TenglingDriver {
         let wanted = sectors(new_size_gib)?;
         let lun = self.need_lun(volume).await?;
         if wanted < lun.sectors {
-            return refuse(RefusalKind::InvalidInput, format!("volume {} is larger than {new_size_gib} GiB", volume.id));
+            return refuse(
+                RefusalKind::InvalidInput,
+                format!("volume {} is larger than {new_size_gib} GiB", volume.id),
+            );
         }
         self.client.expand_lun(&lun, wanted).await
     }

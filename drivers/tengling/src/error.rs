@@ -112,7 +112,9 @@ pub(crate) fn after_undo(error: DriverError, undo: Result<(), DriverError>) -> D
             DriverError::Unreachable { message: format!("undone after: {message}") }
         }
         (Ok(()), error) => error,
-        (Err(undo), error) => DriverError::OutcomeUnknown { message: format!("{error}; undo failed: {undo}") },
+        (Err(undo), error) => {
+            DriverError::OutcomeUnknown { message: format!("{error}; undo failed: {undo}") }
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use crate::client::{Client, Repeat};
 use crate::codes;
 use crate::config::ChapCredentials;
-use crate::error::{CallError, refuse};
+use crate::error::{CallError, after_undo, refuse};
 use crate::names;
+use crate::settle::Made;
 use crate::value::{BadAnswer, Obj, Record, quote};
 
 /// A host object.
@@ -90,12 +91,15 @@ impl Client {
         chap: Option<&ChapCredentials>,
         set_chap: bool,
     ) -> Result<(), DriverError> {
-        let initiator = match self.get_one::<Initiator>("iscsi_initiator", iqn).await? {
-            Some(found) => found,
+        let look = || self.get_one::<Initiator>("iscsi_initiator", iqn);
+        let (initiator, mine) = match look().await? {
+            Some(found) => (found, false),
             None => {
                 let body = json!({"TYPE": "222", "ID": iqn, "USECHAP": "false"});
-                let look = || self.get_one::<Initiator>("iscsi_initiator", iqn);
-                self.create("iscsi_initiator", &body, look).await?.into_inner()
+                match self.create("iscsi_initiator", &body, look).await? {
+                    Made::New(made) | Made::Likely(made) => (made, true),
+                    Made::Found(found) => (found, false),
+                }
             }
         };
         if let Some(other) = initiator.host.as_ref().filter(|h| **h != host.id) {
@@ -103,7 +107,8 @@ impl Client {
             return refuse(RefusalKind::Busy, message);
         }
         let right = initiator.uses_chap == chap.is_some()
-            && chap.is_none_or(|c| !set_chap && initiator.chap_name.as_ref().is_none_or(|n| *n == c.username));
+            && chap
+                .is_none_or(|c| !set_chap && initiator.chap_name.as_ref().is_none_or(|n| *n == c.username));
         if initiator.host.is_some() && right {
             return Ok(());
         }
@@ -115,8 +120,18 @@ impl Client {
             map.insert("CHAPNAME".to_owned(), chap.username.as_str().into());
             map.insert("CHAPPASSWORD".to_owned(), chap.password.reveal().into());
         }
-        self.call(Method::PUT, &format!("iscsi_initiator/{}", quote(iqn)), Some(body), Repeat::Safe).await?;
-        Ok(())
+        let path = format!("iscsi_initiator/{}", quote(iqn));
+        let Err(error) = self.call(Method::PUT, &path, Some(body), Repeat::Safe).await else { return Ok(()) };
+        if !mine {
+            return Err(error.into());
+        }
+        // Bound after all, it goes with the host; free, nobody else would ever remove it.
+        let undo = match look().await {
+            Ok(Some(free)) if free.host.is_none() => self.remove_initiator(&free).await,
+            Ok(_) => Ok(()),
+            Err(e) => Err(e.into()),
+        };
+        Err(after_undo(error.into(), undo))
     }
 
     /// Initiators bound to a host.
@@ -149,7 +164,9 @@ impl Client {
         match self.call(Method::DELETE, &path, None, Repeat::Safe).await {
             Ok(_) => Ok(()),
             Err(e) if e.is_missing() => Ok(()),
-            Err(e) if matches!(e.kind(), Some(RefusalKind::InvalidInput | RefusalKind::Unsupported)) => Ok(()),
+            Err(e) if matches!(e.kind(), Some(RefusalKind::InvalidInput | RefusalKind::Unsupported)) => {
+                Ok(())
+            }
             Err(e) => Err(e.into()),
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use sanbench_api::{
-    ArrayInventory, DriverError, GroupEntry, HostEntry, InitiatorEntry, Inventory, JobEntry, LunEntry, ObjectKind,
-    ObjectRef, SnapshotEntry, SnapshotId, ViewEntry, VolumeId, async_trait,
+    ArrayInventory, DriverError, GroupEntry, HostEntry, InitiatorEntry, Inventory, JobEntry, LunEntry,
+    ObjectKind, ObjectRef, SnapshotEntry, SnapshotId, ViewEntry, VolumeId, async_trait,
 };
 use serde_json::json;
 
@@ -33,7 +33,12 @@ fn by_id<T>(mut items: Vec<T>, id: impl Fn(&T) -> &str) -> Vec<T> {
 
 impl Client {
     /// Objects of `collection` that are associated with one object; none when that one is gone.
-    async fn associated<T: Record>(&self, collection: &str, kind: u32, id: &str) -> Result<Vec<T>, CallError> {
+    async fn associated<T: Record>(
+        &self,
+        collection: &str,
+        kind: u32,
+        id: &str,
+    ) -> Result<Vec<T>, CallError> {
         let path = format!("{collection}/associate?ASSOCIATEOBJTYPE={kind}&ASSOCIATEOBJID={}", quote(id));
         match self.list(&path).await {
             Err(e) if e.is_missing() => Ok(Vec::new()),
@@ -163,7 +168,8 @@ impl Client {
                 self.remove_snapshot(&snapshot).await?;
             }
             ObjectKind::Host => {
-                let Some(host) = self.get_one::<Host>("host", id).await?.filter(|h| h.name == object.name) else {
+                let Some(host) = self.get_one::<Host>("host", id).await?.filter(|h| h.name == object.name)
+                else {
                     return Ok(());
                 };
                 for initiator in self.initiators_of(id).await? {
@@ -215,7 +221,9 @@ impl Client {
             }
             ObjectKind::Job if object.name.starts_with(PAIR) => self.remove_pair(id).await?,
             ObjectKind::Job => {
-                if let Some(job) = self.get_one::<LunCopy>("luncopy", id).await?.filter(|j| j.name == object.name) {
+                if let Some(job) =
+                    self.get_one::<LunCopy>("luncopy", id).await?.filter(|j| j.name == object.name)
+                {
                     // A running copy cannot be deleted; one that ended cannot be stopped.
                     let body = json!({"TYPE": "219", "ID": id});
                     let _ = self.call(Method::PUT, "luncopy/stop", Some(body), Repeat::Safe).await;

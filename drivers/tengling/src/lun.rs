@@ -181,7 +181,8 @@ impl Client {
 
     /// Ids and names of the LUN groups that hold the LUN.
     pub(crate) async fn groups_of_lun(&self, id: &str) -> Result<Vec<crate::mapping::Named>, CallError> {
-        self.list(&format!("lungroup/associate?TYPE=256&ASSOCIATEOBJTYPE=11&ASSOCIATEOBJID={}", quote(id))).await
+        self.list(&format!("lungroup/associate?TYPE=256&ASSOCIATEOBJTYPE=11&ASSOCIATEOBJID={}", quote(id)))
+            .await
     }
 
     /// True when some host may see the LUN.

@@ -106,7 +106,12 @@ impl Client {
     }
 
     /// Takes a LUN ("11") or snapshot ("27") out of the LUN group; not being there is success.
-    pub(crate) async fn remove_from_lun_group(&self, group_id: &str, kind: u32, id: &str) -> Result<(), DriverError> {
+    pub(crate) async fn remove_from_lun_group(
+        &self,
+        group_id: &str,
+        kind: u32,
+        id: &str,
+    ) -> Result<(), DriverError> {
         let path = format!(
             "lungroup/associate?ID={}&ASSOCIATEOBJTYPE={kind}&ASSOCIATEOBJID={}",
             quote(group_id),
@@ -136,7 +141,12 @@ impl Client {
     }
 
     /// Takes a group out of a view; not being there is success.
-    pub(crate) async fn remove_from_view(&self, view_id: &str, kind: u32, group_id: &str) -> Result<(), DriverError> {
+    pub(crate) async fn remove_from_view(
+        &self,
+        view_id: &str,
+        kind: u32,
+        group_id: &str,
+    ) -> Result<(), DriverError> {
         let body = json!({
             "TYPE": "245", "ID": view_id, "ASSOCIATEOBJTYPE": kind.to_string(), "ASSOCIATEOBJID": group_id,
         });
@@ -145,7 +155,11 @@ impl Client {
     }
 
     /// Takes the host out of the host group; not being there is success.
-    pub(crate) async fn remove_host_from_group(&self, group_id: &str, host_id: &str) -> Result<(), DriverError> {
+    pub(crate) async fn remove_host_from_group(
+        &self,
+        group_id: &str,
+        host_id: &str,
+    ) -> Result<(), DriverError> {
         let path = format!(
             "host/associate?TYPE=14&ID={}&ASSOCIATEOBJTYPE=21&ASSOCIATEOBJID={}",
             quote(group_id),
@@ -164,7 +178,8 @@ impl Client {
 
     /// Number of LUNs that the host can see through whatever view.
     async fn luns_of_host(&self, host_id: &str) -> Result<Vec<MappedLun>, CallError> {
-        self.list(&format!("lun/associate?TYPE=11&ASSOCIATEOBJTYPE=21&ASSOCIATEOBJID={}", quote(host_id))).await
+        self.list(&format!("lun/associate?TYPE=11&ASSOCIATEOBJTYPE=21&ASSOCIATEOBJID={}", quote(host_id)))
+            .await
     }
 
     /// The LUN number under which the host sees this LUN. None when the answer does not have it: there is no default,

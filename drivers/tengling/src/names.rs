@@ -29,11 +29,11 @@ fn derived(id: &Uuid, suffix: &str) -> String {
 }
 
 /// Name of a deleted volume that stays as the silent parent of linked clones; `attempt` tells apart the rare
-/// second one of the same volume id.
+/// second one of the same volume id. The letter is no hexadecimal digit, so no volume can have that name.
 pub(crate) fn silent_name(id: &Uuid, attempt: u32) -> String {
     match attempt {
-        0 => derived(id, "d"),
-        n => derived(id, &format!("d{}", n % 10)),
+        0 => derived(id, "p"),
+        n => derived(id, &format!("p{}", n % 10)),
     }
 }
 
@@ -108,7 +108,9 @@ pub(crate) fn silent_description(id: &Uuid) -> String {
 
 /// True for a silent parent of ours: the name's shape and the description both say so.
 pub(crate) fn is_silent(name: &str, description: &str) -> bool {
-    let Some(id) = description.strip_prefix(SILENT).and_then(|d| d.strip_prefix("volume-")) else { return false };
+    let Some(id) = description.strip_prefix(SILENT).and_then(|d| d.strip_prefix("volume-")) else {
+        return false;
+    };
     let Ok(id) = Uuid::parse_str(id) else { return false };
     (0..10).any(|attempt| silent_name(&id, attempt) == name)
 }
@@ -126,8 +128,8 @@ mod tests {
     fn the_documented_example_holds_and_all_names_fit() {
         let id = Uuid::parse_str("1d2eb4ea-9229-4d7d-b3a3-0201a20878be").unwrap();
         assert_eq!(object_name(&id), "1d2eb4ea-19f4c4091bad3c8f1c3e64");
-        assert_eq!(silent_name(&id, 0), "1d2eb4ea-19f4c4091bad3c8f1c3e6d");
-        assert_eq!(silent_name(&id, 3), "1d2eb4ea-19f4c4091bad3c8f1c3ed3");
+        assert_eq!(silent_name(&id, 0), "1d2eb4ea-19f4c4091bad3c8f1c3e6p");
+        assert_eq!(silent_name(&id, 3), "1d2eb4ea-19f4c4091bad3c8f1c3ep3");
         assert_eq!(helper_name(&id), "1d2eb4ea-19f4c4091bad3c8f1c3e6s");
         assert!(is_silent(&silent_name(&id, 3), &silent_description(&id)));
         assert!(!is_silent(&object_name(&id), &silent_description(&id)));

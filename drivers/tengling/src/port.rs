@@ -28,7 +28,11 @@ impl Record for TargetPort {
         let obj = Obj::new("iscsi_tgt_port", value)?;
         let port = match obj.text("PORT") {
             None => ISCSI_PORT,
-            Some(text) => text.parse().ok().filter(|p| *p != 0).ok_or(BadAnswer { what: "iscsi_tgt_port", key: "PORT" })?,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|p| *p != 0)
+                .ok_or(BadAnswer { what: "iscsi_tgt_port", key: "PORT" })?,
         };
         Ok(Self { id: obj.need("ID")?, ethernet: obj.text("ETHPORTID").map(|e| e.into_owned()), port })
     }

@@ -47,8 +47,7 @@ impl TenglingDriver {
         let pool = self.client.pool(self.pool_name(volume)).await?;
         let name = names::object_name(&volume.name_id.0);
         let description = names::volume_description(&volume.name_id.0, None);
-        let new =
-            NewLun { name: &name, description: &description, pool_id: &pool.id, sectors: wanted };
+        let new = NewLun { name: &name, description: &description, pool_id: &pool.id, sectors: wanted };
         let made = self.client.create_lun(&new).await?;
         let (lun, mine) = self.accept(made, &description, |l| l.sectors == wanted).await?;
         match self.client.lun_ready(lun.clone()).await {
@@ -94,7 +93,12 @@ impl TenglingDriver {
         self.derive(volume, source, false).await
     }
 
-    async fn derive(&self, volume: &VolumeRef, source: Source, flatten: bool) -> Result<ModelUpdate, DriverError> {
+    async fn derive(
+        &self,
+        volume: &VolumeRef,
+        source: Source,
+        flatten: bool,
+    ) -> Result<ModelUpdate, DriverError> {
         let wanted = sectors(volume.size_gib)?;
         if wanted < source.sectors {
             let message = format!("{} GiB is smaller than the source", volume.size_gib);
@@ -126,7 +130,9 @@ impl TenglingDriver {
         let lun = self.client.lun_ready(lun).await?;
         // An array that takes LUN and snapshot ids from two ranges could have cloned the wrong one.
         if lun.parent.as_ref().is_some_and(|p| p != link) {
-            return Err(DriverError::Fault { message: format!("LUN {} was cloned from {:?}", lun.id, lun.parent) });
+            return Err(DriverError::Fault {
+                message: format!("LUN {} was cloned from {:?}", lun.id, lun.parent),
+            });
         }
         self.client.expand_lun(&lun, wanted).await?;
         if lun.parent.is_some() && (flatten || self.too_deep(&lun).await?) {
@@ -178,7 +184,9 @@ impl TenglingDriver {
     pub(crate) async fn remove_helper(&self, volume: &VolumeRef) -> Result<(), DriverError> {
         let id = &volume.name_id.0;
         match self.client.snapshot_by_name(&names::helper_name(id)).await? {
-            Some(old) if old.description == names::helper_description(id) => self.client.remove_snapshot(&old).await,
+            Some(old) if old.description == names::helper_description(id) => {
+                self.client.remove_snapshot(&old).await
+            }
             _ => Ok(()),
         }
     }
@@ -200,7 +208,10 @@ impl TenglingDriver {
         let new = NewLun { name: &name, description: &copying, pool_id: &pool.id, sectors };
         let made = match self.client.create_lun(&new).await? {
             Made::Found(old) if names::describes_volume(&old.description, &volume.name_id.0) => {
-                if !names::is_copying(&old.description) && old.description == description && old.sectors == wanted {
+                if !names::is_copying(&old.description)
+                    && old.description == description
+                    && old.sectors == wanted
+                {
                     return Ok(old);
                 }
                 if !names::is_copying(&old.description) {

@@ -41,7 +41,10 @@ impl TenglingDriver {
     }
 
     /// The snapshot, if the array has it and it is ours.
-    pub(crate) async fn find_snapshot(&self, snapshot: &SnapshotRef) -> Result<Option<Snapshot>, DriverError> {
+    pub(crate) async fn find_snapshot(
+        &self,
+        snapshot: &SnapshotRef,
+    ) -> Result<Option<Snapshot>, DriverError> {
         let found = self.client.snapshot_by_name(&names::object_name(&snapshot.id.0)).await?;
         let id = snapshot.id.to_string();
         Ok(found.filter(|s| s.description == id || self.defects.adopt_foreign))
@@ -59,7 +62,9 @@ impl TenglingDriver {
         }
         let mut last = String::new();
         for _ in 0..ROUNDS {
-            let Some(lun) = self.client.lun(&first.id).await?.filter(|l| l.wwn == first.wwn) else { return Ok(()) };
+            let Some(lun) = self.client.lun(&first.id).await?.filter(|l| l.wwn == first.wwn) else {
+                return Ok(());
+            };
             // All questions first: a refused delete must have changed nothing.
             if self.client.lun_is_mapped(&lun).await? {
                 return refuse(RefusalKind::Busy, format!("volume {} is mapped", volume.id));
@@ -186,7 +191,9 @@ impl TenglingDriver {
             }
             match self.client.remove_snapshot(&found).await {
                 Ok(()) => return Ok(()),
-                Err(DriverError::Refused { code: Some(codes::HAS_CLONES), message, .. }) => last = Some(message),
+                Err(DriverError::Refused { code: Some(codes::HAS_CLONES), message, .. }) => {
+                    last = Some(message)
+                }
                 Err(e) => return Err(e),
             }
         }

@@ -65,7 +65,9 @@ impl Client {
                     Ok(Some(found)) => return Ok(Made::Found(found)),
                     // It vanished between the two calls: make it now.
                     Ok(None) => {}
-                    Err(looking) => return Err(lost.map_or(looking.clone().into(), |l| undecided(&l, &looking))),
+                    Err(looking) => {
+                        return Err(lost.map_or(looking.clone().into(), |l| undecided(&l, &looking)));
+                    }
                 }
             } else if error.is_doubtful() {
                 match look().await {
@@ -123,7 +125,11 @@ impl Client {
     }
 
     /// The object with that id.
-    pub(crate) async fn get_one<T: Record>(&self, collection: &str, id: &str) -> Result<Option<T>, CallError> {
+    pub(crate) async fn get_one<T: Record>(
+        &self,
+        collection: &str,
+        id: &str,
+    ) -> Result<Option<T>, CallError> {
         match self.get(&format!("{collection}/{}", quote(id))).await {
             Ok(Value::Null) => Ok(None),
             Ok(data) if data.as_object().is_some_and(serde_json::Map::is_empty) => Ok(None),

@@ -131,7 +131,10 @@ impl Client {
                 }
                 _ => {
                     if !self.pause(round, ends).await {
-                        return refuse(RefusalKind::JobFailed, format!("snapshot {} did not become ready", at.id));
+                        return refuse(
+                            RefusalKind::JobFailed,
+                            format!("snapshot {} did not become ready", at.id),
+                        );
                     }
                     round += 1;
                 }

@@ -191,11 +191,8 @@ impl Transport {
     where
         T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(HEAD_BYTES)
-            .handshake(io)
-            .await
-            .map_err(|e| e.to_string())?;
+        let (sender, driver) =
+            http1::Builder::new().max_buf_size(HEAD_BYTES).handshake(io).await.map_err(|e| e.to_string())?;
         let task = self.env.spawn(async move {
             // Its error also reaches whoever waits for the answer.
             let _ = driver.await;

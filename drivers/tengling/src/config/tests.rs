@@ -38,7 +38,8 @@ fn the_documented_section_is_accepted_as_it_stands() {
 fn endpoints_take_every_documented_form() {
     assert_eq!(urls("192.0.2.10").unwrap(), ["https://192.0.2.10:8088/deviceManager/rest/"]);
     assert_eq!(
-        urls("san-a:443; http://127.0.0.1:8080/deviceManager/rest/;fe80::1;[::1]:99;https://[2001:db8::2]/x").unwrap(),
+        urls("san-a:443; http://127.0.0.1:8080/deviceManager/rest/;fe80::1;[::1]:99;https://[2001:db8::2]/x")
+            .unwrap(),
         [
             "https://san-a:443/deviceManager/rest/",
             "http://127.0.0.1:8080/deviceManager/rest/",
@@ -47,7 +48,9 @@ fn endpoints_take_every_documented_form() {
             "https://[2001:db8::2]:8088/x/",
         ]
     );
-    for bad in ["ftp://x/", "a/b", "host:0", "host:70000", "[::1", "https://u:p@h/", "a b", ";", "http://h/\u{e9}/"] {
+    for bad in
+        ["ftp://x/", "a/b", "host:0", "host:70000", "[::1", "https://u:p@h/", "a b", ";", "http://h/\u{e9}/"]
+    {
         let problem = urls(bad).unwrap_err();
         assert!(problem.starts_with("tengling_sanip: "), "{bad}: {problem}");
         assert!(!problem.contains("u:p"));
