@@ -1,0 +1,268 @@
+//! os-brick's role on one host: connection info to block device, and back to nothing.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`HostConnector`] (here) | the contract, the host-wide lock, fault points |
+//! | `connect` | log in, scan, verify the identity, build the map, undo on failure |
+//! | `disconnect` | flush, remove map, devices, names; log out; extend |
+//!
+//! What exists on the host is in the [`HostTable`]; the live objects behind it (sessions, devices, maps) are kept beside it
+//! under the same names. Each call runs as its own task of the node, so that a caller that gives up does not leave half a
+//! device behind.
+
+mod connect;
+mod disconnect;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sanbench_api::{
+    Attached, BlockError, ChapAuth, ConnectionInfo, Connector, ConnectorError, ConnectorProperties,
+    HostCensus, Wwn, async_trait,
+};
+use sanbench_world::{Env, Fault};
+use serde_json::json;
+
+use crate::config::HostConfig;
+use crate::device::{Disk, PathDevice};
+use crate::discovery::{self, Discovered};
+use crate::error::LoginError;
+use crate::host::{Hctl, HostTable, SessionId, map_wwid};
+use crate::link::crash_here;
+use crate::lock;
+use crate::multipath::MultipathDevice;
+use crate::portal::PortalSession;
+
+/// How long device nodes and names may take to vanish (os-brick: 30 s).
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+
+/// The objects behind the host table.
+#[derive(Default)]
+struct Live {
+    sessions: BTreeMap<SessionId, PortalSession>,
+    devices: BTreeMap<Hctl, Arc<PathDevice>>,
+    maps: BTreeMap<String, Arc<MultipathDevice>>,
+}
+
+struct Inner {
+    env: Env,
+    config: Arc<HostConfig>,
+    table: Arc<Mutex<HostTable>>,
+    live: Mutex<Live>,
+    gate: tokio::sync::Mutex<()>,
+}
+
+/// The connector of one host. Cheap to clone; clones are the same host.
+#[derive(Clone)]
+pub struct HostConnector(Arc<Inner>);
+
+impl std::fmt::Debug for HostConnector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HostConnector({})", self.0.config.host)
+    }
+}
+
+impl HostConnector {
+    /// A host with nothing connected.
+    pub fn new(env: Env, config: HostConfig) -> Self {
+        let table = HostTable::new(config.host.clone(), config.uevents);
+        Self(Arc::new(Inner {
+            env,
+            config: Arc::new(config),
+            table: Arc::new(Mutex::new(table)),
+            live: Mutex::default(),
+            gate: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// A copy of the host table as it is now.
+    pub fn table(&self) -> HostTable {
+        self.0.settled_table()
+    }
+
+    /// Asks a portal for the targets that this host may see.
+    ///
+    /// # Errors
+    /// Why there was no answer.
+    pub async fn discover(
+        &self,
+        portal: SocketAddr,
+        auth: Option<&ChapAuth>,
+    ) -> Result<Vec<Discovered>, LoginError> {
+        discovery::send_targets(&self.0.env, &self.0.config, portal, auth).await
+    }
+
+    async fn run<T, F>(
+        &self,
+        point: &'static str,
+        work: impl FnOnce(Arc<Inner>) -> F,
+    ) -> Result<T, ConnectorError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ConnectorError>> + Send + 'static,
+    {
+        let inner = self.0.clone();
+        let work = work(inner.clone());
+        let whole = async move {
+            let _gate = inner.gate.lock().await;
+            let injected =
+                |message: &str| ConnectorError::Device(BlockError::NoAnswer { message: message.to_owned() });
+            let mut lose = false;
+            match inner.env.fault(point) {
+                None => {}
+                Some(Fault::Fail) => {
+                    let message = "injected fault".to_owned();
+                    return Err(ConnectorError::NoSession { portals: String::new(), message });
+                }
+                Some(Fault::Delay(d)) => inner.env.sleep(d).await,
+                Some(Fault::DropReply) => lose = true,
+                Some(Fault::CrashNode) => crash_here(&inner.env, point).await,
+            }
+            let result = work.await;
+            if lose { Err(injected("the answer was lost")) } else { result }
+        };
+        match self.0.env.spawn(whole).await {
+            Ok(result) => result,
+            Err(gone) => Err(ConnectorError::Device(BlockError::NoAnswer { message: gone.to_string() })),
+        }
+    }
+}
+
+impl Inner {
+    fn settled_table(&self) -> HostTable {
+        let mut table = lock(&self.table);
+        table.advance(self.env.now());
+        table.clone()
+    }
+
+    fn note(&self, what: &'static str, detail: impl FnOnce() -> serde_json::Value) {
+        self.env.note("initiator", || json!({"what": what, "detail": detail()}));
+    }
+
+    /// Delivers device events until `done` or until `limit` has passed; answers whether it was done.
+    async fn settle(&self, limit: Duration, done: impl Fn(&HostTable) -> bool) -> bool {
+        let deadline = self.env.now() + limit;
+        loop {
+            let next = {
+                let mut table = lock(&self.table);
+                table.advance(self.env.now());
+                if done(&table) {
+                    return true;
+                }
+                table.next_event()
+            };
+            match next {
+                Some(due) if due <= deadline => self.env.sleep_until(due).await,
+                _ => return false,
+            }
+        }
+    }
+
+    /// The block device of a device name: of its map when one holds it.
+    fn attached(&self, wwn: Wwn, device: &str, at: Hctl, info: &ConnectionInfo) -> Option<Attached> {
+        let read_only = info.access_mode == sanbench_api::AccessMode::ReadOnly;
+        let holder = lock(&self.table).holder(device).map(|(name, _)| name);
+        let live = lock(&self.live);
+        if let Some(map) = holder.and_then(|name| live.maps.get(&name).cloned()) {
+            return Some(Attached {
+                path: format!("/dev/{}", map.name()),
+                wwn,
+                multipath_id: Some(map_wwid(&wwn)),
+                paths: map.usable(),
+                device: Arc::new(Disk::new(map, read_only)),
+            });
+        }
+        let path = live.devices.get(&at)?.clone();
+        Some(Attached {
+            path: format!("/dev/{device}"),
+            wwn,
+            multipath_id: None,
+            paths: usize::from(path.session().up().is_some()),
+            device: Arc::new(Disk::new(path, read_only)),
+        })
+    }
+
+    /// Deletes a device: out of its map, out of the table, dead for whoever still holds it. An emptied map goes too.
+    fn delete_device(&self, at: Hctl) {
+        let now = self.env.now();
+        let (name, orphan) = {
+            let mut table = lock(&self.table);
+            let Some(name) = table.device(at).map(|d| d.name.clone()) else { return };
+            let mut orphan = None;
+            if let Some((map, record)) = table.holder(&name).map(|(m, r)| (m, r.clone())) {
+                let _ = table.remove_path(&map, &name);
+                if record.paths.len() <= 1 {
+                    let _ = table.remove_map(&map);
+                    orphan = Some(map.clone());
+                }
+                if let Some(map) = lock(&self.live).maps.get(&map) {
+                    map.remove_path(&name);
+                }
+            }
+            // The map let go of it above, and it exists: nothing can refuse.
+            let _ = table.remove_device(now, at);
+            (name, orphan)
+        };
+        let (device, map) = {
+            let mut live = lock(&self.live);
+            (live.devices.remove(&at), orphan.and_then(|m| live.maps.remove(&m)))
+        };
+        if let Some(device) = device {
+            device.remove();
+        }
+        if let Some(map) = map {
+            map.remove();
+        }
+        self.note("device-removed", || json!({"hctl": at.to_string(), "name": name}));
+    }
+
+    /// Logs out of a session that no device uses, and removes its node record.
+    async fn drop_session(&self, id: SessionId) {
+        if lock(&self.table).session_in_use(id) {
+            return;
+        }
+        let session = lock(&self.live).sessions.remove(&id);
+        let Some(session) = session else { return };
+        session.close().await;
+        let mut table = lock(&self.table);
+        let _ = table.remove_session(id);
+        let _ = table.remove_node(session.portal(), session.iqn());
+    }
+}
+
+#[async_trait]
+impl Connector for HostConnector {
+    fn properties(&self) -> ConnectorProperties {
+        let config = &self.0.config;
+        ConnectorProperties {
+            host: config.host.clone(),
+            ip: config.ip,
+            initiator: Some(config.iqn.clone()),
+            multipath: config.multipath,
+            enforce_multipath: config.enforce_multipath,
+        }
+    }
+
+    async fn connect_volume(&self, info: &ConnectionInfo) -> Result<Attached, ConnectorError> {
+        let info = info.clone();
+        self.run("connector.connect", |inner| async move { inner.connect(&info).await }).await
+    }
+
+    async fn disconnect_volume(&self, info: &ConnectionInfo, force: bool) -> Result<(), ConnectorError> {
+        let info = info.clone();
+        self.run("connector.disconnect", move |inner| async move { inner.disconnect(&info, force).await })
+            .await
+    }
+
+    async fn extend_volume(&self, info: &ConnectionInfo) -> Result<u64, ConnectorError> {
+        let info = info.clone();
+        self.run("connector.extend", |inner| async move { inner.extend(&info).await }).await
+    }
+
+    fn census(&self) -> HostCensus {
+        self.0.settled_table().census()
+    }
+}

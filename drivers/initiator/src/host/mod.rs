@@ -1,0 +1,19 @@
+//! The host as a pure value: sessions, node records, h:c:t:l devices, by-id names, multipath maps, device events.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`HostTable`] (`table`) | the value and its transitions |
+//! | [`UeventPlan`] (`uevent`) | the event queue between kernel, udev and multipathd |
+//! | `names` | `sda`, `dm-0`, `wwn-0x...` |
+//!
+//! Two layers are kept apart, as on a Linux host: what the kernel knows changes at once (sessions, devices, maps); what udev and
+//! multipathd know (by-id names, the daemon's path list) follows the events, which may be late and come in bursts. A device
+//! outlives its mapping on the array until somebody removes it; that is where stale devices come from.
+
+mod names;
+mod table;
+mod uevent;
+
+pub use names::{by_id_names, dm_name, map_wwid, sd_name};
+pub use table::{DeviceRecord, Hctl, HostError, HostTable, MapRecord, SessionId, SessionRecord};
+pub use uevent::{Uevent, UeventKind, UeventPlan};

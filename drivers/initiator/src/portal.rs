@@ -1,0 +1,386 @@
+//! A session to one (portal, target) that is re-established for ever, until it is closed.
+//!
+//! Every life of the session has a generation. A later login with the same ISID is session reinstatement (RFC 7143
+//! section 6.3.5): the target ends the older session and its tasks before it takes anything new. So "generation g
+//! is surely dead" is known when a newer generation is up, when the target confirmed the logout, or when a login with our
+//! ISID through another portal of the same portal group succeeded ([`PortalSession::fence_through`]).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sanbench_api::ChapAuth;
+use sanbench_world::Env;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use crate::chap::OwnChallenge;
+use crate::config::HostConfig;
+use crate::error::LoginError;
+use crate::link::Link;
+use crate::lock;
+use crate::login::LoginPlan;
+
+/// Longest pause between two tries of a re-login.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a session is doing now.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// Logged in.
+    Up {
+        /// The connection.
+        link: Link,
+        /// Counts lives, from 1.
+        generation: u64,
+    },
+    /// The connection of `generation` is lost; a new login is being tried.
+    Down {
+        /// The generation that was lost.
+        generation: u64,
+        /// The target has surely ended it.
+        fenced: bool,
+        /// Why, for people.
+        why: String,
+    },
+    /// Closed for good.
+    Closed {
+        /// The last generation is surely ended at the target.
+        fenced: bool,
+    },
+}
+
+type OnChange = Box<dyn Fn(bool) + Send + Sync>;
+
+struct Inner {
+    env: Env,
+    config: Arc<HostConfig>,
+    portal: SocketAddr,
+    iqn: String,
+    auth: Option<ChapAuth>,
+    isid: [u8; 6],
+    state: watch::Sender<State>,
+    stop: watch::Sender<bool>,
+    inventory: AtomicU64,
+    group: Option<u16>,
+    on_change: Mutex<Option<OnChange>>,
+    fencing: tokio::sync::Mutex<()>,
+}
+
+/// A kept session. Cheap to clone.
+#[derive(Clone)]
+pub struct PortalSession(Arc<Inner>);
+
+impl std::fmt::Debug for PortalSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PortalSession({}, {})", self.0.portal, self.0.iqn)
+    }
+}
+
+/// The ISID of a session: random format (RFC 7143 section 11.12.5), but derived from who talks to whom, so that the same
+/// initiator comes back under the same name after a restart, and two sessions of one host never share one.
+pub fn isid(config: &HostConfig, portal: Option<SocketAddr>, iqn: &str) -> [u8; 6] {
+    let mut hash = Sha256::new();
+    hash.update(config.iqn.as_bytes());
+    hash.update([0]);
+    hash.update(iqn.as_bytes());
+    hash.update([0]);
+    // A discovery session must not reinstate a normal one.
+    hash.update(portal.map_or_else(|| "discovery".to_owned(), |p| p.to_string()).as_bytes());
+    let digest = hash.finalize();
+    let [high, low] = config.session.isid_qualifier.to_be_bytes();
+    [0x80, digest[0], digest[1], digest[2], high, low]
+}
+
+/// A login plan with fresh random bytes for mutual CHAP.
+pub(crate) fn plan(
+    env: &Env,
+    config: &HostConfig,
+    target: Option<&str>,
+    isid: [u8; 6],
+    auth: Option<&ChapAuth>,
+) -> LoginPlan {
+    let mut random = [0u8; 33];
+    if auth.is_some_and(|a| a.target.is_some()) {
+        env.entropy(&mut random);
+    }
+    let mut challenge = [0; 32];
+    challenge.copy_from_slice(&random[1..]);
+    LoginPlan {
+        initiator: config.iqn.clone(),
+        target: target.map(str::to_owned),
+        isid,
+        auth: auth.cloned(),
+        own_challenge: OwnChallenge { id: random[0], challenge },
+    }
+}
+
+impl PortalSession {
+    /// Logs in once; then the session is kept up by a task of the node.
+    ///
+    /// # Errors
+    /// The reason of the first login's failure.
+    pub async fn establish(
+        env: &Env,
+        config: &Arc<HostConfig>,
+        portal: SocketAddr,
+        iqn: &str,
+        auth: Option<&ChapAuth>,
+    ) -> Result<Self, LoginError> {
+        let isid = isid(config, Some(portal), iqn);
+        let source = config.sources.get(&portal).copied();
+        let link =
+            Link::open(env, &config.session, &plan(env, config, Some(iqn), isid, auth), portal, source)
+                .await?;
+        env.note("initiator", || json!({"what": "login", "portal": portal.to_string(), "iqn": iqn}));
+        let inner = Arc::new(Inner {
+            env: env.clone(),
+            config: config.clone(),
+            portal,
+            iqn: iqn.to_owned(),
+            auth: auth.cloned(),
+            isid,
+            group: link.parameters().portal_group,
+            state: watch::Sender::new(State::Up { link: link.clone(), generation: 1 }),
+            stop: watch::Sender::new(false),
+            inventory: AtomicU64::new(0),
+            on_change: Mutex::new(None),
+            fencing: tokio::sync::Mutex::new(()),
+        });
+        env.spawn(keep(inner.clone(), link));
+        Ok(Self(inner))
+    }
+
+    /// Calls `hook` with the new value whenever the session goes up or down.
+    pub fn on_change(&self, hook: impl Fn(bool) + Send + Sync + 'static) {
+        *lock(&self.0.on_change) = Some(Box::new(hook));
+    }
+
+    /// Portal address.
+    pub fn portal(&self) -> SocketAddr {
+        self.0.portal
+    }
+
+    /// Target name.
+    pub fn iqn(&self) -> &str {
+        &self.0.iqn
+    }
+
+    /// Portal group of the portal, when the target told it.
+    pub fn portal_group(&self) -> Option<u16> {
+        self.0.group
+    }
+
+    /// The connection and its generation, while logged in.
+    pub fn up(&self) -> Option<(Link, u64)> {
+        match &*self.0.state.borrow() {
+            State::Up { link, generation } if link.is_up() => Some((link.clone(), *generation)),
+            _ => None,
+        }
+    }
+
+    /// Changes of the state.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.0.state.subscribe()
+    }
+
+    /// Waits until the session is up, at most until `deadline` on the world's clock.
+    ///
+    /// # Errors
+    /// Why it is down.
+    pub async fn wait_up(&self, deadline: Duration) -> Result<(Link, u64), String> {
+        let mut watch = self.watch();
+        loop {
+            if let Some(up) = self.up() {
+                return Ok(up);
+            }
+            let why = match &*watch.borrow_and_update() {
+                State::Closed { .. } => return Err("the session was closed".to_owned()),
+                State::Down { why, .. } => why.clone(),
+                State::Up { .. } => "the connection just ended".to_owned(),
+            };
+            let left = deadline.saturating_sub(self.0.env.now());
+            if left.is_zero() || self.0.env.timeout(left, watch.changed()).await.is_err() {
+                return Err(why);
+            }
+        }
+    }
+
+    /// True when nothing of `generation` can take effect at the target any more.
+    pub fn surely_dead(&self, generation: u64) -> bool {
+        match &*self.0.state.borrow() {
+            State::Up { generation: now, .. } => *now > generation,
+            State::Down { generation: lost, fenced, .. } => {
+                *lost > generation || (*lost == generation && *fenced)
+            }
+            State::Closed { fenced } => *fenced,
+        }
+    }
+
+    /// Waits until [`PortalSession::surely_dead`], at most until `deadline` on the world's clock.
+    pub async fn wait_dead(&self, generation: u64, deadline: Duration) -> bool {
+        let mut watch = self.watch();
+        let dead = async {
+            loop {
+                if self.surely_dead(generation) {
+                    return true;
+                }
+                if watch.changed().await.is_err()
+                    || matches!(&*watch.borrow(), State::Closed { fenced: false })
+                {
+                    return self.surely_dead(generation);
+                }
+            }
+        };
+        let left = deadline.saturating_sub(self.0.env.now());
+        self.0.env.timeout(left, dead).await.unwrap_or(false)
+    }
+
+    /// Ends what is left of this session at the target through another portal of the same target and portal group: a login
+    /// with our ISID there reinstates the session, a logout closes it. Returns whether `generation` is surely dead.
+    pub async fn fence_through(&self, portal: SocketAddr, source: Option<IpAddr>, generation: u64) -> bool {
+        let inner = &self.0;
+        let _one = inner.fencing.lock().await;
+        if self.surely_dead(generation) {
+            return true;
+        }
+        let plan = plan(&inner.env, &inner.config, Some(&inner.iqn), inner.isid, inner.auth.as_ref());
+        let link = match Link::open(&inner.env, &inner.config.session, &plan, portal, source).await {
+            Ok(link) => link,
+            Err(error) => {
+                inner.env.note("initiator", || {
+                    json!({"what": "fence-failed", "through": portal.to_string(), "why": error.to_string()})
+                });
+                return false;
+            }
+        };
+        let same_group = self.0.group.is_some() && link.parameters().portal_group == self.0.group;
+        link.logout(&inner.env).await;
+        if !same_group {
+            // Another portal group is another session space: this login proved nothing.
+            return false;
+        }
+        inner.state.send_if_modified(|state| match state {
+            State::Down { generation: lost, fenced, .. } if *lost == generation => {
+                *fenced = true;
+                true
+            }
+            State::Closed { fenced } => {
+                *fenced = true;
+                true
+            }
+            _ => false,
+        });
+        inner.env.note(
+            "initiator",
+            || json!({"what": "fenced", "portal": inner.portal.to_string(), "through": portal.to_string()}),
+        );
+        self.surely_dead(generation)
+    }
+
+    /// REPORTED LUNS DATA HAS CHANGED was seen: identities learnt before must be read again.
+    pub fn inventory_changed(&self) {
+        self.0.inventory.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts inventory changes.
+    pub fn inventory(&self) -> u64 {
+        self.0.inventory.load(Ordering::SeqCst)
+    }
+
+    /// Logs out when connected, and stops coming back.
+    pub async fn close(&self) {
+        let inner = &self.0;
+        inner.stop.send_replace(true);
+        let up = self.up();
+        let fenced = match up {
+            Some((link, _)) => link.logout(&inner.env).await.logged_out,
+            None => matches!(&*inner.state.borrow(), State::Down { fenced: true, .. }),
+        };
+        inner.state.send_replace(State::Closed { fenced });
+        inner.env.note("initiator", || {
+            json!({"what": "logout", "portal": inner.portal.to_string(), "iqn": inner.iqn, "confirmed": fenced})
+        });
+    }
+}
+
+impl Inner {
+    fn changed(&self, up: bool) {
+        if let Some(hook) = &*lock(&self.on_change) {
+            hook(up);
+        }
+    }
+
+    /// Sets the state unless the session was closed meanwhile.
+    fn set(&self, new: State) -> bool {
+        self.state.send_if_modified(|state| {
+            let open = !matches!(state, State::Closed { .. });
+            if open {
+                *state = new;
+            }
+            open
+        })
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that nobody can stop us any more; then nobody needs the session either.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn keep(inner: Arc<Inner>, mut link: Link) {
+    let mut stop = inner.stop.subscribe();
+    let mut generation = 1;
+    loop {
+        let down = link.down().await;
+        if *inner.stop.borrow() {
+            inner.changed(false);
+            return;
+        }
+        let lost = State::Down { generation, fenced: down.logged_out, why: down.why.clone() };
+        if !inner.set(lost) {
+            return;
+        }
+        inner.changed(false);
+        inner.env.note("initiator", || {
+            json!({"what": "path-loss", "portal": inner.portal.to_string(), "iqn": inner.iqn, "why": down.why})
+        });
+        let mut pause = Duration::from_secs(u64::from(link.parameters().time2wait));
+        link = loop {
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                () = inner.env.sleep(pause.min(MAX_PAUSE)) => {}
+            }
+            let plan = plan(&inner.env, &inner.config, Some(&inner.iqn), inner.isid, inner.auth.as_ref());
+            let source = inner.config.sources.get(&inner.portal).copied();
+            let open = Link::open(&inner.env, &inner.config.session, &plan, inner.portal, source);
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                opened = open => match opened {
+                    Ok(link) => break link,
+                    Err(error) => {
+                        pause = (pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE);
+                        inner.env.note("initiator", || {
+                            json!({"what": "relogin-failed", "portal": inner.portal.to_string(), "why": error.to_string()})
+                        });
+                    }
+                },
+            }
+        };
+        generation += 1;
+        // What the session knew about its logical units may have changed while it was away.
+        inner.inventory.fetch_add(1, Ordering::SeqCst);
+        if !inner.set(State::Up { link: link.clone(), generation }) {
+            link.kill("the session was closed");
+            return;
+        }
+        inner.changed(true);
+        inner.env.note("initiator", || {
+            json!({"what": "relogin", "portal": inner.portal.to_string(), "iqn": inner.iqn, "generation": generation})
+        });
+    }
+}
