@@ -234,7 +234,8 @@ mod tests {
 
     use super::*;
 
-    /// Every key with ordinary, extreme and wrong offers; the table is the specification to review.
+    /// Every key with ordinary, extreme and wrong offers: the answer in a normal login, in a discovery login, in full
+    /// feature phase.
     #[test]
     fn table() {
         let offers = [
@@ -284,10 +285,7 @@ mod tests {
                 );
             }
         }
-        insta::assert_snapshot!(
-            "negotiation: offer, answer in a normal login, in a discovery login, in full feature phase",
-            table
-        );
+        insta::assert_snapshot!("keys", table);
     }
 
     #[test]

@@ -156,6 +156,8 @@ fn execute(array: &mut Array, now: Duration, unit: Unit, command: Cdb) -> Done {
         Cdb::StartStopUnit { load_eject, power_condition, .. } => {
             unit::start_stop(load_eject, power_condition)
         }
+        // The operation code is known, its service action is not (SPC-4 clause 4.2.5.2).
+        Cdb::Unknown(raw) if raw[0] == cdb::op::SERVICE_ACTION_IN_16 => Err(bad_field(1, Some(4))),
         Cdb::Inquiry { .. } | Cdb::ReportLuns { .. } | Cdb::RequestSense { .. } | Cdb::Unknown(_) => {
             Err(illegal(Asc::INVALID_OPERATION_CODE))
         }
