@@ -1,7 +1,9 @@
 //! What a host is told when it is built. Plain values with the defaults of open-iscsi where it has them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chap::ChapHash;
@@ -103,8 +105,19 @@ pub struct ConnectorDefects {
     pub skip_flush_on_disconnect: bool,
 }
 
+/// Called when the fault plan wants this node to crash; whoever drives the run crashes it. Without a hook the asking call just never
+/// ends.
+#[derive(Clone, Default)]
+pub struct CrashHook(pub Option<Arc<dyn Fn() + Send + Sync>>);
+
+impl fmt::Debug for CrashHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "CrashHook(set)" } else { "CrashHook(none)" })
+    }
+}
+
 /// One host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct HostConfig {
     /// Host name.
     pub host: String,
@@ -120,6 +133,10 @@ pub struct HostConfig {
     pub session: SessionConfig,
     /// How long commands wait for a lost session or for any path to come back before they fail.
     pub replacement_timeout: Duration,
+    /// How long after the loss of a connection the target is trusted to have noticed it by its own pings, and to have ended the
+    /// session. A lost write is then sent over another path, after a LOGICAL UNIT RESET there. It must be longer than the
+    /// target's ping interval and time-out together; zero: never trust that.
+    pub fence_after: Duration,
     /// How long one command may take before it is aborted.
     pub command_timeout: Duration,
     /// Rescans for a device after the first, free one (os-brick `device_scan_attempts`).
@@ -134,6 +151,8 @@ pub struct HostConfig {
     pub trace: bool,
     /// Planted faults.
     pub defects: ConnectorDefects,
+    /// What a planned crash of this node calls.
+    pub on_crash: CrashHook,
 }
 
 impl HostConfig {
@@ -147,6 +166,7 @@ impl HostConfig {
             enforce_multipath: false,
             session: SessionConfig::default(),
             replacement_timeout: Duration::from_secs(120),
+            fence_after: Duration::from_secs(60),
             command_timeout: Duration::from_secs(30),
             scan_attempts: 3,
             path_grace: Duration::from_secs(10),
@@ -154,6 +174,7 @@ impl HostConfig {
             uevents: UeventPlan::default(),
             trace: false,
             defects: ConnectorDefects::default(),
+            on_crash: CrashHook::default(),
         }
     }
 }

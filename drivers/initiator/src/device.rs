@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sanbench_api::{BLOCK_SIZE, BlockDevice, BlockError, LbaRange, Outcome, Wwn};
+use sanbench_wire::pdu::TaskResponse;
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::sense::Asc;
 use sanbench_wire::scsi::vpd::page;
@@ -206,6 +207,14 @@ impl PathDevice {
     pub async fn check_readable(&self) -> Result<(), PathFault> {
         self.ask(scsi::test_unit_ready(self.lun)).await?;
         self.run_once(&Op::Read { lba: 0, blocks: 1 }).await.map(|_| ())
+    }
+
+    /// Resets the logical unit. `false`: not confirmed.
+    pub async fn reset(&self) -> bool {
+        match self.up() {
+            Ok((link, _)) => link.reset_lun(&self.env, self.lun).await == Some(TaskResponse::COMPLETE),
+            Err(_) => false,
+        }
     }
 
     async fn ask(&self, request: Request) -> Result<Bytes, PathFault> {

@@ -92,7 +92,7 @@ pub async fn send_targets(
 ) -> Result<Vec<Discovered>, LoginError> {
     let isid = isid(config, None, &portal.to_string());
     let source = config.sources.get(&portal).copied();
-    let link = Link::open(env, &config.session, &plan(env, config, None, isid, auth), portal, source).await?;
+    let link = Link::open(env, config, &plan(env, config, None, isid, auth), portal, source).await?;
     let text = Bytes::from(keys::encode([("SendTargets", "All")]));
     let answer = link.text(env, text, config.session.login_timeout).await;
     link.logout(env).await;

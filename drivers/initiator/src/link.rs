@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::config::SessionConfig;
+use crate::config::{CrashHook, HostConfig, SessionConfig};
 use crate::error::LoginError;
 use crate::lock;
 use crate::login::{LoggedIn, Login, LoginPlan, LoginStep};
@@ -98,18 +98,19 @@ impl Link {
     /// Every reason why there is no session.
     pub async fn open(
         env: &Env,
-        config: &SessionConfig,
+        host: &HostConfig,
         plan: &LoginPlan,
         portal: SocketAddr,
         source: Option<IpAddr>,
     ) -> Result<Link, LoginError> {
+        let config = &host.session;
         let mut lose = false;
         match env.fault("initiator.login") {
             None => {}
             Some(Fault::Fail) => return Err(LoginError::Io("injected fault".to_owned())),
             Some(Fault::Delay(d)) => env.sleep(d).await,
             Some(Fault::DropReply) => lose = true,
-            Some(Fault::CrashNode) => return crash_here(env, "initiator.login").await,
+            Some(Fault::CrashNode) => return crash_here(env, &host.on_crash, "initiator.login").await,
         }
         let work = log_in(env, config, plan, portal, source);
         let (stream, input, login) =
@@ -336,8 +337,11 @@ impl State {
 }
 
 /// For a fault plan that wants the node to crash here: nothing more happens; whoever drives the run crashes the node.
-pub(crate) async fn crash_here<T>(env: &Env, point: &'static str) -> T {
+pub(crate) async fn crash_here<T>(env: &Env, hook: &CrashHook, point: &'static str) -> T {
     env.note("fault", || json!({"what": "crash-node", "point": point}));
+    if let Some(crash) = &hook.0 {
+        crash();
+    }
     std::future::pending().await
 }
 

@@ -197,8 +197,27 @@ impl MultipathDevice {
         }
     }
 
-    /// Makes sure that `generation` of a session is dead at the target: its own re-login proves it, or a login with its ISID
-    /// through the portal of another path.
+    /// Resets the logical unit over another path, which ends what the target still holds for it.
+    async fn reset_elsewhere(&self, session: &PortalSession) -> bool {
+        let others: Vec<Arc<PathDevice>> = lock(&self.inner)
+            .paths
+            .iter()
+            .filter(|p| !p.expelled && p.device.session().portal() != session.portal())
+            .map(|p| p.device.clone())
+            .collect();
+        for other in others {
+            if other.reset().await {
+                self.env.note("initiator", || {
+                    json!({"what": "fenced", "portal": session.portal().to_string(), "by": "age and reset"})
+                });
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Makes sure that `generation` of a session is dead at the target. Its own re-login proves it, or a login with its ISID
+    /// through the portal of another path in the same portal group; at last, its age (`fence_after`).
     async fn fence(&self, session: &PortalSession, generation: u64, deadline: Duration) -> bool {
         loop {
             if session.surely_dead(generation) {
@@ -217,6 +236,10 @@ impl MultipathDevice {
                 if session.fence_through(other.portal(), source, generation).await {
                     return true;
                 }
+            }
+            if session.expired(generation) && self.reset_elsewhere(session).await {
+                session.mark_dead(generation);
+                continue;
             }
             let now = self.env.now();
             if now >= deadline || self.removed.load(Ordering::SeqCst) {

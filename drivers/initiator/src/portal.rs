@@ -42,6 +42,8 @@ pub enum State {
         generation: u64,
         /// The target has surely ended it.
         fenced: bool,
+        /// When it was lost, on the world's clock.
+        since: Duration,
         /// Why, for people.
         why: String,
     },
@@ -131,9 +133,7 @@ impl PortalSession {
     ) -> Result<Self, LoginError> {
         let isid = isid(config, Some(portal), iqn);
         let source = config.sources.get(&portal).copied();
-        let link =
-            Link::open(env, &config.session, &plan(env, config, Some(iqn), isid, auth), portal, source)
-                .await?;
+        let link = Link::open(env, config, &plan(env, config, Some(iqn), isid, auth), portal, source).await?;
         env.note("initiator", || json!({"what": "login", "portal": portal.to_string(), "iqn": iqn}));
         let inner = Arc::new(Inner {
             env: env.clone(),
@@ -247,7 +247,7 @@ impl PortalSession {
             return true;
         }
         let plan = plan(&inner.env, &inner.config, Some(&inner.iqn), inner.isid, inner.auth.as_ref());
-        let link = match Link::open(&inner.env, &inner.config.session, &plan, portal, source).await {
+        let link = match Link::open(&inner.env, &inner.config, &plan, portal, source).await {
             Ok(link) => link,
             Err(error) => {
                 inner.env.note("initiator", || {
@@ -262,7 +262,28 @@ impl PortalSession {
             // Another portal group is another session space: this login proved nothing.
             return false;
         }
-        inner.state.send_if_modified(|state| match state {
+        self.mark_dead(generation);
+        inner.env.note(
+            "initiator",
+            || json!({"what": "fenced", "portal": inner.portal.to_string(), "through": portal.to_string()}),
+        );
+        self.surely_dead(generation)
+    }
+
+    /// True when `generation` was lost so long ago that the target's own pings have ended it.
+    pub fn expired(&self, generation: u64) -> bool {
+        let limit = self.0.config.fence_after;
+        match &*self.0.state.borrow() {
+            State::Down { generation: lost, since, .. } => {
+                *lost == generation && !limit.is_zero() && self.0.env.now() >= *since + limit
+            }
+            _ => false,
+        }
+    }
+
+    /// Records that the caller knows `generation` to be dead.
+    pub fn mark_dead(&self, generation: u64) {
+        self.0.state.send_if_modified(|state| match state {
             State::Down { generation: lost, fenced, .. } if *lost == generation => {
                 *fenced = true;
                 true
@@ -273,11 +294,6 @@ impl PortalSession {
             }
             _ => false,
         });
-        inner.env.note(
-            "initiator",
-            || json!({"what": "fenced", "portal": inner.portal.to_string(), "through": portal.to_string()}),
-        );
-        self.surely_dead(generation)
     }
 
     /// REPORTED LUNS DATA HAS CHANGED was seen: identities learnt before must be read again.
@@ -339,7 +355,8 @@ async fn keep(inner: Arc<Inner>, mut link: Link) {
             inner.changed(false);
             return;
         }
-        let lost = State::Down { generation, fenced: down.logged_out, why: down.why.clone() };
+        let since = inner.env.now();
+        let lost = State::Down { generation, fenced: down.logged_out, since, why: down.why.clone() };
         if !inner.set(lost) {
             return;
         }
@@ -356,7 +373,7 @@ async fn keep(inner: Arc<Inner>, mut link: Link) {
             }
             let plan = plan(&inner.env, &inner.config, Some(&inner.iqn), inner.isid, inner.auth.as_ref());
             let source = inner.config.sources.get(&inner.portal).copied();
-            let open = Link::open(&inner.env, &inner.config.session, &plan, inner.portal, source);
+            let open = Link::open(&inner.env, &inner.config, &plan, inner.portal, source);
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,

@@ -119,7 +119,7 @@ impl HostConnector {
                 }
                 Some(Fault::Delay(d)) => inner.env.sleep(d).await,
                 Some(Fault::DropReply) => lose = true,
-                Some(Fault::CrashNode) => crash_here(&inner.env, point).await,
+                Some(Fault::CrashNode) => crash_here(&inner.env, &inner.config.on_crash, point).await,
             }
             let result = work.await;
             if lose { Err(injected("the answer was lost")) } else { result }
