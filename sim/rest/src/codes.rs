@@ -138,7 +138,9 @@ pub(crate) fn code_of(refusal: Refusal, topic: Topic) -> i64 {
     match refusal {
         Refusal::BadName | Refusal::BadParameter => PARAMETER,
         Refusal::NameExists => NAME_EXISTS,
-        Refusal::NoSuchPool | Refusal::NoSuchLunGroup | Refusal::NoSuchPort | Refusal::NoSuchInitiator => OBJECT_MISSING,
+        Refusal::NoSuchPool | Refusal::NoSuchLunGroup | Refusal::NoSuchPort | Refusal::NoSuchInitiator => {
+            OBJECT_MISSING
+        }
         Refusal::NoSuchLun => LUN_MISSING,
         Refusal::NoSuchSnapshot => SNAPSHOT_MISSING,
         Refusal::NoSuchLunCopy => LUN_COPY_MISSING,
@@ -258,5 +260,84 @@ pub(crate) fn describe(code: i64) -> &'static str {
         HOST_LUN_ID_TAKEN => "The host LUN ID is not available.",
         QOS_ACTIVE => "The QoS policy is active.",
         _ => "The operation failed.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const ALL: &[Refusal] = &[
+        Refusal::BadName,
+        Refusal::BadParameter,
+        Refusal::NameExists,
+        Refusal::NoSuchPool,
+        Refusal::NoSuchLun,
+        Refusal::NoSuchSnapshot,
+        Refusal::NoSuchLunCopy,
+        Refusal::NoSuchClonePair,
+        Refusal::NoSuchHost,
+        Refusal::NoSuchHostGroup,
+        Refusal::NoSuchLunGroup,
+        Refusal::NoSuchPortGroup,
+        Refusal::NoSuchPort,
+        Refusal::NoSuchView,
+        Refusal::NoSuchInitiator,
+        Refusal::HasSnapshots,
+        Refusal::HasClones,
+        Refusal::InLunGroup,
+        Refusal::Exported,
+        Refusal::InCopy,
+        Refusal::Activated,
+        Refusal::NotActivated,
+        Refusal::MustGrow,
+        Refusal::BadCopyTarget,
+        Refusal::CopyStarted,
+        Refusal::NotAClone,
+        Refusal::NoSplit,
+        Refusal::TooDeep,
+        Refusal::PoolFull,
+        Refusal::LimitReached,
+        Refusal::AlreadyInGroup,
+        Refusal::NotInGroup,
+        Refusal::AlreadyInView,
+        Refusal::NotInView,
+        Refusal::ViewOccupied,
+        Refusal::HostBusy,
+        Refusal::GroupNotEmpty,
+        Refusal::GroupInView,
+        Refusal::ViewBusy,
+        Refusal::InitiatorExists,
+        Refusal::InitiatorBound,
+        Refusal::InitiatorNotBound,
+        Refusal::HostLunIdTaken,
+        Refusal::NotMapped,
+    ];
+
+    #[test]
+    fn refusals_and_their_codes() {
+        let mut table = String::new();
+        for refusal in ALL {
+            let by_topic = [Topic::Host, Topic::Lun, Topic::Port].map(|topic| code_of(*refusal, topic));
+            let distinct: BTreeSet<i64> = by_topic.into_iter().collect();
+            let shown = if distinct.len() == 1 {
+                format!("{} {}", by_topic[0], describe(by_topic[0]))
+            } else {
+                format!("host {} lun {} port {}", by_topic[0], by_topic[1], by_topic[2])
+            };
+            table.push_str(&format!("{:<18} {shown}\n", format!("{refusal:?}")));
+        }
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn every_refusal_has_a_text_of_its_own() {
+        for refusal in ALL {
+            for topic in [Topic::Host, Topic::Lun, Topic::Port] {
+                assert_ne!(describe(code_of(*refusal, topic)), "The operation failed.", "{refusal:?}");
+            }
+        }
     }
 }

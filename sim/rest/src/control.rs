@@ -123,7 +123,12 @@ impl Control {
     }
 
     /// The answer of every control call.
-    pub(crate) fn state(&self, counts: &BTreeMap<&'static str, u64>, sessions: usize, since: Option<&str>) -> Result<Value, String> {
+    pub(crate) fn state(
+        &self,
+        counts: &BTreeMap<&'static str, u64>,
+        sessions: usize,
+        since: Option<&str>,
+    ) -> Result<Value, String> {
         let mut shown = Map::new();
         match since {
             None => {
@@ -133,8 +138,11 @@ impl Control {
             }
             Some(name) => {
                 let then = self.marks.get(name).ok_or_else(|| "no such mark".to_owned())?;
-                for object in counts.keys().chain(then.keys().filter(|object| !counts.contains_key(*object))) {
-                    let of = |map: &BTreeMap<&'static str, u64>| map.get(object).map_or(0, |n| i64::try_from(*n).unwrap_or(i64::MAX));
+                for object in counts.keys().chain(then.keys().filter(|object| !counts.contains_key(*object)))
+                {
+                    let of = |map: &BTreeMap<&'static str, u64>| {
+                        map.get(object).map_or(0, |n| i64::try_from(*n).unwrap_or(i64::MAX))
+                    };
                     let difference = of(counts) - of(then);
                     if difference != 0 {
                         shown.insert((*object).to_owned(), Value::from(difference));
@@ -158,28 +166,44 @@ impl Rule {
             None => Ok(()),
             Some(_) => Err("give one of code, http, delay, drop".to_owned()),
         };
-        let mut rule =
-            Self { method: None, path: None, effect: Effect::Drop, after_work: false, pass: 0, left: Some(1) };
+        let mut rule = Self {
+            method: None,
+            path: None,
+            effect: Effect::Drop,
+            after_work: false,
+            pass: 0,
+            left: Some(1),
+        };
         for (name, value) in fields {
             match name.as_str() {
                 "method" => {
                     let text = value.as_str().ok_or("method is a string")?.to_ascii_uppercase();
-                    rule.method = Some(Method::from_bytes(text.as_bytes()).map_err(|_| "method is not an HTTP method")?);
+                    rule.method = Some(
+                        Method::from_bytes(text.as_bytes()).map_err(|_| "method is not an HTTP method")?,
+                    );
                 }
                 "path" => {
-                    let text = value.as_str().filter(|text| text.len() <= TEXT_BYTES).ok_or("path is a short string")?;
+                    let text = value
+                        .as_str()
+                        .filter(|text| text.len() <= TEXT_BYTES)
+                        .ok_or("path is a short string")?;
                     let regex = RegexBuilder::new(text).size_limit(1 << 18).build();
                     rule.path = Some(regex.map_err(|error| format!("path: {error}"))?);
                 }
                 "code" => set(Effect::Code(value.as_i64().ok_or("code is an integer")?))?,
                 "http" => {
-                    let status = value.as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| (200..=599).contains(n));
+                    let status = value
+                        .as_u64()
+                        .and_then(|n| u16::try_from(n).ok())
+                        .filter(|n| (200..=599).contains(n));
                     let status = status.and_then(|n| StatusCode::from_u16(n).ok());
                     set(Effect::Http(status.ok_or("http is a status from 200 to 599")?))?;
                 }
                 "delay" => {
                     let seconds = value.as_f64().filter(|s| (0.0..=DELAY.as_secs_f64()).contains(s));
-                    set(Effect::Delay(Duration::from_secs_f64(seconds.ok_or("delay is 0 to 3600 seconds")?)))?;
+                    set(Effect::Delay(Duration::from_secs_f64(
+                        seconds.ok_or("delay is 0 to 3600 seconds")?,
+                    )))?;
                 }
                 "drop" => match value {
                     Value::Bool(true) => set(Effect::Drop)?,
@@ -231,7 +255,9 @@ mod tests {
     #[test]
     fn a_rule_hits_its_calls_and_then_goes() {
         let mut control = Control::default();
-        control.add(&json!({"method": "post", "path": "/lun$", "drop": true, "count": 2, "after": 1})).unwrap();
+        control
+            .add(&json!({"method": "post", "path": "/lun$", "drop": true, "count": 2, "after": 1}))
+            .unwrap();
         let mut ask = |method: &Method, path: &str| control.ask(method, path);
         assert_eq!(ask(&Method::GET, "/x/lun"), None);
         assert_eq!(ask(&Method::POST, "/x/lun/7"), None);

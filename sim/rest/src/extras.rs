@@ -72,7 +72,8 @@ impl Extras {
     /// Applies what [`read_attributes`] has read.
     pub(crate) fn set_lun_attributes(&mut self, lun: u64, changes: Vec<(&'static str, Option<String>)>) {
         for (name, value) in changes {
-            let default = LUN_ATTRIBUTES.iter().find(|(known, _)| *known == name).and_then(|(_, default)| *default);
+            let default =
+                LUN_ATTRIBUTES.iter().find(|(known, _)| *known == name).and_then(|(_, default)| *default);
             self.set_lun_attribute(lun, name, value.filter(|value| default != Some(value)));
         }
     }

@@ -74,7 +74,14 @@ async fn handle(State(state): State<RestState>, request: Request) -> Response {
     let words: Vec<String> = names.iter().skip(1).map(|name| name.to_ascii_lowercase()).collect();
     let subject = points::subject(&head.method, &words);
     let token = head.headers.get(TOKEN).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let asked = Asked { method: &head.method, path, query: head.uri.query().unwrap_or(""), names: &names, words: &words, token };
+    let asked = Asked {
+        method: &head.method,
+        path,
+        query: head.uri.query().unwrap_or(""),
+        names: &names,
+        words: &words,
+        token,
+    };
     let outcome = with_faults(&state, &subject, &asked, &body).await;
     let (response, code) = match outcome {
         Outcome::Answer(answer) => {
@@ -217,7 +224,13 @@ fn work(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
     let query = Query::parse(asked.query)?;
     // Bodies of GET requests are sent by one client and mean nothing.
     let fields = if *asked.method == Method::GET { Fields::default() } else { Fields::parse(body)? };
-    let call = Call { method: asked.method, names: asked.names.get(1..).unwrap_or_default(), words: asked.words, query, fields };
+    let call = Call {
+        method: asked.method,
+        names: asked.names.get(1..).unwrap_or_default(),
+        words: asked.words,
+        query,
+        fields,
+    };
     array.advance(now);
     dialect::dispatch(&mut Ground { array: &mut array, extras: &mut lock(&inner.extras), now }, &call)
 }
@@ -246,7 +259,9 @@ fn login(state: &RestState, fields: &Fields) -> Answer {
 
 /// The control surface; errors are HTTP 400 with a text.
 async fn control(state: &RestState, method: &Method, verb: &str, query: &str, body: Body) -> Response {
-    let refuse = |text: String| envelope::with_status(StatusCode::BAD_REQUEST, Bytes::from(json!({"error": text}).to_string()));
+    let refuse = |text: String| {
+        envelope::with_status(StatusCode::BAD_REQUEST, Bytes::from(json!({"error": text}).to_string()))
+    };
     let body = match read_body(state, body).await {
         Ok(body) => body,
         Err(failure) => return refuse(failure.description.into_owned()),

@@ -4,7 +4,7 @@
 //! exactly as they would on the real thing, its oddities included (errors under HTTP 200, attributes that are all
 //! strings, object names without case). What it must not know: the drivers that use it, the iSCSI target, the flows.
 //! It holds no truth of its own; the array does. What the array has no notion of (cache policies, QoS policies)
-//! is kept in [`extras`] beside it.
+//! is kept in `extras` beside it.
 //!
 //! Where to start: [`serve()`] runs it on a listener, [`router()`] gives the same thing without a network.
 //!

@@ -62,7 +62,10 @@ mod tests {
         let words = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(subject(&Method::PUT, &words("lun/expand")), "PUT lun/expand");
         assert_eq!(subject(&Method::DELETE, &words("lun/17")), "DELETE lun");
-        assert_eq!(subject(&Method::GET, &words("mappingview/associate/lungroup")), "GET mappingview/associate/lungroup");
+        assert_eq!(
+            subject(&Method::GET, &words("mappingview/associate/lungroup")),
+            "GET mappingview/associate/lungroup"
+        );
         assert_eq!(subject(&Method::PUT, &words("ioclass/active/7")), "PUT ioclass/active");
     }
 }

@@ -172,7 +172,9 @@ impl Fields {
             Some(Value::Bool(true)) => Ok(Some(Cow::Borrowed("true"))),
             Some(Value::Bool(false)) => Ok(Some(Cow::Borrowed("false"))),
             Some(Value::Number(number)) => Ok(Some(Cow::Owned(number.to_string()))),
-            Some(Value::Array(_) | Value::Object(_)) => Err(Failure::parameter(format!("{name} must be a plain value"))),
+            Some(Value::Array(_) | Value::Object(_)) => {
+                Err(Failure::parameter(format!("{name} must be a plain value")))
+            }
         }
     }
 
@@ -214,13 +216,24 @@ mod tests {
         let query = Query::parse("filter=NAME::a%20b&range=%5B0-100%5D").unwrap();
         assert_eq!(query.filter().unwrap(), Some(Filter { attribute: "NAME", value: "a b", exact: true }));
         assert_eq!(query.window().unwrap(), Window { skip: 0, take: 100 });
-        assert_eq!(Query::parse("range=[100-200]").unwrap().window().unwrap(), Window { skip: 100, take: 100 });
+        assert_eq!(
+            Query::parse("range=[100-200]").unwrap().window().unwrap(),
+            Window { skip: 100, take: 100 }
+        );
         assert_eq!(Query::parse("").unwrap().window().unwrap(), Window::ALL);
     }
 
     #[test]
     fn malformed_ranges_and_filters_are_refused() {
-        for bad in ["range=", "range=[5-1]", "range=[a-b]", "range=0-5", "range=[-1-5]", "range=[1]", "range=[0-99999999999999999999]"] {
+        for bad in [
+            "range=",
+            "range=[5-1]",
+            "range=[a-b]",
+            "range=0-5",
+            "range=[-1-5]",
+            "range=[1]",
+            "range=[0-99999999999999999999]",
+        ] {
             assert!(Query::parse(bad).unwrap().window().is_err(), "{bad}");
         }
         for bad in ["filter=", "filter=NAME", "filter=::x"] {

@@ -1,7 +1,6 @@
 //! The accept loop: every connection is one hyper HTTP/1.1 connection in a task of the node.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -32,16 +31,9 @@ const HEAD_BYTES: usize = 64 * 1024;
 const HEADERS: usize = 64;
 
 /// Why a connection ends without an answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is dropped by a fault")]
 struct Dropped;
-
-impl fmt::Display for Dropped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection is dropped by a fault")
-    }
-}
-
-impl std::error::Error for Dropped {}
 
 /// Runs the management API on `listener` until it is aborted (or its listener dies); its connections end with it.
 pub async fn serve(env: Env, array: ArrayHandle, listener: Listener, config: RestConfig) {
@@ -125,7 +117,11 @@ async fn connection(env: Env, router: Router, stream: Stream, idle: Duration) {
                 activity.running.fetch_sub(1, Ordering::Relaxed);
                 activity.stamp(&env);
                 let Ok(response) = answer;
-                if response.extensions().get::<DropConnection>().is_some() { Err(Dropped) } else { Ok(response) }
+                if response.extensions().get::<DropConnection>().is_some() {
+                    Err(Dropped)
+                } else {
+                    Ok(response)
+                }
             }
         })
     };
@@ -142,7 +138,11 @@ async fn connection(env: Env, router: Router, stream: Stream, idle: Duration) {
     loop {
         let since = Duration::from_nanos(activity.last.load(Ordering::Relaxed));
         // A request being worked on has limits of its own; the watch then looks again later.
-        let wait = if activity.running.load(Ordering::Relaxed) > 0 { idle } else { (since + idle).saturating_sub(env.now()) };
+        let wait = if activity.running.load(Ordering::Relaxed) > 0 {
+            idle
+        } else {
+            (since + idle).saturating_sub(env.now())
+        };
         if wait.is_zero() {
             return;
         }

@@ -47,7 +47,10 @@ pub(crate) struct Sessions {
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").field("rules", &self.rules).field("open", &self.open.len()).finish_non_exhaustive()
+        f.debug_struct("Sessions")
+            .field("rules", &self.rules)
+            .field("open", &self.open.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -109,7 +112,8 @@ impl Sessions {
             return;
         }
         if !self.attempts.contains_key(user) && self.attempts.len() >= REMEMBERED_USERS {
-            let oldest = self.attempts.iter().min_by_key(|(_, attempts)| attempts.last).map(|(user, _)| user.clone());
+            let oldest =
+                self.attempts.iter().min_by_key(|(_, attempts)| attempts.last).map(|(user, _)| user.clone());
             if let Some(oldest) = oldest {
                 self.attempts.remove(&oldest);
             }
@@ -234,7 +238,10 @@ mod tests {
         }
         assert!(sessions.attempts.len() <= REMEMBERED_USERS);
         let long = "x".repeat(10_000);
-        assert_eq!(login(&mut sessions, 0, &Credentials { user: &long, password: "x" }, "t"), codes::WRONG_CREDENTIALS);
+        assert_eq!(
+            login(&mut sessions, 0, &Credentials { user: &long, password: "x" }, "t"),
+            codes::WRONG_CREDENTIALS
+        );
         assert!(!format!("{sessions:?}").contains("secret"));
     }
 }

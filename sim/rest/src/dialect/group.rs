@@ -18,12 +18,15 @@ fn object(id: u64, name: &str, description: &str, kind: &str, in_view: bool) -> 
 
 /// Answer for a host group.
 pub(crate) fn host_group_object(group: &HostGroup) -> Object {
-    object(group.id, &group.name, &group.description, "14", !group.views.is_empty()).number("hostNumber", group.hosts.len() as u64)
+    object(group.id, &group.name, &group.description, "14", !group.views.is_empty())
+        .number("hostNumber", group.hosts.len() as u64)
 }
 
 /// Answer for a LUN group.
 pub(crate) fn lun_group_object(group: &LunGroup) -> Object {
-    object(group.id, &group.name, &group.description, "256", !group.views.is_empty()).text("APPTYPE", "0").text("GROUPTYPE", "0")
+    object(group.id, &group.name, &group.description, "256", !group.views.is_empty())
+        .text("APPTYPE", "0")
+        .text("GROUPTYPE", "0")
 }
 
 /// Answer for a port group.
@@ -91,10 +94,17 @@ fn one_host_group(ground: &Ground<'_>, id: u64) -> Answer {
 pub(crate) fn host_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a HostGroup>, Failure> {
     let (kind, id) = call.associated()?;
     Ok(match kind {
-        kind::VIEW => view_of(array, &id).and_then(|view| view.host_group).and_then(|id| array.host_group(id)).into_iter().collect(),
+        kind::VIEW => view_of(array, &id)
+            .and_then(|view| view.host_group)
+            .and_then(|id| array.host_group(id))
+            .into_iter()
+            .collect(),
         kind::HOST => {
             let host = number(&id).and_then(|id| array.host(id));
-            host.into_iter().flat_map(|host| host.groups.iter()).filter_map(|id| array.host_group(*id)).collect()
+            host.into_iter()
+                .flat_map(|host| host.groups.iter())
+                .filter_map(|id| array.host_group(*id))
+                .collect()
         }
         _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 21 or 245")),
     })
@@ -149,7 +159,11 @@ pub(crate) fn lun_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec
     let id_number = number(&id);
     let groups = match kind {
         kind::VIEW => {
-            return Ok(view_of(array, &id).and_then(|view| view.lun_group).and_then(|id| array.lun_group(id)).into_iter().collect());
+            return Ok(view_of(array, &id)
+                .and_then(|view| view.lun_group)
+                .and_then(|id| array.lun_group(id))
+                .into_iter()
+                .collect());
         }
         kind::LUN => id_number.and_then(|id| array.lun(id)).map(|lun| &lun.groups),
         kind::SNAPSHOT => id_number.and_then(|id| array.snapshot(id)).map(|snapshot| &snapshot.groups),
@@ -194,7 +208,11 @@ fn one_port_group(ground: &Ground<'_>, id: u64) -> Answer {
 pub(crate) fn port_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a PortGroup>, Failure> {
     let (kind, id) = call.associated()?;
     Ok(match kind {
-        kind::VIEW => view_of(array, &id).and_then(|view| view.port_group).and_then(|id| array.port_group(id)).into_iter().collect(),
+        kind::VIEW => view_of(array, &id)
+            .and_then(|view| view.port_group)
+            .and_then(|id| array.port_group(id))
+            .into_iter()
+            .collect(),
         kind::ETH_PORT => {
             let port = number(&id);
             array.port_groups().filter(|group| port.is_some_and(|port| group.ports.contains(&port))).collect()

@@ -103,7 +103,13 @@ fn update(ground: &mut Ground<'_>, call: &Call<'_>, iqn: String) -> Answer {
 }
 
 /// Binding first: it alone can be refused, so that a refused call changes nothing.
-fn change(ground: &mut Ground<'_>, iqn: &str, host: Option<u64>, chap: ChapUpdate, multipath: Option<u8>) -> Result<(), Failure> {
+fn change(
+    ground: &mut Ground<'_>,
+    iqn: &str,
+    host: Option<u64>,
+    chap: ChapUpdate,
+    multipath: Option<u8>,
+) -> Result<(), Failure> {
     if let Some(host) = host {
         ground.apply(Command::BindInitiator { iqn: iqn.to_owned(), host }, Topic::Host)?;
     }
@@ -142,7 +148,8 @@ fn chap(call: &Call<'_>, current: Option<&Initiator>) -> Result<ChapUpdate, Fail
             if [&name, &secret].iter().any(|text| text.is_empty() || text.len() > CHAP_BYTES) {
                 return Err(Failure::parameter("CHAPNAME and CHAPPASSWORD must have 1 to 255 bytes"));
             }
-            let initiator = ChapCredentials { name: name.into_owned(), secret: Secret::new(secret.as_bytes()) };
+            let initiator =
+                ChapCredentials { name: name.into_owned(), secret: Secret::new(secret.as_bytes()) };
             Ok(ChapUpdate::Enable(Chap { initiator, mutual: None }))
         }
         (None, None) if current.is_some_and(Initiator::use_chap) => Ok(ChapUpdate::Keep),

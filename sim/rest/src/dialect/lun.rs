@@ -25,7 +25,9 @@ impl<'a> Facts<'a> {
     fn object(&self, lun: &Lun) -> Object {
         let Self { array, extras, with_snapshots } = self;
         let pool = array.pool(lun.pool).map_or("", |pool| pool.name.as_str());
-        let copies = || array.lun_copies().filter(|copy| copy.target == lun.id || copy.source == DeviceId::Lun(lun.id));
+        let copies = || {
+            array.lun_copies().filter(|copy| copy.target == lun.id || copy.source == DeviceId::Lun(lun.id))
+        };
         let mut object = Object::new()
             .number("ID", lun.id)
             .text("NAME", lun.name.as_str())
@@ -42,10 +44,13 @@ impl<'a> Facts<'a> {
             .text("SECTORSIZE", "512")
             .text("MIRRORTYPE", "0")
             .text("SUBTYPE", "0")
-            .flag("EXPOSEDTOINITIATOR", view::exposed(array, &lun.groups))
+            .flag("EXPOSEDTOINITIATOR", array.is_mapped(DeviceId::Lun(lun.id)))
             .flag("ISADD2LUNGROUP", !lun.groups.is_empty())
             .text("IOCLASSID", extras.qos_of(lun.id).map_or_else(String::new, |id| id.to_string()))
-            .text("SMARTCACHEPARTITIONID", extras.lun_attribute(lun.id, "SMARTCACHEPARTITIONID").unwrap_or(""))
+            .text(
+                "SMARTCACHEPARTITIONID",
+                extras.lun_attribute(lun.id, "SMARTCACHEPARTITIONID").unwrap_or(""),
+            )
             .text("CACHEPARTITIONID", extras.lun_attribute(lun.id, "CACHEPARTITIONID").unwrap_or(""))
             .text("LUNCOPYIDS", bracketed(copies().map(|copy| format!("\"{}\"", copy.id))))
             .text("REMOTEREPLICATIONIDS", "[]")
@@ -53,7 +58,9 @@ impl<'a> Facts<'a> {
         for (name, default) in LUN_ATTRIBUTES {
             // Arrays of the new line deduplicate and compress by themselves.
             let default = match *name {
-                "ENABLECOMPRESSION" | "ENABLESMARTDEDUP" => Some(if is_new(array) { "true" } else { "false" }),
+                "ENABLECOMPRESSION" | "ENABLESMARTDEDUP" => {
+                    Some(if is_new(array) { "true" } else { "false" })
+                }
                 _ => *default,
             };
             if let Some(value) = extras.lun_attribute(lun.id, name).or(default) {
@@ -98,12 +105,20 @@ pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
             let array = &*ground.array;
             let facts = Facts::gather(array, ground.extras);
             let by_id = |id: &str| number(id).and_then(|id| array.lun(id));
-            Ok(Reply::List(list(call, |name| array.lun_by_name(name), by_id, array.luns(), |lun| facts.object(lun))?))
+            Ok(Reply::List(list(
+                call,
+                |name| array.lun_by_name(name),
+                by_id,
+                array.luns(),
+                |lun| facts.object(lun),
+            )?))
         }
         ("POST", []) => create(ground, call),
         ("GET", ["count"]) => counted(ground, call),
         ("GET", ["associate"]) => associated(ground, call),
-        ("POST" | "DELETE", ["associate", "cachepartition"]) => cache_partition(ground, call, method == "POST"),
+        ("POST" | "DELETE", ["associate", "cachepartition"]) => {
+            cache_partition(ground, call, method == "POST")
+        }
         ("PUT", ["expand"]) => {
             let lun = call.need_id("ID", codes::LUN_MISSING)?;
             let blocks = call.need_number("CAPACITY")?;
@@ -138,13 +153,16 @@ fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
         if !is_new(ground.array) {
             return Err(Failure::unsupported());
         }
-        let id = call.fields.text("CLONESOURCEID")?.ok_or_else(|| Failure::parameter("CLONESOURCEID is missing"))?;
+        let id = call
+            .fields
+            .text("CLONESOURCEID")?
+            .ok_or_else(|| Failure::parameter("CLONESOURCEID is missing"))?;
         // LUNs and snapshots share one number space; the type, when given, must agree.
         let source = number(&id).and_then(|id| ground.array.device_by_number(id));
         let source = match (call.fields.text("CLONESOURCETYPE")?.as_deref(), source) {
-            (None, Some(source)) | (Some("11"), Some(source @ DeviceId::Lun(_))) | (Some("27"), Some(source @ DeviceId::Snapshot(_))) => {
-                source
-            }
+            (None, Some(source))
+            | (Some("11"), Some(source @ DeviceId::Lun(_)))
+            | (Some("27"), Some(source @ DeviceId::Snapshot(_))) => source,
             (Some("27"), _) => return Err(codes::SNAPSHOT_MISSING.into()),
             (None | Some("11"), _) => return Err(codes::LUN_MISSING.into()),
             (Some(_), _) => return Err(Failure::parameter("CLONESOURCETYPE must be 11 or 27")),
@@ -223,7 +241,9 @@ fn associated(ground: &Ground<'_>, call: &Call<'_>) -> Answer {
 fn cache_partition(ground: &mut Ground<'_>, call: &Call<'_>, add: bool) -> Answer {
     let partition = call.need("ID")?.into_owned();
     let (kind, id) = call.associated()?;
-    let lun = number(&id).filter(|id| kind == kind::LUN && ground.array.lun(*id).is_some()).ok_or(codes::LUN_MISSING)?;
+    let lun = number(&id)
+        .filter(|id| kind == kind::LUN && ground.array.lun(*id).is_some())
+        .ok_or(codes::LUN_MISSING)?;
     if partition != "0" {
         return Err(codes::OBJECT_MISSING.into());
     }

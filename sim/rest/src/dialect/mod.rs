@@ -168,7 +168,9 @@ fn page(call: &Call<'_>, all: impl Iterator<Item = Object>) -> Result<Vec<Object
     let window = call.query.window()?;
     let filter = call.query.filter()?;
     Ok(all
-        .filter(|object| filter.as_ref().is_none_or(|filter| object.has(filter.attribute, |value| filter.accepts(value))))
+        .filter(|object| {
+            filter.as_ref().is_none_or(|filter| object.has(filter.attribute, |value| filter.accepts(value)))
+        })
         .skip(window.skip)
         .take(window.take)
         .collect())
@@ -231,10 +233,18 @@ pub(crate) fn dispatch(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
         "cachepartition" => qos::cache_partition(ground, call),
         "smartcachepartition" => qos::smart_cache(ground, call),
         // Kinds of objects that this array never has.
-        "fc_initiator" | "fc_port" | "host_link" | "splitmirror" | "splitmirrortargetlun" | "hypermetropair" | "hypermetrodomain"
-        | "hypermetro_consistentgroup" | "replicationpair" | "consistentgroup" | "remote_device" | "smartcachepool" => {
-            system::none_of_these(call)
-        }
+        "fc_initiator"
+        | "fc_port"
+        | "host_link"
+        | "splitmirror"
+        | "splitmirrortargetlun"
+        | "hypermetropair"
+        | "hypermetrodomain"
+        | "hypermetro_consistentgroup"
+        | "replicationpair"
+        | "consistentgroup"
+        | "remote_device"
+        | "smartcachepool" => system::none_of_these(call),
         _ => Err(Failure::unsupported()),
     }
 }

@@ -38,7 +38,9 @@ fn eth_port_object(portal: &Portal) -> Object {
 /// `/iscsi_tgt_port`: `data` is always sent, un-ranged lists are whole.
 pub(crate) fn iscsi_target_port(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     match call.route() {
-        ("GET", path) if path.is_empty() => Ok(Reply::FullList(page(call, ground.array.ports().map(target_port_object))?)),
+        ("GET", path) if path.is_empty() => {
+            Ok(Reply::FullList(page(call, ground.array.ports().map(target_port_object))?))
+        }
         ("GET", path) if path == ["count"] => count(ground.array.ports().count()),
         _ => Err(Failure::unsupported()),
     }
@@ -61,10 +63,15 @@ pub(crate) fn eth_port(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     match (method, path.as_slice()) {
         ("GET", []) => Ok(Reply::FullList(page(call, array.ports().map(eth_port_object))?)),
         ("GET", ["count"]) => count(array.ports().count()),
-        ("GET", ["associate"]) => Ok(Reply::List(page(call, of_group(array, call)?.into_iter().map(eth_port_object))?)),
+        ("GET", ["associate"]) => {
+            Ok(Reply::List(page(call, of_group(array, call)?.into_iter().map(eth_port_object))?))
+        }
         ("GET", [_]) => {
             let id = call.id_at(1, codes::OBJECT_MISSING)?;
-            array.port(id).map(|port| Reply::One(eth_port_object(port))).ok_or_else(|| codes::OBJECT_MISSING.into())
+            array
+                .port(id)
+                .map(|port| Reply::One(eth_port_object(port)))
+                .ok_or_else(|| codes::OBJECT_MISSING.into())
         }
         _ => Err(Failure::unsupported()),
     }

@@ -101,8 +101,8 @@ fn luns(ground: &Ground<'_>, call: &Call<'_>) -> Result<Option<Vec<String>>, Fai
 
 fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let (name, _) = call.name_and_description()?;
-    if name.is_empty() || name.len() > NAME_BYTES {
-        return Err(Failure::parameter("NAME must have 1 to 255 bytes"));
+    if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
+        return Err(Failure::parameter("NAME must have 1 to 255 bytes, none of them a control character"));
     }
     let luns = luns(ground, call)?.unwrap_or_default();
     let mut attributes = BTreeMap::new();
@@ -139,7 +139,11 @@ fn activate(ground: &mut Ground<'_>, call: &Call<'_>, id: u64) -> Answer {
 
 fn partition(name: &str) -> std::iter::Once<Object> {
     std::iter::once(
-        Object::new().text("ID", "0").text("NAME", name).text("HEALTHSTATUS", "1").text("RUNNINGSTATUS", "27"),
+        Object::new()
+            .text("ID", "0")
+            .text("NAME", name)
+            .text("HEALTHSTATUS", "1")
+            .text("RUNNINGSTATUS", "27"),
     )
 }
 

@@ -20,7 +20,7 @@ fn object(array: &Array, snapshot: &Snapshot) -> Object {
         .number("USERCAPACITY", snapshot.blocks)
         .text("HEALTHSTATUS", "1")
         .text("RUNNINGSTATUS", if snapshot.is_active() { "43" } else { "45" })
-        .flag("EXPOSEDTOINITIATOR", view::exposed(array, &snapshot.groups))
+        .flag("EXPOSEDTOINITIATOR", array.is_mapped(DeviceId::Snapshot(snapshot.id)))
         .text("ROLLBACKRATE", "0")
         .text("ROLLBACKENDTIME", "-1")
         .text("SUBTYPE", "0")
@@ -34,7 +34,13 @@ pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
             let array = &*ground.array;
             let by_id = |id: &str| number(id).and_then(|id| array.snapshot(id));
             let render = |snapshot| object(array, snapshot);
-            Ok(Reply::List(list(call, |name| array.snapshot_by_name(name), by_id, array.snapshots(), render)?))
+            Ok(Reply::List(list(
+                call,
+                |name| array.snapshot_by_name(name),
+                by_id,
+                array.snapshots(),
+                render,
+            )?))
         }
         ("POST", []) => {
             let (name, description) = call.name_and_description()?;
@@ -45,7 +51,8 @@ pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
         ("POST", ["activate"]) => {
             let list = call.fields.list("SNAPSHOTLIST")?.filter(|list| !list.is_empty());
             let list = list.ok_or_else(|| Failure::parameter("SNAPSHOTLIST is missing"))?;
-            let ids = list.iter().map(|id| number(id).ok_or(codes::SNAPSHOT_MISSING)).collect::<Result<_, _>>()?;
+            let ids =
+                list.iter().map(|id| number(id).ok_or(codes::SNAPSHOT_MISSING)).collect::<Result<_, _>>()?;
             ground.apply(Command::ActivateSnapshots { ids }, Topic::Lun)?;
             done()
         }
@@ -109,7 +116,8 @@ fn associated(array: &Array, call: &Call<'_>) -> Answer {
             None => object,
         }
     };
-    let find = |wanted: &dyn Fn(&Snapshot) -> bool| members.iter().find(|(snapshot, _)| wanted(snapshot)).copied();
+    let find =
+        |wanted: &dyn Fn(&Snapshot) -> bool| members.iter().find(|(snapshot, _)| wanted(snapshot)).copied();
     Ok(Reply::List(list(
         call,
         |name| find(&|snapshot| snapshot.name == name),

@@ -5,8 +5,16 @@ use crate::dialect::{Call, Ground, count, page};
 use crate::envelope::{Answer, Object, Reply};
 
 /// Features that are licensed. LUN migration is not among them.
-const FEATURES: &[&str] =
-    &["SmartThin", "SmartQoS", "SmartPartition", "SmartCache", "SmartTier", "HyperSnap", "HyperCopy", "HyperClone"];
+const FEATURES: &[&str] = &[
+    "SmartThin",
+    "SmartQoS",
+    "SmartPartition",
+    "SmartCache",
+    "SmartTier",
+    "HyperSnap",
+    "HyperCopy",
+    "HyperClone",
+];
 
 /// `GET /system/`.
 pub(crate) fn system(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
@@ -75,7 +83,9 @@ pub(crate) fn read_only(call: &Call<'_>, mut all: impl Iterator<Item = Object>) 
 /// Kinds of objects of which there are none: empty lists, counts of zero, nothing by id, nothing to make.
 pub(crate) fn none_of_these(call: &Call<'_>) -> Answer {
     match call.route() {
-        ("GET", path) if path.first() == Some(&"associate") || path.first() == Some(&"targetlun") => Ok(Reply::List(Vec::new())),
+        ("GET", path) if path.first() == Some(&"associate") || path.first() == Some(&"targetlun") => {
+            Ok(Reply::List(Vec::new()))
+        }
         _ => read_only(call, std::iter::empty()),
     }
 }

@@ -25,26 +25,18 @@ fn object(view: &View) -> Object {
         .text("portGroupId", id(view.port_group))
 }
 
-/// Whether one of these LUN groups is shown to a host group.
-pub(crate) fn exposed(array: &Array, groups: &BTreeSet<u64>) -> bool {
-    let mut views = groups.iter().filter_map(|id| array.lun_group(*id)).flat_map(|group| group.views.iter());
-    views.any(|id| array.mapping_view(*id).is_some_and(|view| view.host_group.is_some()))
-}
-
-/// What a host sees: every member of every LUN group that a view joins to one of its host groups, ordered by id.
-fn seen_by(array: &Array, host: u64) -> BTreeSet<DeviceId> {
-    let groups = array.host(host).into_iter().flat_map(|host| host.groups.iter());
-    let views = groups.filter_map(|id| array.host_group(*id)).flat_map(|group| group.views.iter());
-    let lun_groups = views.filter_map(|id| array.mapping_view(*id)).filter_map(|view| view.lun_group);
-    lun_groups.filter_map(|id| array.lun_group(id)).flat_map(|group| group.members.iter().copied()).collect()
-}
-
 /// LUNs and snapshots associated with a host (with their host LUN ids) or a LUN group. No such object: none.
-pub(crate) fn devices_of(array: &Array, kind: u64, id: &str) -> Result<Vec<(DeviceId, Option<u16>)>, Failure> {
+pub(crate) fn devices_of(
+    array: &Array,
+    kind: u64,
+    id: &str,
+) -> Result<Vec<(DeviceId, Option<u16>)>, Failure> {
     let id = number(id);
     Ok(match kind {
         kind::HOST => match id {
-            Some(host) => seen_by(array, host).into_iter().map(|device| (device, array.host_lun_id(host, device))).collect(),
+            Some(host) => {
+                array.host_luns(host).map(|(device, host_lun_id)| (device, Some(host_lun_id))).collect()
+            }
             None => Vec::new(),
         },
         kind::LUN_GROUP => {
@@ -70,17 +62,22 @@ pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
             one(ground.array, id)
         }
         ("GET", ["count"]) => count(array.views().count()),
-        ("GET", ["associate"]) => Ok(Reply::List(page(call, views_of(array, call)?.into_iter().map(object))?)),
+        ("GET", ["associate"]) => {
+            Ok(Reply::List(page(call, views_of(array, call)?.into_iter().map(object))?))
+        }
         // Unlike the line before, these ask for the groups of a view.
-        ("GET", ["associate", "hostgroup"]) => {
-            Ok(Reply::List(page(call, group::host_groups_of(array, call)?.into_iter().map(group::host_group_object))?))
-        }
-        ("GET", ["associate", "lungroup"]) => {
-            Ok(Reply::List(page(call, group::lun_groups_of(array, call)?.into_iter().map(group::lun_group_object))?))
-        }
-        ("GET", ["associate", "portgroup"]) => {
-            Ok(Reply::List(page(call, group::port_groups_of(array, call)?.into_iter().map(group::port_group_object))?))
-        }
+        ("GET", ["associate", "hostgroup"]) => Ok(Reply::List(page(
+            call,
+            group::host_groups_of(array, call)?.into_iter().map(group::host_group_object),
+        )?)),
+        ("GET", ["associate", "lungroup"]) => Ok(Reply::List(page(
+            call,
+            group::lun_groups_of(array, call)?.into_iter().map(group::lun_group_object),
+        )?)),
+        ("GET", ["associate", "portgroup"]) => Ok(Reply::List(page(
+            call,
+            group::port_groups_of(array, call)?.into_iter().map(group::port_group_object),
+        )?)),
         ("PUT", ["create_associate"]) => {
             let view = call.need_id("ID", codes::VIEW_MISSING)?;
             let (kind, id) = call.associated()?;
@@ -115,11 +112,7 @@ pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
 
 fn one(array: &Array, id: u64) -> Answer {
     let view = array.mapping_view(id).ok_or(codes::VIEW_MISSING)?;
-    let hosts = view.host_group.and_then(|id| array.host_group(id)).into_iter().flat_map(|group| group.hosts.iter());
-    let used: BTreeSet<u16> = hosts
-        .flat_map(|host| seen_by(array, *host).into_iter().filter_map(|device| array.host_lun_id(*host, device)))
-        .collect();
-    let free = (1..=array.limits().host_lun_id).filter(|id| !used.contains(id)).take(LISTED_IDS);
+    let free = array.available_host_lun_ids(id).into_iter().take(LISTED_IDS);
     Ok(Reply::One(object(view).text("AVAILABLEHOSTLUNIDLIST", bracketed(free.map(|id| id.to_string())))))
 }
 
@@ -128,12 +121,21 @@ fn views_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a View>, Fail
     let (kind, id) = call.associated()?;
     let id = number(&id);
     let views: BTreeSet<u64> = match kind {
-        kind::HOST_GROUP => id.and_then(|id| array.host_group(id)).map(|group| group.views.clone()).unwrap_or_default(),
-        kind::LUN_GROUP => id.and_then(|id| array.lun_group(id)).map(|group| group.views.clone()).unwrap_or_default(),
-        kind::PORT_GROUP => id.and_then(|id| array.port_group(id)).map(|group| group.views.clone()).unwrap_or_default(),
+        kind::HOST_GROUP => {
+            id.and_then(|id| array.host_group(id)).map(|group| group.views.clone()).unwrap_or_default()
+        }
+        kind::LUN_GROUP => {
+            id.and_then(|id| array.lun_group(id)).map(|group| group.views.clone()).unwrap_or_default()
+        }
+        kind::PORT_GROUP => {
+            id.and_then(|id| array.port_group(id)).map(|group| group.views.clone()).unwrap_or_default()
+        }
         kind::HOST => {
             let groups = id.and_then(|id| array.host(id)).into_iter().flat_map(|host| host.groups.iter());
-            groups.filter_map(|id| array.host_group(*id)).flat_map(|group| group.views.iter().copied()).collect()
+            groups
+                .filter_map(|id| array.host_group(*id))
+                .flat_map(|group| group.views.iter().copied())
+                .collect()
         }
         kind::LUN | kind::SNAPSHOT => {
             let groups = match kind {
