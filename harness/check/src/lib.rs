@@ -25,7 +25,7 @@ pub mod scheduler;
 pub mod stamp;
 pub mod verdict;
 
-//pub use model::control::{Answer, ControlModel, Operation, Source};
+pub use model::control::{Answer, ControlModel, Operation, Source};
 pub use model::data::{DataModel, ImageDigests, ModelError, Subject};
 pub use stamp::{Diagnosis, RunTag, Stamp};
 pub use verdict::{Finding, Ledger, Verdict};

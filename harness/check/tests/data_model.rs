@@ -1,6 +1,8 @@
 //! The block model against bytes: planted wrong reads fire the right requirement, and random histories agree with a naive
 //! model that keeps every byte.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -328,7 +330,7 @@ impl Naive {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_histories_agree_with_every_byte(

@@ -1,10 +1,13 @@
-//! Which requirement a wrong block breaks.
+//! Which requirement a wrong block breaks, and the finding that says so.
 //!
 //! The block alone says *how* it is wrong; the history of its volume says *which promise* that is. The rules are tried in
 //! order, the most particular first.
 
-use super::data::{Change, Origin, View};
+use std::collections::BTreeMap;
+
+use super::data::{Change, Origin, Subject, View};
 use crate::stamp::{Diagnosis, Expected, Kind, Relation};
+use crate::verdict::Finding;
 
 /// Name of the checker.
 pub(super) const CHECKER: &str = "data";
@@ -76,5 +79,48 @@ fn generic(diagnosis: &Diagnosis) -> &'static str {
         Kind::Torn => "SCS-011",
         // An acknowledged write is not there, or one that nobody acknowledged is.
         Kind::Zeroed | Kind::Later => "DAT-001",
+    }
+}
+
+/// A wrong block before it is written up.
+pub(super) struct Wrong {
+    pub(super) lba: u64,
+    pub(super) requirement: &'static str,
+    pub(super) diagnosis: Diagnosis,
+    pub(super) expected: Expected,
+}
+
+pub(super) fn role(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Volume(_) => "volume",
+        Subject::Snapshot(_) => "snapshot",
+    }
+}
+
+/// One finding for each requirement and kind: the first wrong block stands for all.
+pub(super) fn write_up(subject: Subject, wrong: Vec<Wrong>) -> Vec<Finding> {
+    let mut groups: BTreeMap<(&str, Kind), (Wrong, u64)> = BTreeMap::new();
+    for one in wrong {
+        let key = (one.requirement, one.diagnosis.kind);
+        groups.entry(key).and_modify(|(_, count)| *count += 1).or_insert((one, 1));
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|(one, _)| one.lba);
+    let finding = |(one, count): (Wrong, u64)| {
+        let more = if count > 1 { format!(" ({count} blocks)") } else { String::new() };
+        let kind = one.diagnosis.kind.word();
+        Finding::new(one.requirement, CHECKER, role(subject), kind)
+            .says(format!("{subject} at LBA {}{more}: {}", one.lba, one.diagnosis.sentence))
+            .compared(&one.expected, observed(&one.diagnosis))
+    };
+    groups.into_iter().map(finding).collect()
+}
+
+fn observed(diagnosis: &Diagnosis) -> String {
+    match (&diagnosis.stamp, diagnosis.kind) {
+        (Some(stamp), Kind::Torn) => format!("part of {stamp}"),
+        (Some(stamp), _) => stamp.to_string(),
+        (None, Kind::Zeroed) => "zeroes".to_owned(),
+        (None, _) => "bytes without a stamp".to_owned(),
     }
 }

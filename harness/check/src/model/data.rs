@@ -14,16 +14,13 @@ use sanbench_api::{SnapshotId, VolumeId};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::blame;
+use super::blame::{self, Wrong, role, write_up};
 use super::runs::{Cell, Stack};
-use crate::stamp::{self, BLOCK, Diagnosis, Expected, Relation, RunTag, Stamp};
+use crate::stamp::{self, BLOCK, Expected, Relation, RunTag, Stamp};
 use crate::verdict::Finding;
 
 /// Possible contents of one block before the model gives up on it.
 const MOST_ALTERNATIVES: usize = 64;
-
-/// Holes of an image up to this many blocks are read along with its data.
-const IMAGE_GAP: u64 = 64;
 
 /// A volume or a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -151,7 +148,7 @@ pub(super) enum Change {
 /// One volume or snapshot.
 #[derive(Debug)]
 pub(super) struct View {
-    stack: Stack,
+    pub(super) stack: Stack,
     pub(super) blocks: u64,
     pub(super) origin: Origin,
     /// Blocks that were taken over from the source.
@@ -177,14 +174,6 @@ impl View {
             _ => !self.stack.is_own(lba),
         }
     }
-}
-
-/// A wrong block before it is written up.
-struct Wrong {
-    lba: u64,
-    requirement: &'static str,
-    diagnosis: Diagnosis,
-    expected: Expected,
 }
 
 /// The model of all contents of a run.
@@ -458,46 +447,6 @@ impl DataModel {
         (self.compared, self.undecided)
     }
 
-    /// Every range that was ever written or unmapped, in the subject or in what it was made from; joined, in order.
-    ///
-    /// # Errors
-    /// The subject is unknown.
-    pub fn written_ranges(&self, subject: impl Into<Subject>) -> Result<Vec<Range<u64>>, ModelError> {
-        let view = self.view(subject.into())?;
-        let mut ranges = Vec::new();
-        for (range, cell) in view.stack.layers().flat_map(|runs| runs.ranges()) {
-            if range.start >= view.blocks {
-                continue;
-            }
-            match cell {
-                Cell::Image(image) => ranges.extend(image_ranges(image, &range)),
-                _ => ranges.push(range.start..range.end.min(view.blocks)),
-            }
-        }
-        Ok(join(ranges))
-    }
-
-    /// The written ranges with `margin` blocks on each side, and as much around every place where a fault likes to sit:
-    /// both ends, the end of the source, the ends before each extend. For a verification walk; joined, in order.
-    ///
-    /// # Errors
-    /// The subject is unknown.
-    pub fn interesting_ranges(
-        &self,
-        subject: impl Into<Subject>,
-        margin: u64,
-    ) -> Result<Vec<Range<u64>>, ModelError> {
-        let subject = subject.into();
-        let mut ranges = self.written_ranges(subject)?;
-        let view = self.view(subject)?;
-        ranges.extend(view.unmapped.iter().cloned());
-        ranges.extend([0, view.inherited, view.born, view.blocks].map(|edge| edge..edge));
-        let around = ranges.into_iter().map(|range| {
-            range.start.saturating_sub(margin)..range.end.saturating_add(margin).min(view.blocks)
-        });
-        Ok(join(around.collect()))
-    }
-
     fn insert(&mut self, subject: Subject, view: View) -> Result<(), ModelError> {
         if self.views.contains_key(&subject) {
             return Err(ModelError::Exists(subject));
@@ -506,7 +455,7 @@ impl DataModel {
         Ok(())
     }
 
-    fn view(&self, subject: Subject) -> Result<&View, ModelError> {
+    pub(super) fn view(&self, subject: Subject) -> Result<&View, ModelError> {
         self.views.get(&subject).ok_or(ModelError::Unknown(subject))
     }
 
@@ -619,65 +568,4 @@ impl From<bool> for Fit {
     fn from(fits: bool) -> Self {
         if fits { Self::Yes } else { Self::No }
     }
-}
-
-pub(super) fn role(subject: Subject) -> &'static str {
-    match subject {
-        Subject::Volume(_) => "volume",
-        Subject::Snapshot(_) => "snapshot",
-    }
-}
-
-/// One finding for each requirement and kind: the first wrong block stands for all.
-fn write_up(subject: Subject, wrong: Vec<Wrong>) -> Vec<Finding> {
-    let mut groups: BTreeMap<(&str, stamp::Kind), (Wrong, u64)> = BTreeMap::new();
-    for one in wrong {
-        let key = (one.requirement, one.diagnosis.kind);
-        groups.entry(key).and_modify(|(_, count)| *count += 1).or_insert((one, 1));
-    }
-    let mut groups: Vec<_> = groups.into_values().collect();
-    groups.sort_by_key(|(one, _)| one.lba);
-    let finding = |(one, count): (Wrong, u64)| {
-        let more = if count > 1 { format!(" ({count} blocks)") } else { String::new() };
-        let kind = one.diagnosis.kind.word();
-        Finding::new(one.requirement, blame::CHECKER, role(subject), kind)
-            .says(format!("{subject} at LBA {}{more}: {}", one.lba, one.diagnosis.sentence))
-            .compared(&one.expected, observed(&one.diagnosis))
-    };
-    groups.into_iter().map(finding).collect()
-}
-
-fn observed(diagnosis: &Diagnosis) -> String {
-    match (&diagnosis.stamp, diagnosis.kind) {
-        (Some(stamp), stamp::Kind::Torn) => format!("part of {stamp}"),
-        (Some(stamp), _) => stamp.to_string(),
-        (None, stamp::Kind::Zeroed) => "zeroes".to_owned(),
-        (None, _) => "bytes without a stamp".to_owned(),
-    }
-}
-
-fn image_ranges(image: &ImageDigests, within: &Range<u64>) -> Vec<Range<u64>> {
-    let (start, end) = (within.start * BLOCK as u64, within.end.saturating_mul(BLOCK as u64));
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    for (offset, _) in image.blocks.range(start..end) {
-        let lba = offset / BLOCK as u64;
-        match ranges.last_mut() {
-            Some(last) if lba <= last.end + IMAGE_GAP => last.end = lba + 1,
-            _ => ranges.push(lba..lba + 1),
-        }
-    }
-    ranges
-}
-
-fn join(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.retain(|range| !range.is_empty());
-    ranges.sort_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => joined.push(range),
-        }
-    }
-    joined
 }

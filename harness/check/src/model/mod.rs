@@ -1,6 +1,8 @@
-//! Reference models: [`data`] for contents, [`control`] for what exists.
+//! Reference models: [`data`] for contents, [`control`] for what exists; [`runs`] and [`world`] are what they are made of.
 
 mod blame;
 pub mod control;
 pub mod data;
 pub mod runs;
+mod walk;
+pub mod world;

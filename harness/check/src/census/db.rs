@@ -1,0 +1,137 @@
+//! Rows of the state database.
+
+use std::collections::BTreeSet;
+
+use super::{DbCensus, differs, leftover, missing};
+use crate::model::world::{Row, World};
+use crate::verdict::Finding;
+
+pub(super) fn compare(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
+    volumes(world, seen, out);
+    snapshots(world, seen, out);
+    attachments(world, seen, out);
+    quota(seen, out);
+    for open in &seen.open {
+        out.push(leftover("CLU-001", "flow", format!("{open} has neither ended nor been undone")));
+    }
+}
+
+fn volumes(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
+    for (id, volume) in &world.volumes {
+        let row = seen.volumes.iter().find(|row| row.id == *id);
+        let Some(row) = row else {
+            if volume.row == Row::Healthy {
+                out.push(missing("CLU-005", "volume row", format!("volume {id} has no row")));
+            }
+            continue;
+        };
+        status(
+            id,
+            "volume row",
+            volume.row,
+            &row.status,
+            if volume.attached.is_empty() { "available" } else { "in-use" },
+            out,
+        );
+        if volume.row == Row::Healthy && row.size_gib != volume.size_gib {
+            let requirement = if volume.extended { "EXT-001" } else { "CRE-001" };
+            let message = format!("volume {id} has the wrong size in its row");
+            out.push(differs(requirement, "volume row", "size", message, volume.size_gib, row.size_gib));
+        }
+        let host = row.host.as_deref().unwrap_or("");
+        if volume.row == Row::Healthy && !volume.host.is_empty() && host != volume.host {
+            let message = format!("volume {id} has the wrong host in its row");
+            out.push(differs("SCH-001", "volume row", "host", message, &volume.host, host));
+        }
+    }
+    for row in seen.volumes.iter().filter(|row| !world.volumes.contains_key(&row.id)) {
+        let message = format!("volume {} has a row in {} and should not exist", row.id, row.status);
+        out.push(leftover("CLU-005", "volume row", message));
+    }
+}
+
+fn snapshots(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
+    for (id, snapshot) in &world.snapshots {
+        match seen.snapshots.iter().find(|row| row.id == *id) {
+            None if snapshot.row == Row::Healthy => {
+                out.push(missing("CLU-005", "snapshot row", format!("snapshot {id} has no row")));
+            }
+            None => {}
+            Some(row) => status(id, "snapshot row", snapshot.row, &row.status, "available", out),
+        }
+    }
+    for row in seen.snapshots.iter().filter(|row| !world.snapshots.contains_key(&row.id)) {
+        let message = format!("snapshot {} has a row in {} and should not exist", row.id, row.status);
+        out.push(leftover("CLU-005", "snapshot row", message));
+    }
+}
+
+fn status(
+    id: &impl std::fmt::Display,
+    role: &str,
+    row: Row,
+    observed: &str,
+    settled: &str,
+    out: &mut Vec<Finding>,
+) {
+    let (right, expected) = match row {
+        Row::Healthy => (observed == settled, settled),
+        Row::Broken => (observed.starts_with("error"), "no row, or an error status"),
+        Row::Gone => (false, "no row"),
+        Row::Any => return,
+    };
+    if !right {
+        out.push(differs(
+            "OBS-005",
+            role,
+            "status",
+            format!("{id} has the wrong status"),
+            expected,
+            observed,
+        ));
+    }
+}
+
+fn attachments(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
+    let expected: BTreeSet<_> = (world.volumes.iter())
+        .flat_map(|(id, volume)| volume.attached.iter().map(move |host| (*id, host.as_str())))
+        .collect();
+    let uncertain = |id| world.volumes.get(id).is_some_and(|volume| volume.row == Row::Any);
+    let mut found = BTreeSet::new();
+    for row in &seen.attachments {
+        let key = (row.volume, row.host.as_str());
+        if !found.insert(key) {
+            let message = format!("volume {} is attached to {} twice", row.volume, row.host);
+            out.push(leftover("ATT-012", "attachment row", message));
+        } else if !expected.contains(&key) && !uncertain(&row.volume) {
+            let message =
+                format!("an attachment of volume {} to {} is left in {}", row.volume, row.host, row.status);
+            out.push(leftover("ATT-012", "attachment row", message));
+        } else if expected.contains(&key) && row.status != "attached" && !uncertain(&row.volume) {
+            let message =
+                format!("the attachment of volume {} to {} has the wrong status", row.volume, row.host);
+            out.push(differs("OBS-005", "attachment row", "status", message, "attached", &row.status));
+        }
+    }
+    for (id, host) in expected.iter().filter(|key| !found.contains(*key)) {
+        let message = format!("volume {id} has no attachment to {host}");
+        out.push(missing("ATT-004", "attachment row", message));
+    }
+}
+
+/// Quota against the rows themselves: a row in an error status still counts until it is deleted.
+fn quota(seen: &DbCensus, out: &mut Vec<Finding>) {
+    let Some(quota) = seen.quota else { return };
+    let own = || seen.volumes.iter().filter(|row| !row.internal);
+    for (field, expected, observed) in [
+        ("volumes", own().count() as u64, quota.volumes),
+        ("gigabytes", own().map(|row| row.size_gib).sum(), quota.gigabytes),
+        ("snapshots", seen.snapshots.len() as u64, quota.snapshots),
+        ("reserved", 0, quota.reserved),
+    ] {
+        if expected != observed {
+            let message = format!("quota of {field} does not add up");
+            out.push(differs("QTA-001", "quota", field, message, expected, observed));
+        }
+    }
+}
