@@ -110,6 +110,8 @@ pub struct FlowsConfig {
     pub multipath_for_image_xfer: bool,
     /// `enforce_multipath_for_image_xfer`.
     pub enforce_multipath_for_image_xfer: bool,
+    /// First four bytes of every volume and snapshot id that is not given by the caller (tagged runs).
+    pub id_prefix: Option<[u8; 4]>,
     /// Volume type of requests that name none.
     pub default_volume_type: Option<String>,
     /// Types that exist from the start: name and extra specs.
@@ -137,6 +139,7 @@ impl Default for FlowsConfig {
             stats_max_age: Duration::from_secs(60),
             multipath_for_image_xfer: false,
             enforce_multipath_for_image_xfer: false,
+            id_prefix: None,
             default_volume_type: None,
             volume_types: BTreeMap::new(),
             max_image_gib: 16_384,

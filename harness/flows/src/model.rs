@@ -226,7 +226,7 @@ pub struct Transition {
     pub seq: u64,
     /// When.
     pub at: Duration,
-    /// `volume`, `snapshot` or `attachment`.
+    /// `volume`, `attach_status` (of a volume), `snapshot` or `attachment`.
     pub kind: &'static str,
     /// Identity.
     pub id: String,

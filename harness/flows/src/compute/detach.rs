@@ -92,6 +92,10 @@ fn begin(cx: &mut DetachCx) -> StepFuture<'_> {
             }
             match db.volume(volume)?.map(|v| v.status) {
                 Some(VolumeStatus::Detaching) if resumed => Ok(()),
+                // A failed extend or a lost export keeps its status; without this nobody could ever let go of it.
+                Some(VolumeStatus::Error | VolumeStatus::ErrorExtending) => {
+                    Ok(db.set_attach_status(volume, AttachStatus::Detaching)?)
+                }
                 Some(status) => {
                     Err(crate::error::StepError::from(conflict("volume", volume, status.as_str(), "in-use")))
                 }
@@ -111,9 +115,8 @@ fn roll_back(cx: &mut DetachCx) -> StepFuture<'_> {
         }
         let (volume, id) = (cx.row.volume, cx.row.id);
         cx.plane.db.read(|db| {
-            if db.attachment(id)?.is_some()
-                && db.cas_volume(volume, &[VolumeStatus::Detaching], VolumeStatus::InUse)?.is_some()
-            {
+            if db.attachment(id)?.is_some() {
+                db.cas_volume(volume, &[VolumeStatus::Detaching], VolumeStatus::InUse)?;
                 db.set_attach_status(volume, AttachStatus::Attached)?;
             }
             Ok(())

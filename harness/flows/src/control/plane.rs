@@ -105,6 +105,15 @@ impl Plane {
         }))
     }
 
+    /// Bytes of a new identity, with the prefix of tagged runs.
+    pub(crate) fn id_bytes(&self) -> [u8; 16] {
+        let mut bytes = self.env.uuid_bytes();
+        if let Some(prefix) = self.config.id_prefix {
+            bytes[..4].copy_from_slice(&prefix);
+        }
+        bytes
+    }
+
     pub(crate) fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
         held(&self.scheduler)
     }

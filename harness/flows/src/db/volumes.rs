@@ -82,6 +82,7 @@ impl Db<'_> {
             ],
         )?;
         self.changed("volume", v.id, None, Some(v.status.as_str()));
+        self.changed("attach_status", v.id, None, Some(v.attach_status.as_str()));
         Ok(())
     }
 
@@ -124,7 +125,14 @@ impl Db<'_> {
     }
 
     pub(crate) fn set_attach_status(&self, id: VolumeId, to: AttachStatus) -> rusqlite::Result<()> {
-        self.exec("UPDATE volumes SET attach_status=?2 WHERE id=?1", [id.to_string().as_str(), to.as_str()])?;
+        let text = id.to_string();
+        let old = self.one("SELECT attach_status FROM volumes WHERE id=?1", [&text], |row| {
+            word(row, 0, AttachStatus::parse)
+        })?;
+        if let Some(old) = old.filter(|old| *old != to) {
+            self.exec("UPDATE volumes SET attach_status=?2 WHERE id=?1", [text.as_str(), to.as_str()])?;
+            self.changed("attach_status", id, Some(old.as_str()), Some(to.as_str()));
+        }
         Ok(())
     }
 
@@ -162,7 +170,15 @@ impl Db<'_> {
         self.exec("DELETE FROM volumes WHERE id=?1", [&text])?;
         self.exec("DELETE FROM image_cache WHERE volume_id=?1", [&text])?;
         self.changed("volume", id, Some(old.status.as_str()), None);
+        self.changed("attach_status", id, Some(old.attach_status.as_str()), None);
         Ok(true)
+    }
+
+    /// Removes a row that never became available, over the statuses that lead to that.
+    pub(crate) fn abandon_volume(&self, id: VolumeId) -> rusqlite::Result<bool> {
+        self.cas_volume(id, &[VolumeStatus::Creating], VolumeStatus::Error)?;
+        self.cas_volume(id, &[VolumeStatus::Error, VolumeStatus::Available], VolumeStatus::Deleting)?;
+        self.remove_volume(id)
     }
 
     /// Sum of the sizes of all volumes of the pool, whatever their status (`allocated_capacity_gb`).

@@ -272,6 +272,11 @@ impl<C: FlowContext> Run<C> {
                     statuses[index] = StepStatus::Done;
                     after
                 }
+                // An undo-only step does nothing that could fail: what stopped it came after its intent.
+                Err(error) if step.run.is_none() => {
+                    statuses[index] = StepStatus::Done;
+                    Err(error)
+                }
                 Err(error) => {
                     statuses[index] = StepStatus::Failed;
                     Err(error)

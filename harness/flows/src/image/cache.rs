@@ -77,7 +77,7 @@ pub(crate) async fn fill(
     if plane.db.read(|db| db.cache_entry(image.id, &host))?.is_some() {
         return Ok(());
     }
-    let id = VolumeId::from_random(plane.env.uuid_bytes());
+    let id = VolumeId::from_random(plane.id_bytes());
     let mut cx = CacheCx { plane: Arc::clone(plane), id, from: Some((Arc::clone(image), volume.clone())) };
     let params = json!({"image": image.id, "source": volume.id});
     engine::run(&CACHE_IMAGE, id.to_string(), params, &mut cx).await
@@ -153,11 +153,7 @@ fn remove_parts(cx: &mut CacheCx) -> StepFuture<'_> {
         let Some(row) = cx.plane.db.read(|db| db.volume(cx.id))? else { return Ok(()) };
         cx.plane.driver(&row)?.delete_volume(&cx.plane.volume_ref(&row)).await?;
         let id = cx.id;
-        cx.plane.db.read(|db| {
-            let from = [VolumeStatus::Creating, VolumeStatus::Available];
-            db.cas_volume(id, &from, VolumeStatus::Deleting)?;
-            db.remove_volume(id)
-        })?;
+        cx.plane.db.read(|db| db.abandon_volume(id))?;
         Ok(())
     })
 }

@@ -134,7 +134,7 @@ impl Writer {
             let at = 2 * CLUSTER + index * 2;
             file[at..at + 2].copy_from_slice(&count.to_be_bytes());
         }
-        be64(file, 3 * CLUSTER, 4 * CLUSTER as u64 | 1 << 63);
+        be64(file, 3 * CLUSTER, (4 * CLUSTER as u64) | (1 << 63));
         for (index, entry) in self.l2.iter().enumerate() {
             be64(file, 4 * CLUSTER + index * 8, *entry);
         }

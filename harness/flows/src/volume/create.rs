@@ -86,7 +86,7 @@ fn destroy_row(cx: &mut AcceptCx) -> StepFuture<'_> {
     Box::pin(async move {
         let (id, size_gib) = (cx.id, cx.size_gib);
         cx.plane.db.read(|db| {
-            if db.remove_volume(id)? {
+            if db.abandon_volume(id)? {
                 db.give_back(Amount { volumes: 1, gigabytes: size_gib, snapshots: 0 })?;
                 db.remove_worker("volume", id)?;
             }
@@ -182,7 +182,7 @@ fn check(plane: &Plane, request: &CreateRequest) -> Result<(VolumeView, Option<S
         .specs(volume_type.as_deref())
         .ok_or_else(|| not_found("volume type", volume_type.clone().unwrap_or_default()))?;
     type_size(&specs, request.size_gib)?;
-    let id = request.id.unwrap_or_else(|| VolumeId::from_random(plane.env.uuid_bytes()));
+    let id = request.id.unwrap_or_else(|| VolumeId::from_random(plane.id_bytes()));
     if plane.db.read(|db| db.volume(id))?.is_some() {
         return Err(Refusal::Exists { kind: "volume", id: id.to_string() }.into());
     }

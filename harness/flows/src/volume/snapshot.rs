@@ -107,7 +107,7 @@ pub(crate) async fn create(
     let row = row
         .filter(|r| !r.internal)
         .ok_or_else(|| Refusal::NotFound { kind: "volume", id: volume.to_string() })?;
-    let id = id.unwrap_or_else(|| SnapshotId::from_random(plane.env.uuid_bytes()));
+    let id = id.unwrap_or_else(|| SnapshotId::from_random(plane.id_bytes()));
     if plane.db.read(|db| db.snapshot(id))?.is_some() {
         return Err(Refusal::Exists { kind: "snapshot", id: id.to_string() }.into());
     }
