@@ -119,7 +119,7 @@ impl Client {
 
     /// Every clone pair; none on arrays that cannot list them.
     pub(crate) async fn clone_pairs(&self) -> Result<Vec<ClonePair>, CallError> {
-        listed(self.list("clonepair/relation").await)
+        listed(self.list("clonepair").await)
     }
 
     /// Every LUN copy; none on arrays without them.

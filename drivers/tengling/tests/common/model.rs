@@ -153,7 +153,6 @@ impl State {
                 self.table("clonepair").get_mut(&id).unwrap().insert("syncStatus".into(), "2".into());
                 (0, json!({}))
             }
-            ("GET", ["clonepair", "relation"]) => self.list("clonepair", &query),
             ("PUT", ["luncopy", "start"]) => {
                 let id = number(&body["ID"]);
                 self.table("luncopy").get_mut(&id).unwrap().insert("RUNNINGSTATUS".into(), "40".into());
