@@ -14,15 +14,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     after_help = "Examples:\n  sanbench                            the default suite, in simulation\n  sanbench run clone-chain --seed 7   one story with a seed of your choice\n\nExit codes: 0 all required passed, 1 a requirement failed, 2 incomplete or unknown, 3 clean-up left\nobjects, 4 internal error, 64 refused before anything was created, 130 interrupted.",
     disable_help_subcommand = true
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do; nothing means `run`.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run stories or suites and judge them
     Run(RunArgs),
     /// List what exists: stories, suites, requirements, faults, defects, drivers
@@ -42,7 +42,7 @@ pub enum Command {
 
 /// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Text for people.
     Human,
     /// One JSON event a line.
@@ -54,61 +54,61 @@ pub enum Format {
 #[command(
     after_help = "Examples:\n  sanbench run --env loopback --report out\n  sanbench run my.story --image debian.qcow2 --pcap run.pcapng"
 )]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Stories, suites, requirement ids or .story files; none means the default suite
     #[arg(value_name = "STORY|SUITE|REQUIREMENT")]
-    pub targets: Vec<String>,
+    pub(crate) targets: Vec<String>,
     /// Where to run: sim, loopback, or a profile file
     #[arg(long, default_value = "sim", value_name = "sim|loopback|PROFILE.toml")]
-    pub env: String,
+    pub(crate) env: String,
     /// The seed; every choice follows from it
     #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Cases for each story, each with its own choices
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    pub cases: u64,
+    pub(crate) cases: u64,
     /// Fault profile; this version runs `none` (stories place their own faults)
     #[arg(long, default_value = "none")]
-    pub faults: String,
+    pub(crate) faults: String,
     /// Plant this defect (see `list defects`); refused with a profile
     #[arg(long, value_name = "ID")]
-    pub defect: Vec<String>,
+    pub(crate) defect: Vec<String>,
     /// Use this raw or qcow2 file as the image `sample`
     #[arg(long, value_name = "FILE")]
-    pub image: Option<PathBuf>,
+    pub(crate) image: Option<PathBuf>,
     /// Write report.json, junit.xml, report.html, report.md, failures and histories here
     #[arg(long, value_name = "DIR")]
-    pub report: Option<PathBuf>,
+    pub(crate) report: Option<PathBuf>,
     /// Write all iSCSI and management traffic as a capture
     #[arg(long, value_name = "FILE")]
-    pub pcap: Option<PathBuf>,
+    pub(crate) pcap: Option<PathBuf>,
     /// Cases at once (sim only; default: all cores)
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    pub jobs: Option<u64>,
+    pub(crate) jobs: Option<u64>,
     /// Take only cases k with k mod N = I
     #[arg(long, value_name = "I/N")]
-    pub shard: Option<Shard>,
+    pub(crate) shard: Option<Shard>,
     /// Output on stdout
     #[arg(long, value_enum, default_value = "human")]
-    pub format: Format,
+    pub(crate) format: Format,
     /// Only failures and the verdict
     #[arg(long)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Print every step and the history of each case
     #[arg(long)]
-    pub trace: bool,
+    pub(crate) trace: bool,
     /// Where journals and state files live (default: $XDG_STATE_HOME/sanbench)
     #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// `I/N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
+pub(crate) struct Shard {
     /// Which, from 0.
-    pub index: u64,
+    pub(crate) index: u64,
     /// Of how many.
-    pub of: u64,
+    pub(crate) of: u64,
 }
 
 impl std::str::FromStr for Shard {
@@ -125,18 +125,18 @@ impl std::str::FromStr for Shard {
 /// Options of `list`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  sanbench list stories\n  sanbench list requirements --format json")]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// What to list
     #[arg(value_enum)]
-    pub what: Listing,
+    pub(crate) what: Listing,
     /// Output on stdout
     #[arg(long, value_enum, default_value = "human")]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
 /// What `list` lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Listing {
+pub(crate) enum Listing {
     /// Stories.
     Stories,
     /// Suites.
@@ -154,9 +154,9 @@ pub enum Listing {
 /// Options of `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  sanbench explain CLN-002\n  sanbench explain create")]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// Requirement, story, suite, verb, fault point or defect
-    pub id: String,
+    pub(crate) id: String,
 }
 
 /// Options of `replay`.
@@ -164,29 +164,29 @@ pub struct ExplainArgs {
 #[command(
     after_help = "Examples:\n  sanbench replay out/failures/clone-chain-0-1.json\n  sanbench replay out/failures/clone-chain-0-1.json --trace\n\nExit codes: 1 the same failure again, 2 another outcome, 0 passed."
 )]
-pub struct ReplayArgs {
+pub(crate) struct ReplayArgs {
     /// A file from a report's failures folder
-    pub failure: PathBuf,
+    pub(crate) failure: PathBuf,
     /// Where to run: sim, loopback, or a profile file (default: where it was found)
     #[arg(long)]
-    pub env: Option<String>,
+    pub(crate) env: Option<String>,
     /// How often to try outside sim
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    pub tries: u64,
+    pub(crate) tries: u64,
     /// Print every step and the history
     #[arg(long)]
-    pub trace: bool,
+    pub(crate) trace: bool,
     /// Write the traffic as a capture
     #[arg(long, value_name = "FILE")]
-    pub pcap: Option<PathBuf>,
+    pub(crate) pcap: Option<PathBuf>,
     /// Where journals and state files live
     #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// Commands on the simulated array.
 #[derive(Debug, Subcommand)]
-pub enum ArrayCommand {
+pub(crate) enum ArrayCommand {
     /// Serve a simulated array on real sockets until SIGINT or SIGTERM
     Serve(ServeArgs),
 }
@@ -196,43 +196,43 @@ pub enum ArrayCommand {
 #[command(
     after_help = "Examples:\n  sanbench array serve --rest 127.0.0.1:8088 --iscsi 127.0.0.1:3260\n  sanbench array serve --rest 127.0.0.1:0 --iscsi 127.0.0.1:0 --export disk0=1GiB\n\nOnce ready it prints one JSON line on stdout: management URL, user, password, pools, portals, target and exports."
 )]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Management API address; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:0", env = "SANBENCH_ARRAY_REST")]
-    pub rest: SocketAddr,
+    pub(crate) rest: SocketAddr,
     /// iSCSI portal address; repeat for several; port 0 picks a free one
     #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:0", env = "SANBENCH_ARRAY_ISCSI")]
-    pub iscsi: Vec<SocketAddr>,
+    pub(crate) iscsi: Vec<SocketAddr>,
     /// A pool (default: pool0 and pool1 of 1TiB each)
     #[arg(long, value_name = "NAME=SIZE", value_delimiter = ',', env = "SANBENCH_ARRAY_POOL")]
-    pub pool: Vec<NamedSize>,
+    pub(crate) pool: Vec<NamedSize>,
     /// A thin LUN that any initiator may use without CHAP
     #[arg(long, value_name = "NAME=SIZE", value_delimiter = ',', env = "SANBENCH_ARRAY_EXPORT")]
-    pub export: Vec<NamedSize>,
+    pub(crate) export: Vec<NamedSize>,
     /// PRODUCTVERSION that the array answers
     #[arg(long, default_value = "V600R003C00", env = "SANBENCH_ARRAY_PRODUCT")]
-    pub product: String,
+    pub(crate) product: String,
     /// Management user
     #[arg(long, default_value = "admin", env = "SANBENCH_ARRAY_USER")]
-    pub user: String,
+    pub(crate) user: String,
     /// Management password (default: made up and printed in the ready line)
     #[arg(long, env = "SANBENCH_ARRAY_PASSWORD", hide_env_values = true)]
-    pub password: Option<String>,
+    pub(crate) password: Option<String>,
     /// Open the /_ctl surface on the management address (loopback only)
     #[arg(long, env = "SANBENCH_ARRAY_CONTROL")]
-    pub control: bool,
+    pub(crate) control: bool,
     /// Seed of the array's own choices
     #[arg(long, default_value_t = 1, env = "SANBENCH_ARRAY_SEED")]
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// `NAME=SIZE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedSize {
+pub(crate) struct NamedSize {
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
     /// Bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl std::str::FromStr for NamedSize {
@@ -253,28 +253,33 @@ impl std::str::FromStr for NamedSize {
 #[command(
     after_help = "Examples:\n  sanbench clean --profile lab.toml\n  sanbench clean --cinder-conf cinder.conf --backend tldriver"
 )]
-pub struct CleanArgs {
+pub(crate) struct CleanArgs {
     /// The profile that the runs used
-    #[arg(long, value_name = "PROFILE.toml", required_unless_present = "cinder_conf", conflicts_with = "cinder_conf")]
-    pub profile: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "PROFILE.toml",
+        required_unless_present = "cinder_conf",
+        conflicts_with = "cinder_conf"
+    )]
+    pub(crate) profile: Option<PathBuf>,
     /// Or a cinder.conf
     #[arg(long, value_name = "FILE", requires = "backend")]
-    pub cinder_conf: Option<PathBuf>,
+    pub(crate) cinder_conf: Option<PathBuf>,
     /// and its back-end section
     #[arg(long, value_name = "SECTION", requires = "cinder_conf")]
-    pub backend: Option<String>,
+    pub(crate) backend: Option<String>,
     /// Where the journals are
     #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  sanbench doctor\n  sanbench doctor --state /tmp/sanbench")]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// The state folder to check
     #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -1,3 +1,7 @@
-//! The `sanbench` command.
+//! The `sanbench` binary: one call of the library with what it carries.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sanbench::cli(sanbench::Registry::builtin())
+}

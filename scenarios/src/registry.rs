@@ -8,6 +8,8 @@ use sanbench_api::VolumeDriver;
 use sanbench_world::Env;
 
 /// Builds a driver from the options of a back-end section.
+///
+/// Arguments: the node that the driver runs on, the options by key, the names of defects to plant in it.
 pub type BuildDriver = fn(&Env, &BTreeMap<String, String>, &[String]) -> Result<Built, OptionError>;
 
 /// A driver that was built, and what its options gave reason to warn about.

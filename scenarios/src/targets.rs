@@ -42,12 +42,8 @@ const STORY_MAX: u64 = 4 << 20;
 pub fn resolve(registry: &Registry, words: &[String]) -> Result<Selection, Refusal> {
     let default = ["default".to_owned()];
     let words = if words.is_empty() { &default[..] } else { words };
-    let mut selection = Selection {
-        name: words.join(" "),
-        stories: Vec::new(),
-        required: BTreeSet::new(),
-        scan: false,
-    };
+    let mut selection =
+        Selection { name: words.join(" "), stories: Vec::new(), required: BTreeSet::new(), scan: false };
     let mut seen = BTreeMap::new();
     for word in words {
         let mut add = |name: &str, plan: Plan, required: bool, selection: &mut Selection| {
@@ -93,11 +89,15 @@ pub fn resolve(registry: &Registry, words: &[String]) -> Result<Selection, Refus
                     add(name, builtin(name, entry.text)?, published.is_empty(), &mut selection);
                 }
             }
-            (None, None, Some(entry)) => add(entry.name, builtin(entry.name, entry.text)?, true, &mut selection),
+            (None, None, Some(entry)) => {
+                add(entry.name, builtin(entry.name, entry.text)?, true, &mut selection)
+            }
             (None, None, None) => return Err(unknown(registry, word)),
             _ => {
-                return Err(Refusal::new(format!("`{word}` is ambiguous: a suite and a story have that name"))
-                    .hint("name the story by its file instead"));
+                return Err(Refusal::new(format!(
+                    "`{word}` is ambiguous: a suite and a story have that name"
+                ))
+                .hint("name the story by its file instead"));
             }
         }
     }
@@ -120,9 +120,8 @@ fn read(path: &str) -> Result<Plan, Refusal> {
         return Err(Refusal::new(format!("{path}: larger than 4 MiB")).hint("a story is a short text file"));
     }
     let bytes = std::fs::read(path).map_err(fail)?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        Refusal::new(format!("{path}: not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
-    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|e| Refusal::new(format!("{path}: not UTF-8 at byte {}", e.utf8_error().valid_up_to())))?;
     parse(path, &text)
 }
 

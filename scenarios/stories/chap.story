@@ -1,5 +1,5 @@
 story "CHAP guards the target, and the mapping guards each volume"
-requires ATT-001 ATT-006 ATT-011 SCS-020 CLU-001
+requires ATT-001 ATT-006 CLU-001
 option use_chap_auth True
 option chap_username bench
 option chap_password Secret-12-chars!

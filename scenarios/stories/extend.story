@@ -1,5 +1,5 @@
 story "Extend, offline and attached: old bytes stay, new bytes read zero"
-requires EXT-001 EXT-002 EXT-003 EXT-005 EXT-006 QTA-003 DAT-003 DAT-004 SCS-005
+requires EXT-001 EXT-002 EXT-005 EXT-006 QTA-003 DAT-003 DAT-004
 host compute-1 paths=2
 
 create v size=1GiB

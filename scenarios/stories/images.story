@@ -1,5 +1,5 @@
 story "An image arrives byte for byte, whole volumes included"
-requires IMG-001 IMG-009 IMG-011 CRE-006 ATT-007 DAT-003
+requires IMG-001 IMG-009 CRE-006 DAT-003
 host compute-1
 image small kind=sample
 image plain kind=raw size=3MiB

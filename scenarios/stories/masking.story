@@ -1,5 +1,5 @@
 story "An initiator reaches what is mapped to it and nothing else"
-requires ATT-001 ATT-004 SCS-020 CLU-001
+requires ATT-001 ATT-004 CLU-001
 host compute-1
 host compute-2
 

@@ -1,5 +1,5 @@
 story "What must be refused is refused, and nothing changes"
-requires CRE-004 CRE-008 EXT-002 CLN-005 SNP-006 ATT-009 DAT-004
+requires CRE-008 EXT-002 CLN-005 SNP-006 ATT-009 DAT-004
 host compute-1
 host compute-2
 

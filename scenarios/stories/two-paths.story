@@ -1,5 +1,5 @@
 story "Two paths to one volume: one map, one identity, one size"
-requires ATT-001 ATT-002 ATT-004 ATT-006 MPX-003 EXT-003 EXT-004 CLU-006 DAT-002
+requires ATT-001 ATT-002 ATT-004 ATT-006 MPX-003 EXT-004 CLU-006 DAT-002
 host compute-1 paths=2
 host compute-2
 

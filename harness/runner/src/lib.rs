@@ -1,8 +1,30 @@
-//! Plans, stories, runs and replays: the director of the bench.
+//! Plans, stories and runs: the director of the bench.
 //!
-//! A [`story`] file is text; a [`plan::Plan`] is the same as data.
-//! This crate knows the workflow and the checkers by their values, never an array, a driver or a target: those are
-//! put together by the composition root and handed in.
+//! | module | what it is for |
+//! |---|---|
+//! | [`story`] | the story language: one table of verbs, parser, printer |
+//! | [`plan`] | the same as data: what the seed leaves open, the seed decides |
+//! | [`site`](Site) | what a story stands on; the composition root makes it |
+//! | `execute` | plays steps: operations to the workflow, answers to the models |
+//! | `read`, `audit` | reads volumes back; compares array, database and hosts with the model |
+//! | `judge` | what is believed during a case |
+//! | `blame` | which requirement which operation breaks or upholds |
+//! | `run` | [`run_case`]: a case from its first to its last step |
+//!
+//! This crate knows the workflow and the checkers by their values, never an array, a driver or a target. Start with
+//! [`run_case`].
 
+mod audit;
+mod blame;
+mod case;
+mod execute;
+mod judge;
 pub mod plan;
+mod read;
+mod run;
+mod site;
 pub mod story;
+
+pub use case::{CaseOutcome, CaseSpec};
+pub use run::run_case;
+pub use site::{Promise, Site, SiteError, SiteImage};

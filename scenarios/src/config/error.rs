@@ -77,7 +77,11 @@ impl fmt::Display for ConfigError {
         if let Some(snippet) = &self.snippet {
             let number = self.line.to_string();
             let pad = " ".repeat(number.len());
-            write!(f, "\n  {number} | {snippet}\n  {pad} | {}^", " ".repeat(self.column.saturating_sub(1).min(200)))?;
+            write!(
+                f,
+                "\n  {number} | {snippet}\n  {pad} | {}^",
+                " ".repeat(self.column.saturating_sub(1).min(200))
+            )?;
         }
         match &self.hint {
             Some(hint) => write!(f, "\n  = {hint}"),

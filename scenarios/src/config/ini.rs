@@ -93,13 +93,17 @@ impl Ini {
             };
             let key = key.trim().to_owned();
             let Some(open) = &section else {
-                return Err(fail("option before the first section", "put it under [DEFAULT] or a back-end section"));
+                return Err(fail(
+                    "option before the first section",
+                    "put it under [DEFAULT] or a back-end section",
+                ));
             };
             let entries = &mut ini.sections.entry(open.clone()).or_default().entries;
             if key.is_empty() || entries.contains_key(&key) {
                 return Err(fail("option is empty or given twice in its section", "keep one of them"));
             }
-            let entry = Entry { value: value.trim().to_owned(), line: number, column, snippet: blank_secrets(line) };
+            let entry =
+                Entry { value: value.trim().to_owned(), line: number, column, snippet: blank_secrets(line) };
             entries.insert(key.clone(), entry);
             last = Some(key);
         }
@@ -171,7 +175,14 @@ mod tests {
     fn errors_show_the_place_and_never_a_secret() {
         let ini = Ini::parse("cinder.conf", CONF).unwrap();
         let mut all = String::new();
-        for bad in ["key = 1", "[x", "[x]\nnonsense", "[x]\na = 1\na = 2", "[x]\na = \u{1}", "[x]\n  password = hunter2 \u{1}"] {
+        for bad in [
+            "key = 1",
+            "[x",
+            "[x]\nnonsense",
+            "[x]\na = 1\na = 2",
+            "[x]\na = \u{1}",
+            "[x]\n  password = hunter2 \u{1}",
+        ] {
             all.push_str(&format!("{}\n\n", Ini::parse("bad.conf", bad).unwrap_err()));
         }
         all.push_str(&format!("{}\n\n", ini.section("nope").unwrap_err()));

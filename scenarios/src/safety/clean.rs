@@ -47,13 +47,14 @@ pub async fn clean(inventory: &dyn Inventory, tags: &[Tag]) -> Result<Cleaned, D
     }
     if cleaned.left.is_empty() {
         let rest = owned(&inventory.list().await?, tags);
-        cleaned.left = rest.iter().map(|o| format!("{:?} {}: comes back", o.kind, o.name).to_lowercase()).collect();
+        cleaned.left =
+            rest.iter().map(|o| format!("{:?} {}: comes back", o.kind, o.name).to_lowercase()).collect();
     }
     Ok(cleaned)
 }
 
 /// Our objects in an order that respects what depends on what: mappings, clones, snapshots, LUNs.
-pub fn owned(inventory: &ArrayInventory, tags: &[Tag]) -> Vec<ObjectRef> {
+pub(super) fn owned(inventory: &ArrayInventory, tags: &[Tag]) -> Vec<ObjectRef> {
     let ours = |name: &str| tags.iter().any(|t| t.owns(name));
     let object = |kind, id: &str, name: &str| ObjectRef { kind, id: id.into(), name: name.into() };
     let mut objects = Vec::new();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sanbench_api::{
-    BackendStats, ConnectionInfo, ConnectorProperties, DriverError, Inventory, ModelUpdate, RefusalKind, SnapshotRef,
-    VolumeDriver, VolumeRef, async_trait,
+    BackendStats, ConnectionInfo, ConnectorProperties, DriverError, Inventory, ModelUpdate, RefusalKind,
+    SnapshotRef, VolumeDriver, VolumeRef, async_trait,
 };
 
 use super::journal::{Entry, Journal};
@@ -65,7 +65,8 @@ impl GuardedDriver {
         let gib: u64 = live.volumes.values().sum::<u64>() + more_gib;
         let objects = (live.volumes.len() + live.snapshots.len() + live.hosts.len()) as u64 + more_objects;
         if gib > self.limits.capacity_gib {
-            let message = format!("limit capacity_gib = {} would be exceeded ({gib})", self.limits.capacity_gib);
+            let message =
+                format!("limit capacity_gib = {} would be exceeded ({gib})", self.limits.capacity_gib);
             return Err(DriverError::refused(RefusalKind::LimitReached, message));
         }
         if objects > self.limits.objects {
@@ -128,7 +129,11 @@ impl VolumeDriver for GuardedDriver {
         self.inner.create_volume_from_snapshot(volume, snapshot).await
     }
 
-    async fn create_cloned_volume(&self, volume: &VolumeRef, source: &VolumeRef) -> Result<ModelUpdate, DriverError> {
+    async fn create_cloned_volume(
+        &self,
+        volume: &VolumeRef,
+        source: &VolumeRef,
+    ) -> Result<ModelUpdate, DriverError> {
         self.admit_volume(volume)?;
         self.inner.create_cloned_volume(volume, source).await
     }
@@ -172,7 +177,8 @@ impl VolumeDriver for GuardedDriver {
         connector: &ConnectorProperties,
     ) -> Result<ConnectionInfo, DriverError> {
         if !self.journal.tag().owns(&connector.host) {
-            let message = format!("host {} does not carry the run's tag {}", connector.host, self.journal.tag());
+            let message =
+                format!("host {} does not carry the run's tag {}", connector.host, self.journal.tag());
             return Err(DriverError::Fault { message });
         }
         let known = self.live().hosts.contains_key(&connector.host);

@@ -107,7 +107,9 @@ impl Journal {
         files.sort();
         for path in files {
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            let Some(tag) = name.strip_prefix("run-").and_then(|n| n.strip_suffix(".jsonl")) else { continue };
+            let Some(tag) = name.strip_prefix("run-").and_then(|n| n.strip_suffix(".jsonl")) else {
+                continue;
+            };
             let Ok(tag) = tag.parse::<Tag>() else { continue };
             let fail = |problem: String| JournalError { path: path.clone(), problem };
             let file = File::open(&path).map_err(|e| fail(e.to_string()))?;
@@ -155,7 +157,10 @@ mod tests {
         assert!(Journal::create(dir.path(), tag, "http://a/").is_err(), "a tag is used once");
         let mut file = OpenOptions::new().append(true).open(journal.path()).unwrap();
         file.write_all(b"{\"entry\":\"inte").unwrap();
-        assert_eq!(Journal::open_tags(dir.path(), "http://a/").unwrap(), [(tag, journal.path().to_path_buf())]);
+        assert_eq!(
+            Journal::open_tags(dir.path(), "http://a/").unwrap(),
+            [(tag, journal.path().to_path_buf())]
+        );
         assert!(Journal::open_tags(dir.path(), "http://b/").unwrap().is_empty());
         Journal::close(journal.path()).unwrap();
         assert!(Journal::open_tags(dir.path(), "http://a/").unwrap().is_empty());

@@ -56,8 +56,12 @@ mod tests {
     #[test]
     fn owns_only_what_carries_the_tag() {
         let tag: Tag = "00c0ffee".parse().unwrap();
-        assert!(tag.owns("00c0ffee-0123456789abcdef012345") && tag.owns(&tag.host(1)) && tag.owns(&tag.iqn(2)));
-        for foreign in ["00c0ffe-1", "x00c0ffee-1", "sb-00c0ffe-1", "iqn.1994-05.com.example:sb-00c0ffef-1", ""] {
+        assert!(
+            tag.owns("00c0ffee-0123456789abcdef012345") && tag.owns(&tag.host(1)) && tag.owns(&tag.iqn(2))
+        );
+        for foreign in
+            ["00c0ffe-1", "x00c0ffee-1", "sb-00c0ffe-1", "iqn.1994-05.com.example:sb-00c0ffef-1", ""]
+        {
             assert!(!tag.owns(foreign), "{foreign}");
         }
         for bad in ["", "00C0FFEE", "00c0ffe", "00c0ffeeg", "+0c0ffee"] {

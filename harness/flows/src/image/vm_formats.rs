@@ -18,7 +18,7 @@ fn le64(b: &[u8], at: usize) -> u64 {
 /// Accepts sparse extents with an embedded descriptor of one of the two safe kinds (IMG-006).
 pub(super) fn vmdk_virtual_size(bytes: &ImageBytes) -> Result<u64, ImageError> {
     let mut head = [0; 512];
-    bytes.read_exact(0, &mut head, "vmdk header")?;
+    bytes.read_some(0, &mut head)?;
     if &head[..4] != b"KDMV" {
         return Err(ImageError::Unsafe("vmdk descriptor that names its extents".into()));
     }

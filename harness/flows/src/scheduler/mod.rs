@@ -272,3 +272,6 @@ fn weigh(candidates: &mut [Candidate], multiplier: f64) {
         candidate.weight = multiplier * normal;
     }
 }
+
+#[cfg(test)]
+mod tests;

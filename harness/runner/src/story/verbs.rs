@@ -167,7 +167,7 @@ pub const VERBS: &[Verb] = &[
             key("ms", Type::Count, false, "for delay: milliseconds (default 1000)"),
         ],
         help: "Places a fault; the promise that must hold under it is the story's requirements.",
-        example: "fault rest.after:POST*lun nth=1 do=drop-reply",
+        example: "fault \"rest.after:POST lun\" nth=1 do=drop-reply",
     },
     Verb {
         name: "create",

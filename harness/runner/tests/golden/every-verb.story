@@ -9,7 +9,7 @@ host compute-2
 type gold volume_backend_name=tldriver capabilities:disk="<in> ssd"
 image small kind=sample
 image evil kind=backing-file size=1MiB
-fault rest.after:POST*lun nth=2 do=drop-reply
+fault "rest.after:POST lun" nth=2 do=drop-reply
 fault target.login do=delay ms=50
 
 create web size=2GiB image=small type=gold pool=pool1   # a comment

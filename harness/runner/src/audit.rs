@@ -1,0 +1,258 @@
+//! Looking at everything at a quiet moment: array, database and hosts against the control model.
+
+use std::collections::BTreeMap;
+
+use sanbench_api::{ArrayInventory, DriverError, HostCensus};
+use sanbench_check::Finding;
+use sanbench_check::access::{PathView, check_paths};
+use sanbench_check::capacity::{ExpectedPool, check_stats};
+use sanbench_check::census::{
+    Census, DbAttachment, DbCensus, DbSnapshot, DbVolume, DriverNames, Quota, Rules,
+};
+use sanbench_check::scheduler::{self, check_decision};
+use sanbench_flows::scheduler::{Decision, Operation};
+use sanbench_flows::{ControlPlane, FlowError};
+
+use crate::judge::Judge;
+use crate::site::Site;
+
+/// Why an audit could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AuditError {
+    /// The array's listing failed.
+    #[error("the array cannot be listed: {0}")]
+    Array(#[from] DriverError),
+    /// The state database failed.
+    #[error(transparent)]
+    Flow(#[from] FlowError),
+}
+
+/// GiB by which a report may be rounded.
+const ROUNDING_GIB: f64 = 0.011;
+
+/// The listing of the one back end, if its driver offers one.
+pub(crate) async fn inventory(site: &dyn Site) -> Result<Option<ArrayInventory>, DriverError> {
+    for driver in site.drivers().values() {
+        if let Some(inventory) = driver.inventory() {
+            return Ok(Some(inventory.list().await?));
+        }
+    }
+    Ok(None)
+}
+
+/// Compares everything. Findings of the earliest kind come first.
+pub(crate) async fn audit(site: &dyn Site, judge: &mut Judge) -> Result<Vec<Finding>, AuditError> {
+    let mut findings = judge.transitions(&site.control().take_transitions());
+    findings.extend(judge.lifecycles.quiescent());
+    findings.extend(decisions(site.control(), judge));
+    if !findings.is_empty() {
+        return Ok(findings);
+    }
+    let array = inventory(site).await?;
+    if let Some(array) = &array {
+        for lun in &array.luns {
+            findings.extend(judge.identities.take(&lun.name, lun.wwn));
+        }
+        judge.ledger.compared("CRE-012", array.luns.len() as u64);
+        findings.extend(judge.depths.check(array));
+        if !findings.is_empty() {
+            return Ok(findings);
+        }
+        credit_depths(judge, array);
+    }
+    let observed = census(site, array)?;
+    let names = site.drivers().values().find_map(|d| d.inventory());
+    if let Some(names) = names {
+        let rules = Rules {
+            names: &DriverNames(names),
+            baseline: &judge.baseline,
+            wwns: judge.wwns.clone(),
+            initiators_stay: false,
+        };
+        findings.extend(judge.control.judge(&observed, &rules));
+        findings.extend(paths(site, judge, &observed.hosts));
+        if findings.is_empty() {
+            credit(judge, &observed);
+        }
+    }
+    Ok(findings)
+}
+
+/// Requirements that a clean comparison of inventories upholds.
+fn credit(judge: &mut Judge, observed: &Census) {
+    let luns = observed.array.as_ref().map_or(0, |a| a.luns.len() as u64);
+    let rows = (observed.db.volumes.len() + observed.db.snapshots.len()) as u64;
+    judge.ledger.compared("CLU-005", 1 + luns + rows);
+    judge.ledger.compared("CRE-001", luns);
+    judge.ledger.compared("QTA-001", rows);
+    let hosts = observed.hosts.iter().filter(|h| h.is_empty()).count() as u64;
+    judge.ledger.compared("CLU-006", hosts);
+    let internal = observed.db.volumes.iter().filter(|v| v.internal).count() as u64;
+    judge.ledger.compared("QTA-005", internal);
+}
+
+fn credit_depths(judge: &mut Judge, array: &ArrayInventory) {
+    let linked = array.luns.iter().filter(|l| l.parent.is_some()).count() as u64;
+    judge.ledger.compared("CLN-002", judge.depths.compared().min(linked));
+    judge.ledger.compared("CLN-004", linked);
+    judge.ledger.compared("CLN-010", linked);
+    judge.ledger.compared("CLN-011", linked);
+}
+
+/// Everything that can be seen now.
+fn census(site: &dyn Site, array: Option<ArrayInventory>) -> Result<Census, FlowError> {
+    let control = site.control();
+    let left = control.leftovers()?;
+    let quota = control.quota()?;
+    let mut open = left.open_flows;
+    open.extend(left.workers);
+    open.extend(left.control_attachments.iter().map(|v| format!("control host attachment of {v}")));
+    let volumes = control.volumes()?;
+    Ok(Census {
+        array,
+        db: DbCensus {
+            volumes: volumes
+                .iter()
+                .map(|v| DbVolume {
+                    id: v.id,
+                    status: v.status.as_str().to_owned(),
+                    size_gib: v.size_gib,
+                    host: v.host.clone(),
+                    internal: v.internal,
+                })
+                .collect(),
+            snapshots: control
+                .snapshots()?
+                .iter()
+                .map(|s| DbSnapshot { id: s.id, volume: s.volume, status: s.status.as_str().to_owned() })
+                .collect(),
+            attachments: control
+                .attachments()?
+                .iter()
+                .map(|a| DbAttachment {
+                    id: a.id,
+                    volume: a.volume,
+                    host: a.host.clone(),
+                    status: a.status.as_str().to_owned(),
+                })
+                .collect(),
+            quota: Some(Quota {
+                volumes: quota.volumes,
+                gigabytes: quota.gigabytes,
+                snapshots: quota.snapshots,
+                reserved: quota.reserved_volumes + quota.reserved_gigabytes + quota.reserved_snapshots,
+            }),
+            open,
+        },
+        hosts: hosts(site),
+        files: left.temp_files,
+    })
+}
+
+/// The inventory of every host, the control host included.
+pub(crate) fn hosts(site: &dyn Site) -> Vec<HostCensus> {
+    let mut all = vec![site.control_connector().census()];
+    all.extend(site.hosts().iter().filter_map(|h| site.connector(h)).map(|c| c.census()));
+    all
+}
+
+/// Every path of every attached volume shows one identity and the size that the model expects.
+fn paths(site: &dyn Site, judge: &mut Judge, hosts: &[HostCensus]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut compared = 0;
+    for (name, volume) in &judge.volumes {
+        let Some(wwn) = judge.wwns.get(&volume.id).copied() else { continue };
+        for host in volume.hosts.iter().filter_map(|h| site.host_name(h)) {
+            let Some(census) = hosts.iter().find(|c| c.host == host) else { continue };
+            let views: Vec<PathView> = census
+                .devices
+                .iter()
+                .filter(|d| d.wwn == Some(wwn))
+                .map(|d| PathView {
+                    path: format!("{} {}", d.portal, d.hctl),
+                    wwn,
+                    blocks: d.size_bytes / 512,
+                })
+                .collect();
+            compared += views.len() as u64;
+            findings.extend(check_paths(name.as_str(), wwn, volume.size_gib << 21, true, &views));
+        }
+    }
+    judge.ledger.compared("MPX-003", compared);
+    findings
+}
+
+/// Judges every placement since the last audit with an independent calculator.
+fn decisions(control: &ControlPlane, judge: &mut Judge) -> Vec<Finding> {
+    let all = control.decisions();
+    // A restart begins a new list.
+    let from = if judge.decisions_judged > all.len() { 0 } else { judge.decisions_judged };
+    let mut findings = Vec::new();
+    for decision in &all[from..] {
+        let (request, pools, options) = recorded(decision);
+        findings.extend(check_decision(&request, &pools, options, decision.chosen.as_deref()));
+        judge.ledger.compared("SCH-001", 1);
+        judge.ledger.compared("SCH-007", 1);
+        judge.ledger.compared("CAP-008", 1);
+        judge.ledger.compared("SCH-005", u64::from(decision.request.pinned.is_some()));
+    }
+    judge.decisions_judged = all.len();
+    findings
+}
+
+fn recorded(d: &Decision) -> (scheduler::Request, Vec<scheduler::Pool>, scheduler::Options) {
+    let request = scheduler::Request {
+        size_gib: d.request.size_gib,
+        extra_specs: d.request.extra_specs.clone(),
+        availability_zone: d.request.availability_zone.clone(),
+        pinned: d.request.pinned.clone(),
+        online_extend: d.request.operation == Operation::ExtendVolume && d.request.attached,
+        attempted: d.request.attempted.clone(),
+    };
+    let pools = d
+        .states
+        .iter()
+        .map(|s| scheduler::Pool {
+            host: s.host.clone(),
+            zone: s.zone.clone(),
+            enabled: s.enabled,
+            volume_backend_name: s.volume_backend_name.clone(),
+            backend: BTreeMap::from([
+                ("vendor_name".to_owned(), s.vendor_name.clone()),
+                ("driver_version".to_owned(), s.driver_version.clone()),
+                ("storage_protocol".to_owned(), s.storage_protocol.clone()),
+            ]),
+            stats: s.stats.clone(),
+            consumed_gib: s.consumed_gib,
+            allocated_gib: s.allocated_gib,
+        })
+        .collect();
+    let options = scheduler::Options {
+        weight_multiplier: d.options.multiplier,
+        default_ratio: d.options.default_ratio,
+    };
+    (request, pools, options)
+}
+
+/// Judges fresh capability reports against what the listing shows.
+pub(crate) async fn capacity(site: &dyn Site, judge: &mut Judge) -> Result<Vec<Finding>, AuditError> {
+    let mut findings = Vec::new();
+    for driver in site.drivers().values() {
+        let Some(inventory) = driver.inventory() else { continue };
+        let stats = driver.get_volume_stats().await?;
+        let listing = inventory.list().await?;
+        let expected = stats
+            .pools
+            .iter()
+            .map(|pool| {
+                let blocks: u64 =
+                    listing.luns.iter().filter(|l| l.pool == pool.pool_name).map(|l| l.blocks).sum();
+                let provisioned_gib = blocks as f64 / (1u64 << 21) as f64;
+                (pool.pool_name.clone(), ExpectedPool { provisioned_gib, ..ExpectedPool::default() })
+            })
+            .collect();
+        findings.extend(check_stats(&stats, &expected, ROUNDING_GIB));
+        judge.ledger.compared("CAP-001", stats.pools.len() as u64);
+    }
+    Ok(findings)
+}

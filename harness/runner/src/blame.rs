@@ -1,0 +1,111 @@
+//! Which requirements an operation exercises: those that are charged when it fails, and those that a clean
+//! verification of the volumes it touched upholds.
+
+use sanbench_api::{DriverError, RefusalKind};
+use sanbench_flows::{Cause, FlowError, Refusal};
+
+use crate::plan::{Refused, Source, Step};
+
+/// The refusal class of a failed operation, in the words of the story language; `None` for failures that are no
+/// refusal.
+pub(crate) fn refusal_class(error: &FlowError) -> Option<Refused> {
+    match error {
+        FlowError::Refused(refusal) => match refusal {
+            Refusal::Conflict { .. } | Refusal::AlreadyAttached { .. } | Refusal::NotAttached { .. } => {
+                Some(Refused::State)
+            }
+            Refusal::HasSnapshots { .. } => Some(Refused::Busy),
+            Refusal::Quota { .. } => Some(Refused::Quota),
+            Refusal::Size { .. } | Refusal::Unacceptable(_) => Some(Refused::Invalid),
+            Refusal::NotFound { .. } | Refusal::Exists { .. } | Refusal::ServiceDown(_) => None,
+        },
+        FlowError::Failed(failure) => match &failure.cause {
+            Cause::NoValidBackend(_) => Some(Refused::NoBackend),
+            Cause::Image(_) => Some(Refused::UnsafeImage),
+            Cause::Driver(DriverError::Refused { kind, .. }) => match kind {
+                RefusalKind::Busy => Some(Refused::Busy),
+                RefusalKind::NoSpace => Some(Refused::NoSpace),
+                RefusalKind::InvalidInput => Some(Refused::Invalid),
+                _ => None,
+            },
+            _ => None,
+        },
+        FlowError::Crashed | FlowError::Internal(_) => None,
+    }
+}
+
+/// Whether the operation failed because nobody answered: then nothing is known about the array's conformance.
+pub(crate) fn is_unreachable(error: &FlowError) -> bool {
+    matches!(error.cause(), Some(Cause::Driver(DriverError::Unreachable { .. })))
+}
+
+/// The requirement that is broken when a step that must succeed fails.
+pub(crate) fn must_succeed(step: &Step) -> &'static str {
+    match step {
+        Step::Create { source, .. } => match source {
+            Source::Blank => "CRE-001",
+            Source::Image(_) => "IMG-001",
+            Source::Snapshot(_) => "SNP-006",
+            Source::Volume(_) => "CLN-001",
+        },
+        Step::Attach { .. } | Step::Intrude { .. } => "ATT-001",
+        Step::Detach { .. } => "ATT-003",
+        Step::Write { .. } | Step::Flush { .. } => "DAT-001",
+        Step::Unmap { .. } => "SCS-007",
+        Step::Extend { .. } => "EXT-001",
+        Step::Snapshot { .. } => "SNP-001",
+        Step::Flatten { .. } => "FLT-001",
+        Step::Delete { .. } | Step::DeleteSnapshot { .. } => "CRE-007",
+        Step::Restart { .. } => "DUR-006",
+        Step::Depth { .. } => "CLN-002",
+        Step::Verify { .. } | Step::Scan { .. } => "DAT-001",
+        Step::Census => "CLU-005",
+    }
+}
+
+/// The requirement that is broken when a step that must be refused is not, or is refused in another class; upheld when
+/// it is refused as expected and nothing has changed.
+pub(crate) fn must_be_refused(
+    step: &Step,
+    refused: Refused,
+    image: Option<crate::plan::ImageKind>,
+) -> Vec<&'static str> {
+    use crate::plan::ImageKind;
+    match (step, refused) {
+        (Step::Create { .. }, Refused::UnsafeImage) => {
+            let id = match image {
+                Some(ImageKind::BackingFile) => "IMG-004",
+                Some(ImageKind::DataFile) => "IMG-005",
+                Some(ImageKind::Truncated) => "IMG-003",
+                Some(ImageKind::AbsurdSize) => "IMG-008",
+                _ => "IMG-007",
+            };
+            if image == Some(ImageKind::AbsurdSize) {
+                vec![id, "IMG-009", "CRE-009"]
+            } else {
+                vec![id, "CRE-009"]
+            }
+        }
+        (Step::Create { source: Source::Volume(_), .. }, Refused::Invalid) => vec!["CLN-005"],
+        (Step::Create { source: Source::Snapshot(_), .. }, Refused::Invalid) => vec!["SNP-006"],
+        (Step::Create { .. }, Refused::Quota) | (Step::Extend { .. }, Refused::Quota) => vec!["QTA-002"],
+        (Step::Create { .. }, Refused::NoBackend | Refused::NoSpace) => vec!["SCH-001", "CAP-004"],
+        (Step::Extend { .. }, _) => vec!["EXT-002"],
+        (Step::Delete { .. } | Step::DeleteSnapshot { .. }, _) => vec!["CRE-008"],
+        (Step::Attach { .. }, _) => vec!["ATT-009"],
+        (Step::Create { .. }, _) => vec!["CRE-004"],
+        _ => vec!["CRE-008"],
+    }
+}
+
+/// Requirements that a lost answer at this fault point puts to the test.
+pub(crate) fn lost_answer(point: &str) -> &'static [&'static str] {
+    match point.strip_prefix("rest.after:") {
+        Some("POST lun") => &["API-004", "CRE-002"],
+        Some(p) if p.starts_with("POST ") => &["API-004"],
+        Some("DELETE lun") => &["API-005", "CRE-007"],
+        Some(p) if p.starts_with("DELETE ") => &["API-005"],
+        Some("PUT lun/expand") => &["EXT-007"],
+        _ => &[],
+    }
+}

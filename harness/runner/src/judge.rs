@@ -1,0 +1,143 @@
+//! What the bench believes during one case: the models, the ledger, and which requirements wait for a clean reading.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sanbench_api::{ArrayInventory, InstanceId, SnapshotId, VolumeId, Wwn};
+use sanbench_check::access::Identities;
+use sanbench_check::depth::Depths;
+use sanbench_check::lifecycle::{Kind, Lifecycles};
+use sanbench_check::model::control::BackendRules;
+use sanbench_check::{ControlModel, DataModel, Finding, Ledger, RunTag};
+use sanbench_flows::Transition;
+
+use crate::site::Promise;
+use crate::story::Name;
+
+/// A volume of the story.
+#[derive(Debug, Clone)]
+pub(crate) struct Volume {
+    pub(crate) id: VolumeId,
+    pub(crate) size_gib: u64,
+    /// Hosts that it is attached to, by story name.
+    pub(crate) hosts: BTreeSet<Name>,
+    /// Volumes made from it or that it was made from: a change here must not show there.
+    pub(crate) kin: BTreeSet<Name>,
+    /// Made from another volume or a snapshot.
+    pub(crate) is_clone: bool,
+    /// Requirements that its next clean verification upholds.
+    pub(crate) pending: BTreeSet<&'static str>,
+}
+
+/// A snapshot of the story.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) id: SnapshotId,
+    pub(crate) volume: Name,
+    /// The volume was written, unmapped, extended or flattened since.
+    pub(crate) changed_after: bool,
+    /// The volume was extended since.
+    pub(crate) extended_after: bool,
+    /// Volumes made from it.
+    pub(crate) children: BTreeSet<Name>,
+}
+
+/// Everything that is believed.
+pub(crate) struct Judge {
+    pub(crate) data: DataModel,
+    pub(crate) control: ControlModel,
+    pub(crate) lifecycles: Lifecycles,
+    pub(crate) depths: Depths,
+    pub(crate) identities: Identities,
+    pub(crate) ledger: Ledger,
+    pub(crate) volumes: BTreeMap<Name, Volume>,
+    pub(crate) snapshots: BTreeMap<Name, Snapshot>,
+    pub(crate) instances: BTreeMap<Name, InstanceId>,
+    pub(crate) baseline: ArrayInventory,
+    pub(crate) wwns: BTreeMap<VolumeId, Wwn>,
+    /// Volumes of the workflow itself (image cache) that are known.
+    pub(crate) internal: BTreeSet<VolumeId>,
+    /// Something written was deleted: a new volume must not show it.
+    pub(crate) something_deleted: bool,
+    pub(crate) decisions_judged: usize,
+}
+
+impl Judge {
+    pub(crate) fn new(tag: [u8; 4]) -> Self {
+        Self {
+            data: DataModel::new(RunTag(u32::from_be_bytes(tag))),
+            control: ControlModel::default(),
+            lifecycles: Lifecycles::default(),
+            depths: Depths::default(),
+            identities: Identities::default(),
+            ledger: Ledger::default(),
+            volumes: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            baseline: ArrayInventory::default(),
+            wwns: BTreeMap::new(),
+            internal: BTreeSet::new(),
+            something_deleted: false,
+            decisions_judged: 0,
+        }
+    }
+
+    /// Tells the control model what the back ends promise from now on.
+    pub(crate) fn promise<'a>(&mut self, backends: impl Iterator<Item = &'a String>, promise: Promise) {
+        let rules = BackendRules {
+            clone_depth_limit: promise.max_clone_depth.unwrap_or(i64::MAX),
+            flatten_from_snapshot: promise.flatten_from_snapshot,
+            linked_clones: promise.max_clone_depth.is_none_or(|limit| limit > 0),
+            multiattach: false,
+        };
+        for backend in backends {
+            self.control.set_backend(backend, rules);
+        }
+    }
+
+    /// Adds requirements to what the next clean verification of a volume upholds.
+    pub(crate) fn expect(&mut self, volume: &Name, ids: &[&'static str]) {
+        if let Some(v) = self.volumes.get_mut(volume) {
+            v.pending.extend(ids);
+        }
+    }
+
+    /// The same for everything that shares content with a volume.
+    pub(crate) fn expect_kin(&mut self, volume: &Name, ids: &[&'static str]) {
+        let kin = self.volumes.get(volume).map(|v| v.kin.clone()).unwrap_or_default();
+        for name in kin {
+            self.expect(&name, ids);
+        }
+    }
+
+    /// Two volumes share content from now on.
+    pub(crate) fn relate(&mut self, a: &Name, b: &Name) {
+        for (one, other) in [(a, b), (b, a)] {
+            if let Some(v) = self.volumes.get_mut(one) {
+                v.kin.insert(other.clone());
+            }
+        }
+    }
+
+    /// The volume's content changed, so its snapshots must be seen not to.
+    pub(crate) fn changed(&mut self, volume: &Name, extended: bool) {
+        for snapshot in self.snapshots.values_mut().filter(|s| s.volume == *volume) {
+            snapshot.changed_after = true;
+            snapshot.extended_after |= extended;
+        }
+    }
+
+    /// Judges status changes against the state machines.
+    pub(crate) fn transitions(&mut self, transitions: &[Transition]) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for t in transitions {
+            let Some(kind) = Kind::of_word(t.kind) else { continue };
+            findings.extend(self.lifecycles.take(kind, &t.id, t.from, t.to));
+        }
+        findings
+    }
+
+    /// Volumes that wait for a reading.
+    pub(crate) fn waiting(&self) -> Vec<Name> {
+        self.volumes.iter().filter(|(_, v)| !v.pending.is_empty()).map(|(name, _)| name.clone()).collect()
+    }
+}

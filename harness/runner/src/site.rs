@@ -1,0 +1,89 @@
+//! What a story stands on. The composition root makes it; the runner only uses it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sanbench_api::{Connector, ImageId, VolumeDriver};
+use sanbench_check::ImageDigests;
+use sanbench_flows::ControlPlane;
+use sanbench_world::Env;
+
+use crate::story::Name;
+
+/// What the back end promises, as far as the model must know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promise {
+    /// `max_clone_depth` in force; `None` when the driver promises no limit; 0 or less means full copies.
+    pub max_clone_depth: Option<i64>,
+    /// Volumes made from snapshots are independent when the call returns.
+    pub flatten_from_snapshot: bool,
+}
+
+/// An image of the site.
+#[derive(Debug, Clone)]
+pub struct SiteImage {
+    /// Its identity in the image service.
+    pub id: ImageId,
+    /// What a volume made from it must hold; `None` for images that must be refused.
+    pub digests: Option<Arc<ImageDigests>>,
+}
+
+/// Something that keeps the site from working; not a finding about what is judged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SiteError {
+    /// The array cannot be reached or refused the set-up.
+    #[error("{0}")]
+    Unreachable(String),
+    /// An option of the story is refused by the driver.
+    #[error("{0}")]
+    BadOption(String),
+    /// The bench itself is broken.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Where a story is played: a volume service, a control host, compute hosts and an array, whatever they are made of.
+#[async_trait]
+pub trait Site: Send {
+    /// The bench's own node: its clock stamps the history.
+    fn env(&self) -> &Env;
+
+    /// The run's tag; every UUID that the run makes begins with these four bytes.
+    fn tag(&self) -> [u8; 4];
+
+    /// The volume service.
+    fn control(&self) -> &ControlPlane;
+
+    /// Drivers by back end (`host@backend`).
+    fn drivers(&self) -> &BTreeMap<String, Arc<dyn VolumeDriver>>;
+
+    /// Names of the compute hosts in the story.
+    fn hosts(&self) -> Vec<Name>;
+
+    /// The connector of a compute host, by its name in the story.
+    fn connector(&self, host: &Name) -> Option<Arc<dyn Connector>>;
+
+    /// The name that the host of this story name really has.
+    fn host_name(&self, host: &Name) -> Option<String>;
+
+    /// The control host's connector.
+    fn control_connector(&self) -> Arc<dyn Connector>;
+
+    /// The image of that name.
+    fn image(&self, name: &Name) -> Option<SiteImage>;
+
+    /// What the back end promises now.
+    fn promise(&self) -> Promise;
+
+    /// Stops the volume service and starts it again with some back-end options changed.
+    async fn restart(&mut self, options: &BTreeMap<String, String>) -> Result<(), SiteError>;
+
+    /// Faults that fired so far, by point.
+    fn faults_fired(&self) -> BTreeMap<String, u64>;
+
+    /// Planted or placed things that this site cannot produce; a story that needs one is not run.
+    fn cannot(&self) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,87 @@
+//! `sanbench list`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::cli::{Format, ListArgs, Listing};
+use crate::failure::Refusal;
+use crate::register;
+use crate::registry::Registry;
+use crate::{defects, faults, targets};
+
+/// Prints the list; one JSON array with `--format json`.
+pub(super) fn list(registry: &Registry, args: &ListArgs) -> Result<String, Refusal> {
+    let rows = rows(registry, args.what)?;
+    if args.format == Format::Json {
+        let text = serde_json::to_string_pretty(&rows).unwrap_or_default();
+        return Ok(text + "\n");
+    }
+    let width = rows.iter().filter_map(|r| r["id"].as_str()).map(str::len).max().unwrap_or(0);
+    let mut out = String::new();
+    for row in &rows {
+        let text = |key: &str| row[key].as_str().unwrap_or_default();
+        let mark = match text("mark") {
+            "" => String::new(),
+            mark => format!("{mark:<6} "),
+        };
+        out.push_str(&format!("{:width$}  {mark}{}\n", text("id"), text("title")));
+    }
+    Ok(out)
+}
+
+fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value>, Refusal> {
+    Ok(match what {
+        Listing::Stories => registry
+            .stories
+            .iter()
+            .map(|s| {
+                let plan = targets::parse(&format!("{}.story", s.name), s.text)?;
+                Ok(json!({"id": s.name, "title": plan.title, "requirements": plan.requires, "steps": plan.steps.len()}))
+            })
+            .collect::<Result<_, Refusal>>()?,
+        Listing::Suites => registry
+            .suites
+            .iter()
+            .map(|s| json!({"id": s.name, "title": s.title, "version": s.version, "stories": s.stories, "requirements": s.required()}))
+            .collect(),
+        Listing::Requirements => {
+            let exercised = exercised(registry)?;
+            register::requirements()
+                .iter()
+                .map(|r| {
+                    let by = exercised.get(r.id).cloned().unwrap_or_default();
+                    let mark = r.level.word();
+                    let title = if by.is_empty() {
+                        format!("{} [no story yet]", r.statement)
+                    } else {
+                        r.statement.to_owned()
+                    };
+                    json!({"id": r.id, "mark": mark, "title": title, "group": r.group, "stories": by})
+                })
+                .collect()
+        }
+        Listing::Faults => faults::POINTS
+            .iter()
+            .map(|p| json!({"id": p.name, "title": format!("{} Promise: {}", p.what, p.promise), "environments": p.environments}))
+            .collect(),
+        Listing::Defects => defects::all(registry)
+            .iter()
+            .map(|d| json!({"id": d.name, "mark": d.catalogue, "title": format!("{} ({})", d.text, d.home)}))
+            .collect(),
+        Listing::Drivers => {
+            registry.drivers.iter().map(|d| json!({"id": d.class, "title": d.title})).collect()
+        }
+    })
+}
+
+/// Stories by the requirement that they name.
+pub(super) fn exercised(registry: &Registry) -> Result<BTreeMap<String, BTreeSet<&'static str>>, Refusal> {
+    let mut by: BTreeMap<String, BTreeSet<&'static str>> = BTreeMap::new();
+    for story in &registry.stories {
+        for id in targets::parse(&format!("{}.story", story.name), story.text)?.requires {
+            by.entry(id).or_default().insert(story.name);
+        }
+    }
+    Ok(by)
+}

@@ -1,0 +1,499 @@
+//! `sanbench run`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sanbench_reports::text::Start;
+use sanbench_reports::{Ending, Leftover, Report, Run, write_dir};
+use sanbench_runner::{CaseOutcome, CaseSpec};
+use sanbench_world::Segment;
+
+use crate::cli::RunArgs;
+use crate::compose::{ImageInput, LiveSetup, SimSetup, Target, load_image, run_live_case, run_sim_case};
+use crate::config::Profile;
+use crate::defects::{self, Planted};
+use crate::failure::Refusal;
+use crate::registry::{DriverEntry, Registry};
+use crate::run::{Facts, Output, assemble, cases, run_all};
+use crate::safety::{Journal, Tag, clean};
+use crate::targets::{Selection, resolve};
+
+/// Where to run.
+pub(super) enum Where {
+    /// In simulation.
+    Sim,
+    /// Real sockets, simulated array.
+    Loopback,
+    /// A profile.
+    Profile(Box<Profile>),
+}
+
+/// Runs and judges; answers the exit code.
+pub(super) fn run(registry: &Registry, args: &RunArgs) -> Result<u8, Refusal> {
+    let selection = resolve(registry, &args.targets)?;
+    if args.faults != "none" {
+        return Err(Refusal::new(format!("--faults {}: this version has no fault profiles", args.faults))
+            .hint("stories place their own faults; leave --faults away"));
+    }
+    let planted = Planted::from_words(registry, &args.defect).map_err(|word| {
+        let names = defects::all(registry).iter().map(|d| d.name).collect::<Vec<_>>().join(", ");
+        Refusal::new(format!("no defect `{word}` can be planted")).hint(format!("defects: {names}"))
+    })?;
+    let place = place(&args.env)?;
+    if matches!(place, Where::Profile(_)) && !args.defect.is_empty() {
+        return Err(Refusal::new("--defect is refused with a profile")
+            .hint("defects are planted in the bench's own parts; use sim or loopback"));
+    }
+    let image = args.image.as_deref().map(load_image).transpose()?;
+    check_image_fits(&selection, image.as_ref())?;
+    if let Some(dir) = &args.report {
+        prepare_dir("--report", dir)?;
+    }
+    if let Some(file) = &args.pcap {
+        prepare_file("--pcap", file)?;
+    }
+    let specs = cases(&selection, args.seed, args.cases, args.shard);
+    let plan = RunPlan { registry, args, selection, planted, image, specs };
+    match place {
+        Where::Sim => plan.simulated(),
+        Where::Loopback => plan.live(None),
+        Where::Profile(profile) => plan.live(Some(*profile)),
+    }
+}
+
+/// The environment of `--env`.
+pub(super) fn place(env: &str) -> Result<Where, Refusal> {
+    match env {
+        "sim" => Ok(Where::Sim),
+        "loopback" => Ok(Where::Loopback),
+        file => {
+            if !(file.contains('/') || file.ends_with(".toml")) {
+                let shown: String = file.chars().filter(|c| !c.is_control()).take(80).collect();
+                return Err(Refusal::new(format!("--env {shown}: neither sim, loopback nor a profile file"))
+                    .hint("a profile is a file ending in .toml"));
+            }
+            let text =
+                std::fs::read_to_string(file).map_err(|e| Refusal::new(format!("--env {file}: {e}")))?;
+            Ok(Where::Profile(Box::new(Profile::parse(file, &text)?)))
+        }
+    }
+}
+
+/// The driver that a profile names; without `volume_driver` the only one there is.
+pub(super) fn driver_of(registry: &Registry, profile: &Profile) -> Result<DriverEntry, Refusal> {
+    let known = || registry.drivers.iter().map(|d| d.class).collect::<Vec<_>>().join(", ");
+    match profile.backend.get("volume_driver") {
+        Some(class) => registry.driver(class).copied().ok_or_else(|| {
+            let error = profile.backend.error("volume_driver", format!("no driver `{class}` is built in"));
+            Refusal::new(error.to_string()).hint(format!("drivers: {}", known()))
+        }),
+        None => registry.drivers.first().copied().ok_or_else(|| Refusal::new("no driver is built in")),
+    }
+}
+
+/// Every story that uses the image must have room for it.
+fn check_image_fits(selection: &Selection, image: Option<&ImageInput>) -> Result<(), Refusal> {
+    use sanbench_runner::plan::{Source, Step};
+    let Some(image) = image else { return Ok(()) };
+    for story in &selection.stories {
+        let samples: Vec<_> = story
+            .plan
+            .site
+            .images
+            .iter()
+            .filter(|(_, kind, _)| *kind == sanbench_runner::plan::ImageKind::Sample)
+            .map(|(name, ..)| name)
+            .collect();
+        for step in &story.plan.steps {
+            if let Step::Create { source: Source::Image(name), size, refused: None, .. } = step
+                && samples.contains(&name)
+                && size.whole_gib().unwrap_or(0) < image.gib()
+            {
+                return Err(Refusal::new(format!(
+                    "--image needs {}GiB, and story {} makes a volume of {size} from it",
+                    image.gib(),
+                    story.name
+                ))
+                .hint("use a smaller image, or a story file of your own with larger volumes"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The folder exists or can be made, and can be written.
+fn prepare_dir(option: &str, dir: &Path) -> Result<(), Refusal> {
+    let fail = |e: std::io::Error| {
+        Refusal::new(format!("{option} {}: {e}", dir.display())).hint("name a folder that can be written")
+    };
+    std::fs::create_dir_all(dir).map_err(fail)?;
+    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    std::fs::write(&probe, b"").map_err(fail)?;
+    std::fs::remove_file(&probe).map_err(fail)
+}
+
+/// The file can be written; it is not created yet.
+fn prepare_file(option: &str, file: &Path) -> Result<(), Refusal> {
+    let parent = match file.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    if !parent.is_dir() || file.is_dir() || file.file_name().is_none() {
+        return Err(Refusal::new(format!("{option} {}: not a file in an existing folder", file.display())));
+    }
+    Ok(())
+}
+
+/// A run whose words have been understood.
+struct RunPlan<'a> {
+    registry: &'a Registry,
+    args: &'a RunArgs,
+    selection: Selection,
+    planted: Planted,
+    image: Option<ImageInput>,
+    specs: Vec<CaseSpec>,
+}
+
+impl RunPlan<'_> {
+    fn head(&self, env: &str) -> Run {
+        let mut command = format!("sanbench run {} --seed {}", self.selection.name, self.args.seed);
+        for defect in &self.args.defect {
+            command += &format!(" --defect {defect}");
+        }
+        if self.args.cases > 1 {
+            command += &format!(" --cases {}", self.args.cases);
+        }
+        if env != "sim" {
+            command += &format!(" --env {env}");
+        }
+        Run {
+            seed: self.args.seed,
+            env: env.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            suite: self.selection.name.clone(),
+            faults: self.args.faults.clone(),
+            planted: self.args.defect.clone(),
+            command,
+            ..Run::default()
+        }
+    }
+
+    fn start(&self, run: &Run, target: &str, journal: &str) -> Start {
+        Start {
+            suite: run.suite.clone(),
+            env: run.env.clone(),
+            target: target.to_owned(),
+            seed: run.seed,
+            cases: self.specs.len() as u64,
+            faults: run.faults.clone(),
+            consent: String::new(),
+            journal: journal.to_owned(),
+            report: self.args.report.as_ref().map(|d| d.display().to_string()).unwrap_or_default(),
+        }
+    }
+
+    fn output(&self) -> Output {
+        Output::new(self.args.format, self.args.quiet, self.args.trace, self.specs.len() as u64)
+    }
+
+    /// Every case in a virtual world of its own, on all cores.
+    fn simulated(&self) -> Result<u8, Refusal> {
+        let clock = std::time::Instant::now();
+        let default = self.registry.drivers.first().copied();
+        let setup = SimSetup {
+            driver: default.ok_or_else(|| Refusal::new("no driver is built in"))?,
+            planted: self.planted.clone(),
+            image: self.image.clone(),
+            trace: true,
+            capture: self.args.pcap.is_some(),
+        };
+        let run = self.head("sim");
+        let mut output = self.output();
+        let _ = output.start(&self.start(&run, "simulated array", ""), &run);
+        let stop = Arc::new(AtomicBool::new(false));
+        on_interrupt(stop.clone());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = self.args.jobs.map_or(cores, |n| usize::try_from(n).unwrap_or(cores));
+        let captures = std::sync::Mutex::new(Vec::<(String, Vec<Segment>)>::new());
+        let capture = setup.capture;
+        let outcomes = run_all(
+            &self.specs,
+            jobs,
+            &stop,
+            |spec| {
+                let (outcome, segments) = run_sim_case(&setup, spec);
+                if capture {
+                    let mut all = captures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    all.push((spec.id.clone(), segments));
+                }
+                outcome
+            },
+            |outcome| {
+                let _ = output.case(outcome);
+            },
+        );
+        let mut captures = captures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        captures.sort_by_key(|(id, _)| self.specs.iter().position(|s| s.id == *id));
+        let captures = captures.into_iter().map(|(_, segments)| segments).collect();
+        self.finish(run, true, stop.load(Ordering::Relaxed), outcomes, captures, clock, output, Vec::new())
+    }
+
+    /// Cases one after the other on real sockets.
+    fn live(&self, profile: Option<Profile>) -> Result<u8, Refusal> {
+        let clock = std::time::Instant::now();
+        let mut notes = Vec::new();
+        let state = self.args.state.clone().unwrap_or_else(super::state_dir);
+        let tag = fresh_tag()?;
+        let scratch =
+            tempfile::tempdir().map_err(|e| Refusal::new(format!("cannot make a temporary folder: {e}")))?;
+        let (driver, target, name, address, journal_path) = match profile {
+            None => {
+                let driver = self.registry.drivers.first().copied();
+                let driver = driver.ok_or_else(|| Refusal::new("no driver is built in"))?;
+                (driver, Target::Loopback, "loopback".to_owned(), "simulated array".to_owned(), String::new())
+            }
+            Some(profile) => {
+                let driver = driver_of(self.registry, &profile)?;
+                let address = checked_options(driver, &profile, &mut notes)?;
+                let journal =
+                    Journal::create(&state, tag, &address).map_err(|e| Refusal::new(e.to_string()))?;
+                let path = journal.path().display().to_string();
+                let limits = profile.limits;
+                let name = profile.file.clone();
+                let target =
+                    Target::Profile { profile: Arc::new(profile), journal: Arc::new(journal), limits };
+                (driver, target, name, address, path)
+            }
+        };
+        let setup = LiveSetup {
+            driver,
+            planted: self.planted.clone(),
+            image: self.image.clone(),
+            trace: true,
+            capture: self.args.pcap.is_some(),
+            state_dir: scratch.path().to_path_buf(),
+            target,
+            tag,
+        };
+        let mut run = self.head(&name);
+        run.started = Some(now());
+        let mut output = self.output();
+        let _ = output.start(&self.start(&run, &address, &journal_path), &run);
+        let stop = Arc::new(AtomicBool::new(false));
+        on_interrupt(stop.clone());
+        let runtime = super::runtime()?;
+        let mut outcomes = Vec::new();
+        let mut captures = Vec::new();
+        let deadline = match &setup.target {
+            Target::Profile { limits, .. } => Some(Duration::from_secs(limits.duration_s)),
+            Target::Loopback => None,
+        };
+        for spec in &self.specs {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            if deadline.is_some_and(|d| clock.elapsed() > d) {
+                notes.push("limit duration_s is over: the remaining cases did not run".to_owned());
+                break;
+            }
+            let (outcome, segments) = runtime.block_on(run_live_case(&setup, spec));
+            let _ = output.case(&outcome);
+            let gone = outcome.unreachable.is_some();
+            outcomes.push(outcome);
+            captures.push(segments);
+            if gone {
+                break;
+            }
+        }
+        let leftovers = match &setup.target {
+            Target::Loopback => Vec::new(),
+            Target::Profile { profile, journal, .. } => {
+                let left = runtime.block_on(tidy(&setup, profile, tag, &mut notes));
+                if left.is_empty() {
+                    let _ = Journal::close(journal.path());
+                }
+                left
+            }
+        };
+        let mut outcomes: Vec<CaseOutcome> = outcomes;
+        if let Some(last) = outcomes.last_mut() {
+            last.leftovers.extend(leftovers);
+        }
+        self.finish(run, false, stop.load(Ordering::Relaxed), outcomes, captures, clock, output, notes)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the end of both ways to run; a struct would only rename them"
+    )]
+    fn finish(
+        &self,
+        run: Run,
+        sim: bool,
+        interrupted: bool,
+        outcomes: Vec<CaseOutcome>,
+        captures: Vec<Vec<Segment>>,
+        clock: std::time::Instant,
+        mut output: Output,
+        mut notes: Vec<String>,
+    ) -> Result<u8, Refusal> {
+        for note in outcomes.iter().flat_map(|o| &o.notes) {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
+        let facts = Facts {
+            run,
+            sim,
+            interrupted,
+            notes,
+            planned: self.specs.iter().map(|s| (s.id.clone(), s.story.clone())).collect(),
+            not_applicable: Default::default(),
+            histories: self.args.report.is_some(),
+        };
+        let (mut report, mut extras) = assemble(&self.selection, facts, outcomes);
+        report.run.duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+        set_replays(&mut report, self.args.report.as_deref());
+        let mut files: Vec<PathBuf> = Vec::new();
+        let mut broken = None;
+        if let Some(file) = &self.args.pcap {
+            let bytes = sanbench_reports::pcap::write(&segments(captures));
+            match std::fs::write(file, &bytes) {
+                Ok(()) => files.push(file.clone()),
+                Err(e) => broken = Some(format!("--pcap {}: {e}", file.display())),
+            }
+        }
+        if let Some(dir) = &self.args.report {
+            extras.captures.clear();
+            match write_dir(&report, &extras, dir) {
+                Ok(written) => files.extend(written),
+                Err(e) => broken = Some(format!("--report {}: {e}", dir.display())),
+            }
+        }
+        if let Some(message) = broken {
+            // The run is over; that its papers could not be written is the bench's failure, not the array's.
+            eprintln!("sanbench: {message}");
+            report.ending = Ending::BenchError(message);
+            report.settle();
+        }
+        let _ = output.end(&report, &files);
+        Ok(report.exit_code())
+    }
+}
+
+/// The command that shows each finding again.
+fn set_replays(report: &mut Report, dir: Option<&Path>) {
+    let command = report.run.command.clone();
+    for finding in report.cases.iter_mut().flat_map(|c| &mut c.findings) {
+        finding.replay = match dir {
+            Some(dir) => {
+                let stem = sanbench_reports::write::file_stem(&finding.id);
+                format!("sanbench replay {}", dir.join("failures").join(format!("{stem}.json")).display())
+            }
+            None => command.clone(),
+        };
+    }
+}
+
+/// Captured payload of all cases, one after the other, connections kept apart.
+fn segments(captures: Vec<Vec<Segment>>) -> Vec<sanbench_reports::pcap::Segment> {
+    let mut all = Vec::new();
+    let (mut start, mut connections) = (Duration::ZERO, 0);
+    for case in captures {
+        let (mut end, mut most) = (Duration::ZERO, 0);
+        for s in case {
+            end = end.max(s.at);
+            most = most.max(s.conn + 1);
+            all.push(crate::run::segment(s, start, connections));
+        }
+        start += end + Duration::from_secs(1);
+        connections += most;
+    }
+    all
+}
+
+/// Reads the options once before anything is created, so that mistakes are 64; answers the management address.
+pub(super) fn checked_options(
+    driver: DriverEntry,
+    profile: &Profile,
+    notes: &mut Vec<String>,
+) -> Result<String, Refusal> {
+    let scratch =
+        tempfile::tempdir().map_err(|e| Refusal::new(format!("cannot make a temporary folder: {e}")))?;
+    let runtime = super::runtime()?;
+    let _inside = runtime.enter();
+    let env = crate::compose::probe_env(scratch.path()).map_err(|e| Refusal::new(e.to_string()))?;
+    let built = (driver.build)(&env, &profile.backend.options(), &[]).map_err(|e| {
+        Refusal::new(profile.backend.error(&e.key, format!("{}: {}", e.key, e.problem)).to_string())
+    })?;
+    for warning in built.warnings {
+        notes.push(format!("{}: {warning}", profile.file));
+    }
+    Ok(built.address)
+}
+
+/// Removes what the run may have left on the array. Only tagged objects are touched.
+async fn tidy(setup: &LiveSetup, profile: &Profile, tag: Tag, notes: &mut Vec<String>) -> Vec<Leftover> {
+    let driver = match crate::compose::probe_env(&setup.state_dir) {
+        Ok(env) => (setup.driver.build)(&env, &profile.backend.options(), &[]).ok().map(|b| b.driver),
+        Err(_) => None,
+    };
+    let Some(driver) = driver else { return Vec::new() };
+    if let Err(e) = driver.do_setup().await {
+        notes.push(format!("clean-up could not log in: {e}"));
+        return Vec::new();
+    }
+    let mut left = Vec::new();
+    match driver.inventory() {
+        None => notes.push("array inventory not checked: the driver offers none".to_owned()),
+        Some(inventory) => match clean(inventory, &[tag]).await {
+            Ok(cleaned) => {
+                if !cleaned.removed.is_empty() {
+                    notes.push(format!("the bench's clean-up removed {}", cleaned.removed.join(", ")));
+                }
+                left.extend(cleaned.left.into_iter().map(|text| Leftover {
+                    kind: text.split(' ').next().unwrap_or_default().to_owned(),
+                    name: text.clone(),
+                    place: "array".into(),
+                    reason: text,
+                    ..Leftover::default()
+                }));
+            }
+            Err(e) => notes.push(format!("clean-up could not list the array: {e}")),
+        },
+    }
+    driver.shutdown().await;
+    left
+}
+
+/// A tag that no run has used.
+fn fresh_tag() -> Result<Tag, Refusal> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|e| Refusal::new(format!("no entropy for the run's tag: {e}")))?;
+    Ok(Tag(bytes))
+}
+
+/// The wall clock as RFC 3339, for the head of a report outside the simulation.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Sets the flag at the first SIGINT or SIGTERM; the second ends the process.
+fn on_interrupt(stop: Arc<AtomicBool>) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "signals are outside every world; nothing judged runs here"
+    )]
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
+            super::array::stopped().await;
+            stop.store(true, Ordering::Relaxed);
+            eprintln!("sanbench: interrupted; finishing the running cases (again to quit at once)");
+            super::array::stopped().await;
+            std::process::exit(130);
+        });
+    });
+}

@@ -1,0 +1,187 @@
+//! A case on real sockets: against a simulated array in this process (`loopback`) or against an array of which only
+//! addresses and credentials are known (a profile).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sanbench_api::VolumeDriver;
+use sanbench_rest::RestConfig;
+use sanbench_runner::{CaseOutcome, CaseSpec, SiteError, run_case};
+use sanbench_world::{LiveConfig, LiveWorld, Segment};
+
+use super::images::ImageInput;
+use super::sim::{backend_options, broken, fault_plan, pools};
+use super::simulated::{ArrayParts, start_array};
+use super::site::{ComposedSite, SiteParts, Wrap};
+use crate::config::{Limits, Profile};
+use crate::defects::Planted;
+use crate::registry::DriverEntry;
+use crate::safety::{GuardedDriver, Journal, Tag};
+
+/// Against what.
+#[derive(Clone)]
+pub(crate) enum Target {
+    /// A simulated array in this process.
+    Loopback,
+    /// Whatever the profile names.
+    Profile {
+        /// The profile.
+        profile: Arc<Profile>,
+        /// The run's journal.
+        journal: Arc<Journal>,
+        /// Limits in force.
+        limits: Limits,
+    },
+}
+
+/// What all live cases of a run share.
+pub(crate) struct LiveSetup {
+    /// The driver.
+    pub(crate) driver: DriverEntry,
+    /// Planted defects (never with a profile).
+    pub(crate) planted: Planted,
+    /// The user's image.
+    pub(crate) image: Option<ImageInput>,
+    /// Keep the history.
+    pub(crate) trace: bool,
+    /// Record all payload.
+    pub(crate) capture: bool,
+    /// Where databases and temporary files go.
+    pub(crate) state_dir: PathBuf,
+    /// Against what.
+    pub(crate) target: Target,
+    /// The run's tag.
+    pub(crate) tag: Tag,
+}
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Runs one case on real sockets.
+pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOutcome, Vec<Segment>) {
+    if let (Target::Profile { .. }, Some(reason)) = (&setup.target, needs_simulated_array(spec)) {
+        let mut outcome = broken(spec, reason);
+        outcome.broken = None;
+        outcome.case.verdict = sanbench_reports::Verdict::NotRun;
+        return (outcome, Vec::new());
+    }
+    let dir = setup.state_dir.join(crate::run::file_name(&spec.id));
+    let config = LiveConfig {
+        seed: spec.seed,
+        trace: setup.trace,
+        state_dir: dir.clone(),
+        faults: fault_plan(&spec.plan),
+        capture: setup.capture,
+    };
+    let world = match LiveWorld::new(config) {
+        Ok(world) => world,
+        Err(e) => return (broken(spec, format!("{}: {e}", dir.display())), Vec::new()),
+    };
+    let mut outcome = match play(setup, spec, &world).await {
+        Ok(outcome) => outcome,
+        Err(SiteError::Unreachable(message)) => {
+            let mut outcome = broken(spec, message.clone());
+            outcome.broken = None;
+            outcome.unreachable = Some(message);
+            outcome
+        }
+        Err(e) => broken(spec, e.to_string()),
+    };
+    if let Some(panic) = world.panics().first() {
+        outcome.broken = Some(format!("a task panicked: {panic}"));
+    }
+    outcome.history = world.take_trace().iter().map(|line| line.to_json_line() + "\n").collect();
+    outcome.points = world.points_hit();
+    outcome.faults = world.faults_fired().values().sum();
+    let segments = world.capture();
+    for node in ["array", "control", "bench"] {
+        world.stop(node);
+    }
+    spec.plan.site.hosts.iter().for_each(|(host, _)| world.stop(host.as_str()));
+    // Databases and temporary files of a finished case are of no further use; its history is in the report.
+    let _ = std::fs::remove_dir_all(&dir);
+    (outcome, segments)
+}
+
+/// Why a story cannot be played on an array that is not ours.
+fn needs_simulated_array(spec: &CaseSpec) -> Option<String> {
+    if !spec.plan.site.pools.is_empty() {
+        return Some("the story needs pools of its own sizes, which only a simulated array has".into());
+    }
+    let inside = |point: &str| point.starts_with("rest.") || point.starts_with("target.");
+    let fault = spec.plan.site.faults.iter().find(|f| inside(&f.point))?;
+    Some(format!("fault point {} is inside the simulated array", fault.point))
+}
+
+async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<CaseOutcome, SiteError> {
+    let mut wrap: Option<Wrap> = None;
+    let mut _array = None;
+    let options: BTreeMap<String, String> = match &setup.target {
+        Target::Loopback => {
+            let rest_config = RestConfig::default();
+            let (user, password) = (rest_config.user.clone(), rest_config.password.clone());
+            let any = SocketAddr::new(LOCALHOST, 0);
+            let parts = ArrayParts {
+                rest: any,
+                portals: vec![any, any],
+                pools: pools(&spec.plan),
+                product: "V600R003C00".into(),
+                serial: "21003400a30d844d".into(),
+                rest_config,
+                defects: setup.planted.array,
+                on_crash: None,
+            };
+            let env = world.node("array", &[LOCALHOST]);
+            let array = start_array(&env, parts).await.map_err(|e| SiteError::Internal(e.to_string()))?;
+            let options = backend_options(array.rest, &user, &password, &spec.plan);
+            _array = Some(array);
+            options
+        }
+        Target::Profile { profile, journal, limits } => {
+            let (journal, limits) = (journal.clone(), *limits);
+            wrap = Some(Arc::new(move |driver: Arc<dyn VolumeDriver>| {
+                Arc::new(GuardedDriver::new(driver, journal.clone(), limits)) as Arc<dyn VolumeDriver>
+            }));
+            profile.backend.options()
+        }
+    };
+    let counter = world.clone();
+    let hosts = spec
+        .plan
+        .site
+        .hosts
+        .iter()
+        .map(|(name, _)| (name.clone(), world.node(name.as_str(), &[LOCALHOST])))
+        .collect();
+    let parts = SiteParts {
+        bench: world.node("bench", &[LOCALHOST]),
+        control: world.node("control", &[LOCALHOST]),
+        hosts,
+        driver: setup.driver,
+        options,
+        planted: setup.planted.driver.clone(),
+        flow_defects: setup.planted.flows,
+        connector_defects: setup.planted.connector,
+        tag: setup.tag,
+        image: setup.image.clone(),
+        wrap,
+        faults_fired: Arc::new(move || counter.faults_fired()),
+    };
+    let mut site = ComposedSite::start(parts, &spec.plan).await?;
+    let outcome = run_case(&mut site, spec).await;
+    site.stop().await;
+    Ok(outcome)
+}
+
+/// A node that only builds drivers, for commands that need no site. Call inside a runtime.
+pub(crate) fn probe_env(state_dir: &std::path::Path) -> std::io::Result<sanbench_world::Env> {
+    let config = LiveConfig {
+        seed: 0,
+        trace: false,
+        state_dir: state_dir.to_path_buf(),
+        faults: Default::default(),
+        capture: false,
+    };
+    Ok(LiveWorld::new(config)?.node("probe", &[LOCALHOST]))
+}

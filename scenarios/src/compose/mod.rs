@@ -1,0 +1,20 @@
+//! The composition root: the only place that knows every part and puts a site together.
+//!
+//! | environment | array | network | made by |
+//! |---|---|---|---|
+//! | `sim` | simulated, in the world | simulated | [`sim`](mod@sim) |
+//! | `loopback` | simulated, same process | sockets on 127.0.0.1 | [`live`](mod@live) |
+//! | profile | whatever is there | sockets | [`live`](mod@live) |
+
+mod driver;
+mod images;
+mod live;
+mod sim;
+mod simulated;
+mod site;
+
+pub use driver::tengling_entry;
+pub(crate) use images::{ImageInput, load_image};
+pub(crate) use live::{LiveSetup, Target, probe_env, run_live_case};
+pub(crate) use sim::{SimSetup, run_sim_case};
+pub(crate) use simulated::{ArrayParts, RunningArray, start_array};

@@ -1,0 +1,195 @@
+//! A case in the simulation: every node, the array and the network in one virtual world.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sanbench_rest::RestConfig;
+use sanbench_runner::plan::{FaultAction, Plan};
+use sanbench_runner::{CaseOutcome, CaseSpec, run_case};
+use sanbench_world::{Crash, Fault, FaultPlan, Segment, SimConfig, SimWorld, dice};
+
+use super::images::ImageInput;
+use super::simulated::{ArrayParts, start_array};
+use super::site::{ComposedSite, SiteParts};
+use crate::defects::Planted;
+use crate::registry::DriverEntry;
+use crate::safety::Tag;
+
+/// What all simulated cases of a run share.
+pub(crate) struct SimSetup {
+    /// The driver.
+    pub(crate) driver: DriverEntry,
+    /// Planted defects.
+    pub(crate) planted: Planted,
+    /// The user's image.
+    pub(crate) image: Option<ImageInput>,
+    /// Keep the history (needed for its hash).
+    pub(crate) trace: bool,
+    /// Record all payload.
+    pub(crate) capture: bool,
+}
+
+const ARRAY: &str = "array";
+const CONTROL: &str = "control";
+
+/// Two portals on two subnets, the management address on a third.
+fn array_addresses() -> [IpAddr; 3] {
+    [[10, 0, 0, 10], [10, 0, 1, 10], [10, 0, 2, 10]].map(|a| IpAddr::V4(Ipv4Addr::from(a)))
+}
+
+fn host_addresses(n: u8) -> [IpAddr; 3] {
+    [[10, 0, 0, 100 + n], [10, 0, 1, 100 + n], [10, 0, 2, 100 + n]].map(|a| IpAddr::V4(Ipv4Addr::from(a)))
+}
+
+/// Faults of the story as the world takes them.
+pub(super) fn fault_plan(plan: &Plan) -> FaultPlan {
+    plan.site.faults.iter().fold(FaultPlan::default(), |all, f| {
+        let fault = match f.action {
+            FaultAction::Fail => Fault::Fail,
+            FaultAction::Delay(ms) => Fault::Delay(Duration::from_millis(ms)),
+            FaultAction::DropReply => Fault::DropReply,
+        };
+        all.rule(f.point.clone(), f.nth, fault)
+    })
+}
+
+/// Pools of the story, else the default two.
+pub(super) fn pools(plan: &Plan) -> Vec<(String, u64)> {
+    if plan.site.pools.is_empty() {
+        return vec![("pool0".into(), 512 << 30), ("pool1".into(), 1 << 40)];
+    }
+    plan.site.pools.iter().map(|(name, size)| (name.to_string(), size.0)).collect()
+}
+
+/// Back-end options for an array that serves at this address.
+pub(super) fn backend_options(
+    rest: SocketAddr,
+    user: &str,
+    password: &str,
+    plan: &Plan,
+) -> BTreeMap<String, String> {
+    let pools = pools(plan).into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(";");
+    [
+        ("volume_backend_name", "tldriver".to_owned()),
+        ("tengling_sanip", format!("http://{rest}/deviceManager/rest/")),
+        ("tengling_username", user.to_owned()),
+        ("tengling_password", password.to_owned()),
+        ("tengling_storagepool", pools),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}
+
+/// Runs one case in a world of its own. Panics and stalls of what is judged become a broken case, never a crash of
+/// the bench.
+pub(crate) fn run_sim_case(setup: &SimSetup, spec: &CaseSpec) -> (CaseOutcome, Vec<Segment>) {
+    let config = SimConfig {
+        seed: spec.seed,
+        trace: setup.trace,
+        faults: fault_plan(&spec.plan),
+        capture: setup.capture,
+        ..SimConfig::default()
+    };
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        SimWorld::try_run(config, |world| async move { body(setup, spec, world).await })
+    }));
+    match ran {
+        Ok(Ok(done)) => done,
+        Ok(Err(stalled)) => (broken(spec, format!("the world stalled: {stalled}")), Vec::new()),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+                .unwrap_or_else(|| "panic without a text".to_owned());
+            (broken(spec, format!("panic: {text}")), Vec::new())
+        }
+    }
+}
+
+/// The outcome of a case that could not be carried through.
+pub(super) fn broken(spec: &CaseSpec, message: String) -> CaseOutcome {
+    let mut outcome = CaseOutcome { broken: Some(message.clone()), ..CaseOutcome::default() };
+    outcome.case.id = spec.id.clone();
+    outcome.case.story = spec.story.clone();
+    outcome.case.title = spec.plan.title.clone();
+    outcome.case.seed = spec.seed;
+    outcome.case.verdict = sanbench_reports::Verdict::Unknown;
+    outcome.case.reason = message;
+    outcome
+}
+
+async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcome, Vec<Segment>) {
+    let array_env = world.node(ARRAY, &array_addresses());
+    let [management, a, b] = array_addresses();
+    let rest_config = RestConfig::default();
+    let (user, password) = (rest_config.user.clone(), rest_config.password.clone());
+    let crasher = world.clone();
+    let parts = ArrayParts {
+        rest: SocketAddr::new(management, 8088),
+        portals: vec![SocketAddr::new(a, 3260), SocketAddr::new(b, 3260)],
+        pools: pools(&spec.plan),
+        product: "V600R003C00".into(),
+        serial: "21003400a30d844d".into(),
+        rest_config,
+        defects: setup.planted.array,
+        on_crash: Some(Arc::new(move || crasher.crash(ARRAY, Crash::PowerLoss))),
+    };
+    let array = match start_array(&array_env, parts).await {
+        Ok(array) => array,
+        Err(e) => return (broken(spec, e.to_string()), Vec::new()),
+    };
+    let mut hosts = BTreeMap::new();
+    for (n, (name, _)) in (1u8..).zip(&spec.plan.site.hosts) {
+        hosts.insert(name.clone(), world.node(name.as_str(), &host_addresses(n)));
+    }
+    let counter = world.clone();
+    let tag = tag(spec.seed);
+    let site_parts = SiteParts {
+        bench: world.node("bench", &[IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))]),
+        control: world.node(CONTROL, &host_addresses(0)),
+        hosts,
+        driver: setup.driver,
+        options: backend_options(array.rest, &user, &password, &spec.plan),
+        planted: setup.planted.driver.clone(),
+        flow_defects: setup.planted.flows,
+        connector_defects: setup.planted.connector,
+        tag,
+        image: setup.image.clone(),
+        wrap: None,
+        faults_fired: Arc::new(move || counter.faults_fired()),
+    };
+    let mut outcome = match ComposedSite::start(site_parts, &spec.plan).await {
+        Ok(mut site) => {
+            let outcome = run_case(&mut site, spec).await;
+            site.stop().await;
+            outcome
+        }
+        Err(e) => broken(spec, e.to_string()),
+    };
+    // In the simulation the inside of the array may be looked at in addition.
+    let audit = array.handle.lock().audit();
+    if let Some(first) = audit.first()
+        && outcome.case.findings.is_empty()
+    {
+        outcome.broken = Some(format!("the simulated array is inconsistent: {first}"));
+    }
+    if let Some(panic) = world.panics().first() {
+        outcome.broken = Some(format!("a task panicked: {panic}"));
+    }
+    outcome.history = world.take_trace().iter().map(|line| line.to_json_line() + "\n").collect();
+    outcome.points = world.points_hit();
+    outcome.faults = world.faults_fired().values().sum();
+    (outcome, world.capture())
+}
+
+/// The tag of a simulated case.
+fn tag(seed: u64) -> Tag {
+    let mut bytes = [0; 4];
+    dice(seed, "bench", "tag").fill(&mut bytes);
+    Tag(bytes)
+}

@@ -1,0 +1,278 @@
+//! A site put together from its parts; the same for every environment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sanbench_api::{Connector, ImageId, VolumeDriver, async_trait};
+use sanbench_flows::image::ImageStore;
+use sanbench_flows::{Backend, CacheLimits, ControlPlane, FlowDefects, FlowsConfig};
+use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
+use sanbench_runner::plan::Plan;
+use sanbench_runner::story::Name;
+use sanbench_runner::{Promise, Site, SiteError, SiteImage};
+use sanbench_world::Env;
+
+use super::images::{ImageInput, add_image};
+use crate::registry::DriverEntry;
+use crate::safety::Tag;
+
+/// Wraps a driver before the workflow gets it (journal and limits on real arrays).
+pub(crate) type Wrap = Arc<dyn Fn(Arc<dyn VolumeDriver>) -> Arc<dyn VolumeDriver> + Send + Sync>;
+
+/// How faults are counted.
+pub(crate) type FaultsFired = Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
+
+/// What a site is made of.
+pub(crate) struct SiteParts {
+    /// The bench's own node.
+    pub(crate) bench: Env,
+    /// The control host: volume service and its connector.
+    pub(crate) control: Env,
+    /// Compute hosts by story name.
+    pub(crate) hosts: BTreeMap<Name, Env>,
+    /// The driver.
+    pub(crate) driver: DriverEntry,
+    /// Back-end options before those of the story.
+    pub(crate) options: BTreeMap<String, String>,
+    /// Defects to plant in driver, workflow and connectors.
+    pub(crate) planted: Vec<String>,
+    /// Defects of the workflow.
+    pub(crate) flow_defects: FlowDefects,
+    /// Defects of the connectors.
+    pub(crate) connector_defects: ConnectorDefects,
+    /// The run's tag.
+    pub(crate) tag: Tag,
+    /// The user's image.
+    pub(crate) image: Option<ImageInput>,
+    /// Wraps drivers.
+    pub(crate) wrap: Option<Wrap>,
+    /// Counts faults.
+    pub(crate) faults_fired: FaultsFired,
+}
+
+/// A site that stands.
+pub(crate) struct ComposedSite {
+    parts: SiteParts,
+    options: BTreeMap<String, String>,
+    flows: FlowsConfig,
+    control: ControlPlane,
+    control_connector: Arc<dyn Connector>,
+    connectors: BTreeMap<Name, Arc<dyn Connector>>,
+    host_names: BTreeMap<Name, String>,
+    drivers: BTreeMap<String, Arc<dyn VolumeDriver>>,
+    store: ImageStore,
+    images: BTreeMap<Name, SiteImage>,
+    promise: Promise,
+    /// What the options gave reason to warn about.
+    pub(crate) warnings: Vec<String>,
+    /// Management address, for journal and report.
+    pub(crate) address: String,
+}
+
+/// Name of the one back end.
+const BACKEND: &str = "control@tldriver";
+
+impl ComposedSite {
+    /// Puts the site together and starts the volume service.
+    pub(crate) async fn start(parts: SiteParts, plan: &Plan) -> Result<Self, SiteError> {
+        let mut options = parts.options.clone();
+        options.extend(plan.site.options.clone());
+        let store = ImageStore::new();
+        let mut images = BTreeMap::new();
+        let mut control_dice = parts.bench.rng("images");
+        for (name, kind, size) in &plan.site.images {
+            let mut bytes = [0; 16];
+            control_dice.fill(&mut bytes);
+            bytes[..4].copy_from_slice(&parts.tag.0);
+            let id = ImageId::from_random(bytes);
+            let image = add_image(&store, parts.image.as_ref(), name.as_str(), id, *kind, *size);
+            images.insert(name.clone(), image);
+        }
+        let mut connectors: BTreeMap<Name, Arc<dyn Connector>> = BTreeMap::new();
+        let mut host_names = BTreeMap::new();
+        for (n, (name, paths)) in plan.site.hosts.iter().enumerate() {
+            let Some(env) = parts.hosts.get(name) else { continue };
+            let host = parts.tag.host(n + 1);
+            let connector = connector(env, &parts, &host, n + 1, *paths > 1);
+            host_names.insert(name.clone(), host);
+            connectors.insert(name.clone(), connector);
+        }
+        let control_host = parts.tag.host(0);
+        let multipath = truth(options.get("use_multipath_for_image_xfer"));
+        let control_connector = connector(&parts.control, &parts, &control_host, 0, multipath);
+        let flows = FlowsConfig {
+            image_cache: truth(options.get("image_volume_cache_enabled")).then(|| CacheLimits {
+                max_gib: number(options.get("image_volume_cache_max_size_gb")),
+                max_count: number(options.get("image_volume_cache_max_count")),
+            }),
+            multipath_for_image_xfer: multipath,
+            enforce_multipath_for_image_xfer: truth(options.get("enforce_multipath_for_image_xfer")),
+            volume_types: plan
+                .site
+                .types
+                .iter()
+                .map(|(name, specs)| (name.to_string(), specs.clone()))
+                .collect(),
+            id_prefix: Some(parts.tag.0),
+            defects: parts.flow_defects,
+            ..FlowsConfig::default()
+        };
+        let built = build(&parts, &options)?;
+        let control =
+            plane(&parts, &built.drivers, &control_connector, &connectors, &host_names, &store, &flows)?;
+        let site = Self {
+            options,
+            flows,
+            control,
+            control_connector,
+            connectors,
+            host_names,
+            drivers: built.drivers,
+            store,
+            images,
+            promise: built.promise,
+            warnings: built.warnings,
+            address: built.address,
+            parts,
+        };
+        site.control.start().await.map_err(|e| SiteError::Unreachable(e.to_string()))?;
+        Ok(site)
+    }
+
+    /// Stops the volume service: no management session stays behind.
+    pub(crate) async fn stop(&mut self) {
+        // A service that crashed has nothing to log out.
+        let _ = self.control.stop().await;
+    }
+}
+
+struct BuiltDriver {
+    drivers: BTreeMap<String, Arc<dyn VolumeDriver>>,
+    promise: Promise,
+    warnings: Vec<String>,
+    address: String,
+}
+
+fn build(parts: &SiteParts, options: &BTreeMap<String, String>) -> Result<BuiltDriver, SiteError> {
+    let built = (parts.driver.build)(&parts.control, options, &parts.planted)
+        .map_err(|e| SiteError::BadOption(format!("{}: {}", e.key, e.problem)))?;
+    let driver = match &parts.wrap {
+        Some(wrap) => wrap(built.driver),
+        None => built.driver,
+    };
+    Ok(BuiltDriver {
+        drivers: BTreeMap::from([(BACKEND.to_owned(), driver)]),
+        promise: Promise {
+            max_clone_depth: built.max_clone_depth,
+            flatten_from_snapshot: built.flatten_from_snapshot,
+        },
+        warnings: built.warnings,
+        address: built.address,
+    })
+}
+
+fn plane(
+    parts: &SiteParts,
+    drivers: &BTreeMap<String, Arc<dyn VolumeDriver>>,
+    control_connector: &Arc<dyn Connector>,
+    connectors: &BTreeMap<Name, Arc<dyn Connector>>,
+    host_names: &BTreeMap<Name, String>,
+    store: &ImageStore,
+    flows: &FlowsConfig,
+) -> Result<ControlPlane, SiteError> {
+    let backends = drivers.iter().map(|(name, driver)| Backend::new(name.clone(), driver.clone())).collect();
+    let computes =
+        connectors.iter().filter_map(|(name, c)| Some((host_names.get(name)?.clone(), c.clone()))).collect();
+    ControlPlane::new(
+        parts.control.clone(),
+        backends,
+        control_connector.clone(),
+        computes,
+        store.clone(),
+        flows.clone(),
+    )
+    .map_err(|e| SiteError::Internal(e.to_string()))
+}
+
+fn connector(env: &Env, parts: &SiteParts, host: &str, n: usize, multipath: bool) -> Arc<dyn Connector> {
+    let ip = env.addresses().first().copied().unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
+    let mut config = HostConfig::new(host, parts.tag.iqn(n), ip);
+    config.multipath = multipath;
+    config.defects = parts.connector_defects;
+    // Hosts of one process share its address; the ISID qualifier keeps their sessions apart.
+    config.session.isid_qualifier = u16::try_from(n).unwrap_or(0);
+    Arc::new(HostConnector::new(env.clone(), config))
+}
+
+fn truth(value: Option<&String>) -> bool {
+    value.is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on"))
+}
+
+fn number(value: Option<&String>) -> u64 {
+    value.and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+#[async_trait]
+impl Site for ComposedSite {
+    fn env(&self) -> &Env {
+        &self.parts.bench
+    }
+
+    fn tag(&self) -> [u8; 4] {
+        self.parts.tag.0
+    }
+
+    fn control(&self) -> &ControlPlane {
+        &self.control
+    }
+
+    fn drivers(&self) -> &BTreeMap<String, Arc<dyn VolumeDriver>> {
+        &self.drivers
+    }
+
+    fn hosts(&self) -> Vec<Name> {
+        self.connectors.keys().cloned().collect()
+    }
+
+    fn connector(&self, host: &Name) -> Option<Arc<dyn Connector>> {
+        self.connectors.get(host).cloned()
+    }
+
+    fn host_name(&self, host: &Name) -> Option<String> {
+        self.host_names.get(host).cloned()
+    }
+
+    fn control_connector(&self) -> Arc<dyn Connector> {
+        self.control_connector.clone()
+    }
+
+    fn image(&self, name: &Name) -> Option<SiteImage> {
+        self.images.get(name).cloned()
+    }
+
+    fn promise(&self) -> Promise {
+        self.promise
+    }
+
+    async fn restart(&mut self, options: &BTreeMap<String, String>) -> Result<(), SiteError> {
+        let _ = self.control.stop().await;
+        self.options.extend(options.clone());
+        let built = build(&self.parts, &self.options)?;
+        self.drivers = built.drivers;
+        self.promise = built.promise;
+        self.control = plane(
+            &self.parts,
+            &self.drivers,
+            &self.control_connector,
+            &self.connectors,
+            &self.host_names,
+            &self.store,
+            &self.flows,
+        )?;
+        self.control.start().await.map(|_| ()).map_err(|e| SiteError::Unreachable(e.to_string()))
+    }
+
+    fn faults_fired(&self) -> BTreeMap<String, u64> {
+        (self.parts.faults_fired)()
+    }
+}

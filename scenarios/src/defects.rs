@@ -1,0 +1,111 @@
+//! Planted defects: values given at construction, never on by default.
+
+use sanbench_initiator::ConnectorDefects;
+
+use crate::registry::Registry;
+
+/// A defect that can be planted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plantable {
+    /// Name for `--defect`.
+    pub name: &'static str,
+    /// Id in the catalogue; `-` when the catalogue has none.
+    pub catalogue: &'static str,
+    /// Where it lives.
+    pub home: &'static str,
+    /// What it does.
+    pub text: &'static str,
+}
+
+/// The defects of one run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Planted {
+    /// In the simulated array.
+    pub array: sanbench_array::Defects,
+    /// In the workflow.
+    pub flows: sanbench_flows::FlowDefects,
+    /// In the connectors.
+    pub connector: ConnectorDefects,
+    /// In the driver, by name.
+    pub driver: Vec<String>,
+}
+
+const CONNECTOR: &[(&str, &str, &str)] = &[
+    ("skip_wwn_check", "D36", "a device found at the LUN is taken without reading its identity"),
+    ("extend_one_path_only", "D45", "an extend rescans the first path only and reports success"),
+    ("leave_devices_on_force", "D44", "a forced disconnect stops at the first failed flush"),
+    ("skip_flush_on_disconnect", "-", "a disconnect does not flush"),
+];
+
+const FLOWS: &[(&str, &str, &str)] = &[
+    ("skip_flush_after_image", "-", "an image is reported written without SYNCHRONIZE CACHE"),
+    ("sparse_over_dirty", "D49", "zero ranges of an image are skipped although the volume holds old data"),
+    ("leave_control_attachment", "-", "the control host's mapping survives an image write"),
+    ("wrong_status_edge", "-", "a delete removes the row without passing through deleting"),
+    ("leak_temp_file", "-", "the staged image stays behind"),
+];
+
+/// Every defect of every home.
+pub fn all(registry: &Registry) -> Vec<Plantable> {
+    let mut all = Vec::new();
+    let mut add = |home, list: &[(&'static str, &'static str, &'static str)]| {
+        all.extend(list.iter().map(|(name, catalogue, text)| Plantable { name, catalogue, home, text }));
+    };
+    add("array", sanbench_array::Defects::ALL);
+    add("workflow", FLOWS);
+    add("connector", CONNECTOR);
+    for driver in &registry.drivers {
+        add("driver", driver.defects);
+    }
+    all
+}
+
+impl Planted {
+    /// Switches on the defects of these names or catalogue ids.
+    ///
+    /// # Errors
+    /// The first word that names none.
+    pub fn from_words(registry: &Registry, words: &[String]) -> Result<Self, String> {
+        let known = all(registry);
+        let mut planted = Self::default();
+        for word in words {
+            let mut found = false;
+            for defect in known.iter().filter(|d| d.name == word || (d.catalogue == word && word != "-")) {
+                found = true;
+                planted.switch_on(defect);
+            }
+            if !found {
+                return Err(word.clone());
+            }
+        }
+        Ok(planted)
+    }
+
+    fn switch_on(&mut self, defect: &Plantable) {
+        match defect.home {
+            "array" => {
+                self.array.set(defect.name);
+            }
+            "connector" => {
+                let flag = match defect.name {
+                    "skip_wwn_check" => &mut self.connector.skip_wwn_check,
+                    "extend_one_path_only" => &mut self.connector.extend_one_path_only,
+                    "leave_devices_on_force" => &mut self.connector.leave_devices_on_force,
+                    _ => &mut self.connector.skip_flush_on_disconnect,
+                };
+                *flag = true;
+            }
+            "workflow" => {
+                let flag = match defect.name {
+                    "skip_flush_after_image" => &mut self.flows.skip_flush_after_image,
+                    "sparse_over_dirty" => &mut self.flows.sparse_over_dirty,
+                    "leave_control_attachment" => &mut self.flows.leave_control_attachment,
+                    "wrong_status_edge" => &mut self.flows.wrong_status_edge,
+                    _ => &mut self.flows.leak_temp_file,
+                };
+                *flag = true;
+            }
+            _ => self.driver.push(defect.name.to_owned()),
+        }
+    }
+}

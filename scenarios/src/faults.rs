@@ -1,0 +1,78 @@
+//! Fault points that a story may name, each with the promise that must hold under it.
+
+/// A fault point.
+#[derive(Debug, Clone, Copy)]
+pub struct Point {
+    /// Name, with placeholders in angle brackets.
+    pub name: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// What the system must keep.
+    pub promise: &'static str,
+    /// Environments in which it can be produced.
+    pub environments: &'static str,
+}
+
+/// Every point that the parts ask.
+pub const POINTS: &[Point] = &[
+    Point {
+        name: "rest.before:<METHOD> <object>",
+        what: "A management call arrives; nothing has been done.",
+        promise: "The call is repeated or fails cleanly; nothing is left over.",
+        environments: "sim, loopback",
+    },
+    Point {
+        name: "rest.after:<METHOD> <object>",
+        what: "A management call has been carried out; its answer is not sent yet.",
+        promise: "Nothing is made twice, nothing made is forgotten.",
+        environments: "sim, loopback",
+    },
+    Point {
+        name: "target.login",
+        what: "An initiator logs in.",
+        promise: "The login is tried again, or the connect fails and leaves the host as it was.",
+        environments: "sim, loopback",
+    },
+    Point {
+        name: "target.command.before",
+        what: "A SCSI command arrives; nothing has been done.",
+        promise: "It is retried or reported; no acknowledged write is lost.",
+        environments: "sim, loopback",
+    },
+    Point {
+        name: "target.command.after",
+        what: "A SCSI command has been carried out; its status is not sent yet.",
+        promise: "Its effect stays possible in both ways until a read decides.",
+        environments: "sim, loopback",
+    },
+    Point {
+        name: "initiator.login",
+        what: "A host begins a login.",
+        promise: "The login is tried again, or the connect fails and leaves the host as it was.",
+        environments: "sim, loopback, profile",
+    },
+    Point {
+        name: "connector.connect",
+        what: "A host connects a volume.",
+        promise: "A failed connect leaves the host as it was.",
+        environments: "sim, loopback, profile",
+    },
+    Point {
+        name: "connector.disconnect",
+        what: "A host disconnects a volume.",
+        promise: "With force nothing stays; without it nothing is lost.",
+        environments: "sim, loopback, profile",
+    },
+    Point {
+        name: "flow.<flow>.<step>.before",
+        what: "A step of a workflow is about to begin.",
+        promise: "The steps before it are undone; nothing is left over.",
+        environments: "sim, loopback, profile",
+    },
+    Point {
+        name: "flow.<flow>.<step>.after",
+        what: "A step of a workflow has been done.",
+        promise: "The step and those before it are undone; nothing is left over.",
+        environments: "sim, loopback, profile",
+    },
+];

@@ -1,0 +1,39 @@
+//! Running many cases and saying what came of them.
+
+mod assemble;
+mod cases;
+mod output;
+mod pool;
+
+pub(crate) use assemble::{Facts, assemble};
+pub(crate) use cases::cases;
+pub(crate) use output::{Output, print};
+pub(crate) use pool::run_all;
+
+/// A case id as a folder name.
+pub(crate) fn file_name(id: &str) -> String {
+    sanbench_reports::write::file_stem(id)
+}
+
+/// A captured segment as the capture writer takes it, moved in time and connection number.
+pub(crate) fn segment(
+    s: sanbench_world::Segment,
+    start: std::time::Duration,
+    connections: u64,
+) -> sanbench_reports::pcap::Segment {
+    use sanbench_reports::pcap::{Segment, SegmentKind};
+    use sanbench_world::SegmentKind as Kind;
+    Segment {
+        at: s.at + start,
+        src: s.src,
+        dst: s.dst,
+        connection: s.conn + connections,
+        kind: match s.kind {
+            Kind::Syn => SegmentKind::Open,
+            Kind::Data => SegmentKind::Data,
+            Kind::Fin => SegmentKind::Close,
+            Kind::Rst => SegmentKind::Reset,
+        },
+        bytes: s.bytes.to_vec(),
+    }
+}
