@@ -8,10 +8,10 @@ use sanbench_array::Chap;
 
 /// Largest transfer of one READ, WRITE or VERIFY, in blocks of 512 bytes (8 MiB); told in the block limits page.
 pub const MAX_TRANSFER_BLOCKS: u32 = 16_384;
-/// Largest range of one WRITE SAME, in blocks (32 MiB).
-pub const MAX_WRITE_SAME_BLOCKS: u64 = 65_536;
-/// Largest sum of ranges in one UNMAP, in blocks (2 GiB).
-pub const MAX_UNMAP_BLOCKS: u32 = 0x40_0000;
+/// Largest range of one WRITE SAME, in blocks (8 MiB).
+pub const MAX_WRITE_SAME_BLOCKS: u64 = 16_384;
+/// Largest sum of ranges in one UNMAP, in blocks (512 MiB).
+pub const MAX_UNMAP_BLOCKS: u32 = 1 << 20;
 /// Largest number of descriptors in one UNMAP.
 pub const MAX_UNMAP_DESCRIPTORS: u32 = 256;
 

@@ -30,7 +30,8 @@ fn first_requests() {
     let name = ("InitiatorName", HOST);
     let to = ("TargetName", target.as_str());
     let portal_name = bench.parts.array.lock().portals()[1].iqn.clone();
-    let cases: &[(&str, Stage, Option<Stage>, &[(&str, &str)])] = &[
+    type Case<'a> = (&'a str, Stage, Option<Stage>, &'a [(&'a str, &'a str)]);
+    let cases: &[Case<'_>] = &[
         ("straight to full feature", Operational, Some(FullFeature), &[name, to]),
         ("security first, no method", Security, Some(FullFeature), &[name, to]),
         ("AuthMethod=None", Security, Some(Operational), &[name, to, ("AuthMethod", "None")]),

@@ -42,7 +42,10 @@ pub(super) fn unmap(array: &mut Array, now: Duration, unit: Unit, list: &[u8]) -
         return Err(Sense { field, ..illegal(Asc::INVALID_FIELD_IN_PARAMETER_LIST) });
     }
     for range in &ranges {
-        in_range(unit, range.lba, u64::from(range.blocks))?;
+        // A descriptor of zero blocks is no error (SBC-3 clause 5.28.2), even right behind the last block.
+        if range.blocks > 0 || range.lba > unit.geometry.blocks {
+            in_range(unit, range.lba, u64::from(range.blocks))?;
+        }
     }
     for range in ranges.iter().filter(|range| range.blocks > 0) {
         array.unmap(now, unit.device, range.lba, u64::from(range.blocks)).map_err(io_sense)?;

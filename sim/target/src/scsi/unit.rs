@@ -62,7 +62,7 @@ pub(super) fn read_capacity_16(array: &Array, unit: Unit, allocation: u32) -> Do
         block_length: BLOCK as u32,
         protection: false,
         protection_type: 0,
-        physical_exponent: 3,
+        physical_exponent: 0,
         thin,
         unmapped_reads_zero: true,
         lowest_aligned: 0,

@@ -29,14 +29,20 @@ pub const NOW: Duration = Duration::from_secs(1);
 
 /// Faults by point, and the notes that were made.
 #[derive(Clone, Default)]
-pub struct Script(pub Arc<Mutex<(BTreeMap<&'static str, Fault>, Vec<String>)>>);
+pub struct Script(Arc<Mutex<Scripted>>);
+
+#[derive(Default)]
+struct Scripted {
+    faults: BTreeMap<&'static str, Fault>,
+    notes: Vec<String>,
+}
 
 impl Script {
     pub fn fault_once(&self, point: &'static str, fault: Fault) {
-        self.0.lock().unwrap().0.insert(point, fault);
+        self.0.lock().unwrap().faults.insert(point, fault);
     }
     pub fn notes(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap().1)
+        std::mem::take(&mut self.0.lock().unwrap().notes)
     }
 }
 
@@ -50,13 +56,13 @@ impl Surroundings for Around {
         }
     }
     fn fault(&mut self, point: &'static str) -> Option<Fault> {
-        self.0.0.lock().unwrap().0.remove(point)
+        self.0.0.lock().unwrap().faults.remove(point)
     }
     fn note(&mut self, topic: &'static str, detail: &dyn Fn() -> Value) {
-        self.0.0.lock().unwrap().1.push(format!("{topic} {}", detail()));
+        self.0.0.lock().unwrap().notes.push(format!("{topic} {}", detail()));
     }
     fn crash(&mut self) {
-        self.0.0.lock().unwrap().1.push("crash".to_owned());
+        self.0.0.lock().unwrap().notes.push("crash".to_owned());
     }
 }
 
