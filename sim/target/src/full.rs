@@ -91,6 +91,11 @@ impl Full {
             }
             Admit::Never => return,
         }
+        self.go_on(common, now);
+    }
+
+    /// Acts on the commands held back whose turn has come, and opens the window.
+    pub(crate) fn go_on(&mut self, common: &mut Common, now: Duration) {
         while common.closed.is_none()
             && let Some(next) = self.held.remove(&common.numbers.exp_cmd_sn)
         {

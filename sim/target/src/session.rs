@@ -132,6 +132,8 @@ pub struct Session {
     delayed: Option<(Duration, RawPdu)>,
     opened: Duration,
     last_input: Duration,
+    /// Bytes that the last call left in the input.
+    unread: usize,
     ping_sent: Option<Duration>,
 }
 
@@ -163,6 +165,7 @@ impl Session {
             delayed: None,
             opened: now,
             last_input: now,
+            unread: 0,
             ping_sent: None,
         }
     }
@@ -199,11 +202,20 @@ impl Session {
     /// Takes whole PDUs from the front of `input` and acts on them until the input runs dry, the output is full or a
     /// fault delays.
     pub fn handle(&mut self, now: Duration, input: &mut BytesMut) {
-        if !input.is_empty() {
+        // Half a PDU that lies there is no sign of life; only what is new counts.
+        if input.len() > self.unread {
             self.last_input = now;
             self.ping_sent = None;
         }
         self.release(now);
+        self.consume(now, input);
+        if self.common.closed.is_some() {
+            input.clear();
+        }
+        self.unread = input.len();
+    }
+
+    fn consume(&mut self, now: Duration, input: &mut BytesMut) {
         while self.wants_input() && self.output_held_until(now).is_none() {
             let limits = FrameLimits {
                 max_data_segment: match self.full {
@@ -217,9 +229,6 @@ impl Session {
                 Ok(Decoded::Pdu(raw)) => self.receive(now, raw),
                 Err(broken) => self.broken(broken),
             }
-        }
-        if self.common.closed.is_some() {
-            input.clear();
         }
     }
 
@@ -263,7 +272,7 @@ impl Session {
             Some(Fault::CrashNode) => self.common.crash(),
             Some(Fault::DropReply) => self.act(now, raw, true),
             Some(Fault::Fail) => match (&mut self.full, LoginRequest::parse(&raw)) {
-                (Some(full), _) => full.fail_command(&mut self.common, &raw),
+                (Some(full), _) => full.fail_command(&mut self.common, now, &raw),
                 (None, Ok(request)) => {
                     let why = "fault injected".to_owned();
                     self.refuse(&request, Refused { status: LoginStatus::SERVICE_UNAVAILABLE, why });

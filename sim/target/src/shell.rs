@@ -17,8 +17,10 @@ use crate::registry::Registry;
 use crate::session::{Session, SessionParts};
 use crate::surroundings::NodeSurroundings;
 
-/// Room that each read offers, bytes.
-const READ_CHUNK: usize = 128 * 1024;
+/// Room that a read offers at first, bytes. It doubles when a read fills it, so that idle connections stay small.
+const READ_CHUNK: usize = 8 * 1024;
+/// Room that a read offers at most, bytes.
+const READ_CHUNK_MAX: usize = 256 * 1024;
 /// How long the last answers of a connection may take to leave.
 const LINGER: Duration = Duration::from_secs(5);
 /// Pause after an accept that failed for want of resources.
@@ -137,6 +139,7 @@ async fn connection(env: Env, stream: Stream, parts: SessionParts, portal: Porta
     let mailbox = session.mailbox();
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut input = BytesMut::new();
+    let mut chunk = READ_CHUNK;
     let mut timer: Option<Alarm> = None;
     loop {
         let now = env.now();
@@ -156,13 +159,14 @@ async fn connection(env: Env, stream: Stream, parts: SessionParts, portal: Porta
         let may_read = session.wants_input() && !held;
         let may_write = !held && !session.out().is_empty();
         if may_read {
-            input.reserve(READ_CHUNK);
+            input.reserve(chunk);
         }
         // Reading comes first: answers go out together when the input runs dry or the output is full.
         tokio::select! {
             biased;
             read = reader.read_buf(&mut input), if may_read => match read {
                 Ok(0) | Err(_) => return,
+                Ok(n) if n >= chunk => chunk = (chunk * 2).min(READ_CHUNK_MAX),
                 Ok(_) => {}
             },
             written = writer.write_buf(session.out()), if may_write => if written.is_err() {

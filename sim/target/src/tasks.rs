@@ -215,7 +215,7 @@ impl Full {
     }
 
     /// The fault plan says that this command fails without doing its work.
-    pub(crate) fn fail_command(&mut self, common: &mut Common, raw: &RawPdu) {
+    pub(crate) fn fail_command(&mut self, common: &mut Common, now: Duration, raw: &RawPdu) {
         let Ok(command) = ScsiCommand::parse(raw) else { return };
         if !command.immediate {
             if command.cmd_sn != common.numbers.exp_cmd_sn {
@@ -232,6 +232,7 @@ impl Full {
             mute: false,
         };
         self.check_condition(common, asker, internal_failure(), 0);
+        self.go_on(common, now);
     }
 
     /// Answers a command that has done its work. `moved` is what a write's CDB asked for, bytes.

@@ -390,6 +390,16 @@ fn time_limits() {
     assert_eq!(death, next + config.ping_timeout);
     idle.session.handle_timer(death);
     assert!(idle.session.closed().is_some(), "half-open connections end");
+
+    // Half a PDU in the buffer is no sign of life, however often the pump looks.
+    let mut half = bench.session();
+    half.raw(&[0x40; 20]);
+    for _ in 0..2 {
+        half.now = half.session.next_timer().unwrap();
+        half.session.handle_timer(half.now);
+        half.raw(&[]);
+    }
+    assert!(half.session.closed().is_some());
 }
 
 #[test]

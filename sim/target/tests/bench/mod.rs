@@ -233,6 +233,10 @@ pub struct Conn {
 impl Conn {
     /// Gives raw bytes to the session and collects its answers.
     pub fn raw(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            self.session.handle(self.now, &mut self.outgoing);
+            self.collect();
+        }
         for piece in bytes.chunks(self.piece.min(bytes.len()).max(1)) {
             self.outgoing.extend_from_slice(piece);
             self.session.handle(self.now, &mut self.outgoing);
