@@ -76,7 +76,7 @@ pub(crate) async fn update(
     let row = row.ok_or_else(|| Cause::Gone(format!("attachment {id} has gone")))?;
     let volume = plane.volume(row.volume)?;
     let driver = plane.driver(&volume)?;
-    plane.db.read(|db| db.set_attachment_connector(id, connector))?;
+    plane.db.single(|db| db.set_attachment_connector(id, connector))?;
     let info = initialize(plane, &*driver, &volume, connector).await?;
     plane.db.read(|db| {
         db.set_attachment_info(id, &info)?;

@@ -47,11 +47,11 @@ impl LocalAttachment {
         let row = self.plane.volume(self.volume)?;
         let driver = self.plane.driver(&row)?;
         if self.row.is_none() {
-            self.row = Some(self.plane.db.read(|db| db.insert_control(self.volume, &connector))?);
+            self.row = Some(self.plane.db.single(|db| db.insert_control(self.volume, &connector))?);
         }
         let info = api::initialize(&self.plane, &*driver, &row, &connector).await?;
         if let Some(id) = self.row {
-            self.plane.db.read(|db| db.set_control_info(id, &info))?;
+            self.plane.db.single(|db| db.set_control_info(id, &info))?;
         }
         self.info = Some(info);
         Ok(())
@@ -92,7 +92,7 @@ impl LocalAttachment {
             self.plane.control_host.disconnect_volume(info, true).await?;
         }
         if let Some(id) = self.row {
-            self.plane.db.read(|db| db.remove_control(id))?;
+            self.plane.db.single(|db| db.remove_control(id))?;
         }
         Ok(())
     }
@@ -134,7 +134,7 @@ async fn release_row(plane: &Plane, row: &ControlRow) -> Result<(), StepError> {
     if let Some(cause) = first {
         return Err(cause.into());
     }
-    Ok(plane.db.read(|db| db.remove_control(row.id))?)
+    Ok(plane.db.single(|db| db.remove_control(row.id))?)
 }
 
 /// Releases whatever the database still shows mapped to the control host for this volume.

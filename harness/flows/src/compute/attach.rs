@@ -211,7 +211,7 @@ fn disconnect(cx: &mut AttachCx) -> StepFuture<'_> {
 fn plug(cx: &mut AttachCx) -> StepFuture<'_> {
     Box::pin(async move {
         let Some(attached) = &cx.attached else { return Err(Cause::Gone("not connected".into()).into()) };
-        cx.plane.db.read(|db| db.put_guest_disk(cx.instance, cx.volume, &attached.path, attached.wwn))?;
+        cx.plane.db.single(|db| db.put_guest_disk(cx.instance, cx.volume, &attached.path, attached.wwn))?;
         cx.plane.guests().insert((cx.instance, cx.volume), attached.clone());
         Ok(())
     })
@@ -220,7 +220,7 @@ fn plug(cx: &mut AttachCx) -> StepFuture<'_> {
 fn unplug(cx: &mut AttachCx) -> StepFuture<'_> {
     Box::pin(async move {
         cx.plane.guests().remove(&(cx.instance, cx.volume));
-        Ok(cx.plane.db.read(|db| db.remove_guest_disk(cx.instance, cx.volume))?)
+        Ok(cx.plane.db.single(|db| db.remove_guest_disk(cx.instance, cx.volume))?)
     })
 }
 

@@ -140,7 +140,7 @@ fn unplug(cx: &mut DetachCx) -> StepFuture<'_> {
     Box::pin(async move {
         engine::ask(&cx.plane.env, "guest.unplug").await?;
         cx.plane.guests().remove(&(cx.row.instance, cx.row.volume));
-        Ok(cx.plane.db.read(|db| db.remove_guest_disk(cx.row.instance, cx.row.volume))?)
+        Ok(cx.plane.db.single(|db| db.remove_guest_disk(cx.row.instance, cx.row.volume))?)
     })
 }
 

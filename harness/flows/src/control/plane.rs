@@ -245,7 +245,7 @@ impl Plane {
             let (ticket, at) = (self.scheduler().begin_report(), self.env.now());
             match backend.driver.get_volume_stats().await {
                 Ok(stats) => {
-                    if let Err(e) = self.db.read(|db| db.put_stats(&name, &stats, at)) {
+                    if let Err(e) = self.db.single(|db| db.put_stats(&name, &stats, at)) {
                         self.env
                             .note("flow", || json!({"event": "stats not stored", "error": e.to_string()}));
                     }

@@ -157,7 +157,7 @@ impl Db<'_> {
             "INSERT INTO control_attachments(volume_id, connector) VALUES(?1,?2)",
             params![volume.to_string(), to_json(connector)?],
         )?;
-        Ok(self.tx.last_insert_rowid())
+        Ok(self.conn.last_insert_rowid())
     }
 
     pub(crate) fn set_control_info(&self, id: i64, info: &ConnectionInfo) -> rusqlite::Result<()> {
@@ -317,7 +317,7 @@ impl Db<'_> {
         host: &str,
         but: AttachmentId,
     ) -> rusqlite::Result<bool> {
-        let mut statement = self.tx.prepare_cached(
+        let mut statement = self.conn.prepare_cached(
             "SELECT 1 FROM attachments WHERE volume_id=?1 AND host=?2 AND id<>?3 AND connector IS NOT NULL",
         )?;
         let found: Option<i64> = statement

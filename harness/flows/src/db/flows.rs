@@ -35,7 +35,7 @@ impl Db<'_> {
             "INSERT INTO flows(kind, subject, params, started_ns) VALUES(?1,?2,?3,?4)",
             params![kind, subject, params.to_string(), i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)],
         )?;
-        Ok(self.tx.last_insert_rowid())
+        Ok(self.conn.last_insert_rowid())
     }
 
     pub(crate) fn log_step(

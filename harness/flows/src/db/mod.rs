@@ -9,10 +9,11 @@ mod quota;
 mod schema;
 mod volumes;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, Row, Transaction};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Row};
 use sanbench_world::Env;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -67,6 +68,8 @@ impl StateDb {
                     }
                 };
                 conn.set_prepared_statement_cache_capacity(128);
+                // One plan for each statement, whatever its parameters: nothing is prepared twice.
+                conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
                 conn.execute_batch(schema::SCHEMA)?;
                 *slot = Some(conn);
             }
@@ -74,17 +77,28 @@ impl StateDb {
         Ok(Self { env: env.clone(), durable })
     }
 
-    /// Runs `body` as one transaction; an error rolls everything back.
+    /// Runs `body` as one transaction; an error rolls everything back. It begins with the first write: reads before
+    /// it are consistent anyway, because the connection is locked throughout.
     pub(crate) fn tx<T, E>(&self, body: impl FnOnce(&Db<'_>) -> Result<T, E>) -> Result<T, E>
     where
         E: From<rusqlite::Error>,
     {
-        let mut slot = lock(&self.durable.conn);
-        let conn = slot.as_mut().ok_or(rusqlite::Error::InvalidQuery)?;
-        let db = Db { tx: conn.transaction()?, changes: RefCell::default() };
-        let value = body(&db)?;
-        let Db { tx, changes } = db;
-        tx.commit()?;
+        let slot = lock(&self.durable.conn);
+        let conn = slot.as_ref().ok_or(rusqlite::Error::InvalidQuery)?;
+        let db = Db { conn, begun: Cell::new(false), single: false, changes: RefCell::default() };
+        let answer = body(&db);
+        let ended = match (&answer, db.begun.get()) {
+            (_, false) => Ok(()),
+            (Ok(_), true) => conn.prepare_cached("COMMIT").and_then(|mut s| s.execute([])).map(drop),
+            (Err(_), true) => conn.prepare_cached("ROLLBACK").and_then(|mut s| s.execute([])).map(drop),
+        };
+        if ended.is_err() && !conn.is_autocommit() {
+            // A commit that failed may leave the transaction open.
+            conn.execute_batch("ROLLBACK")?;
+        }
+        let value = answer?;
+        ended?;
+        let changes = db.changes;
         let changes = changes.into_inner();
         if !changes.is_empty() {
             let at = self.env.now();
@@ -99,7 +113,17 @@ impl StateDb {
         Ok(value)
     }
 
-    /// A read that cannot fail in any other way than the database.
+    /// One statement, which is a transaction of its own.
+    pub(crate) fn single<T>(
+        &self,
+        body: impl FnOnce(&Db<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, FlowError> {
+        let slot = lock(&self.durable.conn);
+        let conn = slot.as_ref().ok_or(rusqlite::Error::InvalidQuery)?;
+        Ok(body(&Db { conn, begun: Cell::new(false), single: true, changes: RefCell::default() })?)
+    }
+
+    /// A transaction that cannot fail in any other way than the database.
     pub(crate) fn read<T>(&self, body: impl FnOnce(&Db<'_>) -> rusqlite::Result<T>) -> Result<T, FlowError> {
         self.tx::<T, rusqlite::Error>(body).map_err(FlowError::from)
     }
@@ -113,13 +137,20 @@ type Change = (&'static str, String, Option<&'static str>, Option<&'static str>)
 
 /// One open transaction.
 pub(crate) struct Db<'a> {
-    tx: Transaction<'a>,
+    conn: &'a Connection,
+    begun: Cell<bool>,
+    /// The caller runs exactly one statement and changes no status.
+    single: bool,
     changes: RefCell<Vec<Change>>,
 }
 
 impl Db<'_> {
     fn exec(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
-        self.tx.prepare_cached(sql)?.execute(params)
+        if !self.single && !self.begun.get() {
+            self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            self.begun.set(true);
+        }
+        self.conn.prepare_cached(sql)?.execute(params)
     }
 
     fn one<T>(
@@ -128,7 +159,7 @@ impl Db<'_> {
         params: impl rusqlite::Params,
         map: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Option<T>> {
-        let mut statement = self.tx.prepare_cached(sql)?;
+        let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query(params)?;
         rows.next()?.map(map).transpose()
     }
@@ -139,7 +170,7 @@ impl Db<'_> {
         params: impl rusqlite::Params,
         map: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Vec<T>> {
-        let mut statement = self.tx.prepare_cached(sql)?;
+        let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query(params)?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {

@@ -62,7 +62,7 @@ impl Db<'_> {
             "INSERT INTO reservations(volumes, gigabytes, snapshots) VALUES(?1,?2,?3)",
             params![int(amount.volumes), int(amount.gigabytes), int(amount.snapshots)],
         )?;
-        Ok(self.tx.last_insert_rowid())
+        Ok(self.conn.last_insert_rowid())
     }
 
     /// Drops a reservation; none there is success.

@@ -24,7 +24,8 @@ pub enum StepStatus {
 /// What the log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StepEvent {
-    /// Written before the effect. It implies that the step before has succeeded.
+    /// Written before the effect. It implies that all steps before have succeeded; undo-only steps among them, which
+    /// have no line of their own.
     Started,
     /// Implied by the next `Started`, or by the end of the flow.
     Succeeded,
@@ -102,11 +103,15 @@ pub(crate) fn fold(len: usize, lines: &[LogLine]) -> Result<Folded, String> {
         Ok(())
     };
     for line in lines {
-        if line.event == StepEvent::Started
-            && line.step > 0
-            && steps.get(line.step - 1) == Some(&StepStatus::Running)
-        {
-            apply(&mut steps, line.step - 1, StepEvent::Succeeded)?;
+        if line.event == StepEvent::Started {
+            for before in 0..line.step.min(len) {
+                if steps[before] == StepStatus::Never {
+                    apply(&mut steps, before, StepEvent::Started)?;
+                }
+                if steps[before] == StepStatus::Running {
+                    apply(&mut steps, before, StepEvent::Succeeded)?;
+                }
+            }
         }
         apply(&mut steps, line.step, line.event)?;
     }
@@ -157,9 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn a_started_step_vouches_for_the_one_before() {
-        let folded = fold(3, &[line(0, StepEvent::Started), line(1, StepEvent::Started)]).unwrap();
-        assert_eq!(folded.steps, [StepStatus::Done, StepStatus::Running, StepStatus::Never]);
+    fn a_started_step_vouches_for_those_before() {
+        // Step 1 is undo-only: it has no line.
+        let folded = fold(4, &[line(0, StepEvent::Started), line(2, StepEvent::Started)]).unwrap();
+        assert_eq!(
+            folded.steps,
+            [StepStatus::Done, StepStatus::Done, StepStatus::Running, StepStatus::Never]
+        );
         assert!(!folded.unwinding);
     }
 

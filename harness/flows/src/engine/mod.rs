@@ -140,7 +140,7 @@ pub fn flow_catalogue() -> Vec<FlowInfo> {
 
 /// Brings every open flow that nobody runs to its end. Answers what was done, for people.
 pub(crate) async fn recover_all(plane: &Arc<Plane>) -> Result<Vec<String>, FlowError> {
-    let rows = plane.db.read(|db| db.open_flows())?;
+    let rows = plane.db.single(|db| db.open_flows())?;
     let mut done = Vec::new();
     for row in rows {
         if plane.is_running(row.id) {
@@ -204,7 +204,7 @@ pub(crate) async fn run<C: FlowContext>(
 ) -> Result<(), FlowError> {
     let plane = Arc::clone(cx.plane());
     let at = plane.env.now();
-    let id = plane.db.read(|db| db.open_flow(flow.name, &subject, &params, at))?;
+    let id = plane.db.single(|db| db.open_flow(flow.name, &subject, &params, at))?;
     plane.env.note("flow", || json!({"flow": flow.name, "subject": subject, "event": "begin"}));
     let mut run = Run { flow, plane, id, seq: 0, subject };
     let _running = run.plane.mark_running(id);
@@ -255,7 +255,7 @@ impl<C: FlowContext> Run<C> {
     fn log(&mut self, step: usize, event: StepEvent) -> Result<(), FlowError> {
         let (id, seq) = (self.id, self.seq);
         self.seq += 1;
-        self.plane.db.read(|db| db.log_step(id, seq, step, event))
+        self.plane.db.single(|db| db.log_step(id, seq, step, event))
     }
 
     async fn forward(&mut self, cx: &mut C) -> Result<(), FlowError> {
@@ -264,7 +264,10 @@ impl<C: FlowContext> Run<C> {
             if self.plane.is_crashed() {
                 return Err(FlowError::Crashed);
             }
-            self.log(index, StepEvent::Started)?;
+            // An undo-only step has no effect that an intent would announce: the next step's vouches for it.
+            if step.run.is_some() {
+                self.log(index, StepEvent::Started)?;
+            }
             statuses[index] = StepStatus::Running;
             let answer = match self.one(step, cx).await {
                 // Failing between two steps means that this one is done.
@@ -336,9 +339,12 @@ impl<C: FlowContext> Run<C> {
         error: StepError,
     ) -> FlowError {
         self.note(step.name, "failed", &error);
-        if statuses[index] == StepStatus::Failed
-            && let Err(broken) = self.log(index, StepEvent::Failed)
-        {
+        let event = match (statuses[index], step.run.is_some()) {
+            (StepStatus::Failed, _) => Some(StepEvent::Failed),
+            (_, false) => Some(StepEvent::Started),
+            (_, true) => None,
+        };
+        if let Some(Err(broken)) = event.map(|event| self.log(index, event)) {
             return broken;
         }
         cx.failed(&error);

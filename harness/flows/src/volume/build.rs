@@ -96,7 +96,7 @@ impl BuildCx {
     }
 
     pub(crate) fn save(&self, update: &ModelUpdate) -> Result<(), StepError> {
-        Ok(self.plane.db.read(|db| db.set_provider(self.id, update))?)
+        Ok(self.plane.db.single(|db| db.set_provider(self.id, update))?)
     }
 }
 
@@ -161,7 +161,7 @@ pub(crate) fn schedule(cx: &mut BuildCx) -> StepFuture<'_> {
         };
         let (host, promise) = cx.plane.place(&request).await?;
         cx.promise = Some(promise);
-        cx.plane.db.read(|db| db.set_host(cx.id, Some(&host)))?;
+        cx.plane.db.single(|db| db.set_host(cx.id, Some(&host)))?;
         cx.host = Some(host);
         Ok(())
     })

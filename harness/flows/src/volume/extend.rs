@@ -227,7 +227,7 @@ fn notify(cx: &mut ExtendCx) -> StepFuture<'_> {
             if row.status != AttachmentStatus::Attached {
                 continue;
             }
-            cx.plane.db.read(|db| db.set_bdm_size(row.instance, cx.id, cx.new_gib))?;
+            cx.plane.db.single(|db| db.set_bdm_size(row.instance, cx.id, cx.new_gib))?;
             let Some(info) = row.connection_info else { continue };
             if cx.hosts.contains_key(&row.host) {
                 continue;

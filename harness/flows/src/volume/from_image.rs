@@ -178,7 +178,7 @@ fn fetch(cx: &mut BuildCx) -> StepFuture<'_> {
         cx.retryable = true;
         let Some(image) = cx.image.clone().filter(|_| !cx.cloned) else { return Ok(()) };
         let name = ImageWork::temp_name(image.id, cx.id);
-        cx.plane.db.read(|db| db.insert_temp(&name))?;
+        cx.plane.db.single(|db| db.insert_temp(&name))?;
         cx.staged = Some(cx.plane.work.fetch(&image).await?);
         Ok(())
     })
@@ -328,7 +328,7 @@ fn discard(cx: &mut BuildCx) -> StepFuture<'_> {
         let Ok(image) = image_id(cx) else { return Ok(()) };
         let name = ImageWork::temp_name(image, cx.id);
         cx.plane.work.dispose(&name)?;
-        Ok(cx.plane.db.read(|db| db.remove_temp(&name))?)
+        Ok(cx.plane.db.single(|db| db.remove_temp(&name))?)
     })
 }
 

@@ -218,7 +218,7 @@ fn take(cx: &mut SnapshotCx) -> StepFuture<'_> {
         let Some(row) = cx.plane.db.read(|db| db.snapshot(cx.id))? else { return Ok(()) };
         let driver = cx.plane.driver(&parent)?;
         let update = driver.create_snapshot(&cx.plane.snapshot_ref(&row, &parent)).await?;
-        Ok(cx.plane.db.read(|db| db.set_snapshot_provider(cx.id, &update))?)
+        Ok(cx.plane.db.single(|db| db.set_snapshot_provider(cx.id, &update))?)
     })
 }
 
