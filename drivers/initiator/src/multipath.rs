@@ -228,7 +228,11 @@ impl MultipathDevice {
                 .iter()
                 .map(|p| p.device.session())
                 .filter(|s| s.portal() != session.portal() && s.iqn() == session.iqn())
-                .filter(|s| s.portal_group() == session.portal_group() && s.up().is_some())
+                .filter(|s| {
+                    s.portal_group().is_some()
+                        && s.portal_group() == session.portal_group()
+                        && s.up().is_some()
+                })
                 .cloned()
                 .collect();
             for other in others {

@@ -55,6 +55,7 @@ impl Inner {
                 for id in made.sessions {
                     self.drop_session(id).await;
                 }
+                self.forget_nodes(made.nodes);
                 self.note("connected", || {
                     json!({"volume": info.volume_id.to_string(), "path": attached.path, "paths": attached.paths})
                 });
@@ -440,9 +441,14 @@ impl Inner {
         for id in made.sessions {
             self.drop_session(id).await;
         }
+        self.forget_nodes(made.nodes);
+    }
+
+    /// Removes node records that no session uses.
+    fn forget_nodes(&self, nodes: BTreeSet<(std::net::SocketAddr, String)>) {
         let mut table = lock(&self.table);
-        for (portal, iqn) in made.nodes {
-            // A session that somebody else opened meanwhile keeps its record.
+        for (portal, iqn) in nodes {
+            // One that a session uses stays.
             let _ = table.remove_node(portal, &iqn);
         }
     }
