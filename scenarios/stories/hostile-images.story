@@ -1,5 +1,5 @@
 story "A hostile image is refused and leaves nothing"
-requires IMG-003 IMG-004 IMG-005 IMG-007 IMG-008 CRE-009 CLU-001
+requires IMG-003 IMG-004 IMG-005 IMG-007 IMG-008 IMG-009 CRE-009 CLU-001
 image back kind=backing-file
 image data kind=data-file
 image cut kind=truncated

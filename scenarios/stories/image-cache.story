@@ -1,9 +1,9 @@
 story "The image cache: the first volume is made at minimal size and extended, the second is cloned"
-requires IMG-001 IMG-009 CLN-001 EXT-001 QTA-001 QTA-005 DAT-003
+requires IMG-001 CLN-001 EXT-001 QTA-001 QTA-005 DAT-003
 option image_volume_cache_enabled True
 option image_volume_cache_max_count 4
 host compute-1
-image small kind=sample
+image small kind=sample size=1MiB
 
 create first size=3GiB image=small
 verify first

@@ -1,7 +1,7 @@
 story "An image arrives byte for byte, whole volumes included"
-requires IMG-001 IMG-009 CRE-006 DAT-003
+requires IMG-001 CRE-006 DAT-003
 host compute-1
-image small kind=sample
+image small kind=sample size=1MiB
 image plain kind=raw size=3MiB
 
 create a size=1GiB image=small
@@ -15,4 +15,7 @@ detach a compute-1
 verify a
 delete a
 delete b
+create c size=1GiB
+scan c
+delete c
 census

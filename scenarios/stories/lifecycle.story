@@ -1,12 +1,12 @@
 # The main job: everything that happens to a volume between its first request and its last trace.
 story "The whole life of a volume, from the scheduler to the last trace"
-requires CRE-001 CRE-006 CRE-007 IMG-001 IMG-009 ATT-001 ATT-006
+requires CRE-001 CRE-007 IMG-001 ATT-001 ATT-006
 requires EXT-001 EXT-005 SNP-001 SNP-002 CLN-001 CLN-002 CLN-005 FLT-001 FLT-003
 requires SCH-001 SCH-007 DAT-002 DAT-003 DAT-004 DAT-008 CAP-001 QTA-001 QTA-004 CLU-001 CLU-005
 option tengling_max_clone_depth 2
 host compute-1
 type gold pool_name=pool1
-image small kind=sample
+image small kind=sample size=1MiB
 
 create root size=1GiB image=small type=gold pool=pool1
 attach root compute-1

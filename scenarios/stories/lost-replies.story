@@ -11,7 +11,7 @@ attach a compute-1
 write a at=0 length=64KiB
 snapshot s a
 extend a size=2GiB
-create b size=1GiB volume=a
+create b size=2GiB volume=a
 verify b
 detach a compute-1
 delete b

@@ -1,5 +1,5 @@
 story "The scheduler places each volume where its type, its size and its source allow"
-requires SCH-001 SCH-005 SCH-007 CAP-001 CAP-004 CAP-008 QTA-002 QTA-004
+requires SCH-001 SCH-005 SCH-007 CAP-001 CAP-004 CAP-008 QTA-004
 option max_over_subscription_ratio 2
 pool pool0 4GiB
 pool pool1 16GiB

@@ -66,7 +66,20 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// Takes one observation of a LUN (by a name that is never used again) and its identity.
+    /// Forgets which LUN had which array id once it is gone: the array may use the id again, but never the identity.
+    pub fn retain(&mut self, there: impl Fn(&str) -> bool) {
+        for (lun, wwn) in &self.by_lun {
+            if !there(lun)
+                && let Some(holder) = self.by_wwn.get_mut(wwn)
+                && holder == lun
+            {
+                *holder = format!("{lun}, which is gone");
+            }
+        }
+        self.by_lun.retain(|lun, _| there(lun));
+    }
+
+    /// Takes one observation of a LUN (by its id on the array, since names may change) and its identity.
     pub fn take(&mut self, lun: &str, wwn: Wwn) -> Vec<Finding> {
         let mut findings = Vec::new();
         if let Some(before) = self.by_lun.insert(lun.to_owned(), wwn)

@@ -50,8 +50,9 @@ pub(crate) async fn audit(site: &dyn Site, judge: &mut Judge) -> Result<Vec<Find
     }
     let array = inventory(site).await?;
     if let Some(array) = &array {
+        judge.identities.retain(|id| array.luns.iter().any(|l| id == format!("LUN {}", l.id)));
         for lun in &array.luns {
-            findings.extend(judge.identities.take(&lun.name, lun.wwn));
+            findings.extend(judge.identities.take(&format!("LUN {}", lun.id), lun.wwn));
         }
         judge.ledger.compared("CRE-012", array.luns.len() as u64);
         findings.extend(judge.depths.check(array));
@@ -124,7 +125,12 @@ fn census(site: &dyn Site, array: Option<ArrayInventory>) -> Result<Census, Flow
             snapshots: control
                 .snapshots()?
                 .iter()
-                .map(|s| DbSnapshot { id: s.id, volume: s.volume, status: s.status.as_str().to_owned() })
+                .map(|s| DbSnapshot {
+                    id: s.id,
+                    volume: s.volume,
+                    size_gib: s.size_gib,
+                    status: s.status.as_str().to_owned(),
+                })
                 .collect(),
             attachments: control
                 .attachments()?

@@ -1,7 +1,7 @@
 //! One case from its first to its last step.
 
 use sanbench_check::Finding as Found;
-use sanbench_reports::{Finding, Step as StepReport, StepStatus, Verdict};
+use sanbench_reports::{Case, Finding, Step as StepReport, StepStatus, Verdict};
 use serde_json::json;
 
 use crate::case::{CaseOutcome, CaseSpec};
@@ -66,7 +66,8 @@ fn sign(end: StepEnd, step: u32, outcome: &mut CaseOutcome) -> StepEnd {
     if let StepEnd::Findings(findings) = &end {
         for found in findings {
             outcome.ledger.found(found.clone());
-            outcome.case.findings.push(finding(found, step, outcome.case.seed));
+            let told = finding(found, step, &outcome.case);
+            outcome.case.findings.push(told);
         }
     }
     end
@@ -105,7 +106,7 @@ fn told(end: &StepEnd) -> (StepStatus, String) {
     }
 }
 
-fn finding(found: &Found, step: u32, seed: u64) -> Finding {
+fn finding(found: &Found, step: u32, case: &Case) -> Finding {
     Finding {
         requirement: found.requirement.clone(),
         checker: found.checker.to_owned(),
@@ -113,8 +114,9 @@ fn finding(found: &Found, step: u32, seed: u64) -> Finding {
         message: found.message.clone(),
         expected: found.expected.clone(),
         observed: found.observed.clone(),
+        case: case.id.clone(),
         step: Some(step),
-        seed,
+        seed: case.seed,
         ..Finding::default()
     }
 }

@@ -12,6 +12,7 @@ use sanbench_runner::{CaseOutcome, CaseSpec, SiteError, run_case};
 use sanbench_world::{LiveConfig, LiveWorld, Segment};
 
 use super::images::ImageInput;
+use super::redact::Secrets;
 use super::sim::{backend_options, broken, fault_plan, pools};
 use super::simulated::{ArrayParts, start_array};
 use super::site::{ComposedSite, SiteParts, Wrap};
@@ -94,7 +95,14 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
     outcome.history = world.take_trace().iter().map(|line| line.to_json_line() + "\n").collect();
     outcome.points = world.points_hit();
     outcome.faults = world.faults_fired().values().sum();
-    let segments = world.capture();
+    let mut segments = world.capture();
+    let base = match &setup.target {
+        Target::Loopback => {
+            BTreeMap::from([("tengling_password".to_owned(), RestConfig::default().password)])
+        }
+        Target::Profile { profile, .. } => profile.backend.options(),
+    };
+    Secrets::of(&base, &spec.plan).blank(&mut segments);
     for node in ["array", "control", "bench"] {
         world.stop(node);
     }

@@ -9,6 +9,7 @@
 mod driver;
 mod images;
 mod live;
+mod redact;
 mod sim;
 mod simulated;
 mod site;

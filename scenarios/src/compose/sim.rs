@@ -12,6 +12,7 @@ use sanbench_runner::{CaseOutcome, CaseSpec, run_case};
 use sanbench_world::{Crash, Fault, FaultPlan, Segment, SimConfig, SimWorld, dice};
 
 use super::images::ImageInput;
+use super::redact::Secrets;
 use super::simulated::{ArrayParts, start_array};
 use super::site::{ComposedSite, SiteParts};
 use crate::defects::Planted;
@@ -149,12 +150,14 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     }
     let counter = world.clone();
     let tag = tag(spec.seed);
+    let options = backend_options(array.rest, &user, &password, &spec.plan);
+    let secrets = Secrets::of(&options, &spec.plan);
     let site_parts = SiteParts {
         bench: world.node("bench", &[IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))]),
         control: world.node(CONTROL, &host_addresses(0)),
         hosts,
         driver: setup.driver,
-        options: backend_options(array.rest, &user, &password, &spec.plan),
+        options,
         planted: setup.planted.driver.clone(),
         flow_defects: setup.planted.flows,
         connector_defects: setup.planted.connector,
@@ -184,7 +187,9 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     outcome.history = world.take_trace().iter().map(|line| line.to_json_line() + "\n").collect();
     outcome.points = world.points_hit();
     outcome.faults = world.faults_fired().values().sum();
-    (outcome, world.capture())
+    let mut segments = world.capture();
+    secrets.blank(&mut segments);
+    (outcome, segments)
 }
 
 /// The tag of a simulated case.

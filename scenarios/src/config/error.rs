@@ -63,7 +63,7 @@ pub(super) fn blank_secrets(line: &str) -> String {
 }
 
 /// Whether values of this key must not be shown.
-pub(super) fn is_secret(key: &str) -> bool {
+pub(crate) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     key.contains("password") || key.contains("secret")
 }

@@ -5,5 +5,6 @@ mod ini;
 mod profile;
 
 pub use error::ConfigError;
+pub(crate) use error::is_secret;
 pub use ini::{Ini, Section};
 pub use profile::{Consent, Limits, Profile};

@@ -125,7 +125,13 @@ fn quota(seen: &DbCensus, out: &mut Vec<Finding>) {
     let own = || seen.volumes.iter().filter(|row| !row.internal);
     for (field, expected, observed) in [
         ("volumes", own().count() as u64, quota.volumes),
-        ("gigabytes", own().map(|row| row.size_gib).sum(), quota.gigabytes),
+        // Cinder counts snapshots in the same resource unless `no_snapshot_gb_quota` is set.
+        (
+            "gigabytes",
+            own().map(|row| row.size_gib).sum::<u64>()
+                + seen.snapshots.iter().map(|row| row.size_gib).sum::<u64>(),
+            quota.gigabytes,
+        ),
         ("snapshots", seen.snapshots.len() as u64, quota.snapshots),
         ("reserved", 0, quota.reserved),
     ] {

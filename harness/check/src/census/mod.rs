@@ -92,6 +92,8 @@ pub struct DbSnapshot {
     pub id: SnapshotId,
     /// Of which volume.
     pub volume: VolumeId,
+    /// Size in GiB of the volume at that time; counts against the same quota as volumes do.
+    pub size_gib: u64,
     /// Status word.
     pub status: String,
 }

@@ -137,7 +137,12 @@ fn observed() -> Census {
             row(4, "available", 2),
             row(5, "error", 1),
         ],
-        snapshots: vec![DbSnapshot { id: snapshot(9), volume: volume(1), status: "available".into() }],
+        snapshots: vec![DbSnapshot {
+            id: snapshot(9),
+            volume: volume(1),
+            size_gib: 1,
+            status: "available".into(),
+        }],
         attachments: vec![DbAttachment {
             id: AttachmentId(Uuid::from_bytes([1; 16])),
             volume: volume(1),
