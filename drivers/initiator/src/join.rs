@@ -4,21 +4,23 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
 
+enum Slot<F: Future> {
+    Running(Pin<Box<F>>),
+    Done(F::Output),
+}
+
 /// Runs all futures to their end; answers in the order given. Each wake polls those that are not ready, in order.
-pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    let mut running: Vec<(Option<Pin<Box<F>>>, Option<F::Output>)> =
-        futures.into_iter().map(|f| (Some(Box::pin(f)), None)).collect();
-    // The outputs are never pinned; only the boxed futures are.
-    let mut outputs = Vec::with_capacity(running.len());
+pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F::Output: Unpin,
+{
+    let mut slots: Vec<Slot<F>> = futures.into_iter().map(|f| Slot::Running(Box::pin(f))).collect();
     std::future::poll_fn(|cx| {
         let mut pending = false;
-        for (future, output) in &mut running {
-            if let Some(f) = future {
-                match f.as_mut().poll(cx) {
-                    Poll::Ready(value) => {
-                        *output = Some(value);
-                        *future = None;
-                    }
+        for slot in &mut slots {
+            if let Slot::Running(future) = slot {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(value) => *slot = Slot::Done(value),
                     Poll::Pending => pending = true,
                 }
             }
@@ -26,6 +28,12 @@ pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) ->
         if pending { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
-    outputs.extend(running.into_iter().filter_map(|(_, output)| output));
-    outputs
+    slots
+        .into_iter()
+        .filter_map(|slot| match slot {
+            Slot::Done(value) => Some(value),
+            // Not reached: the wait above ends only when none is running.
+            Slot::Running(_) => None,
+        })
+        .collect()
 }

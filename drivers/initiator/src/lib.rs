@@ -14,7 +14,8 @@
 //! | [`sequence`], [`session`] | one task's data; the full feature phase, sans-IO | RFC 7143 sections 4.2, 11 |
 //! | [`link`], [`portal`] | the pump of one connection; a session that is re-established for ever | RFC 7143 section 7 |
 //! | [`discovery`] | SendTargets | RFC 7143 appendix C |
-//! | [`scsi`], [`device`] | a logical unit over one session: identity, capacity, data, retries | SAM-5, SPC-4, SBC-3 |
+//! | [`scsi`], [`device`] | a logical unit over one session: identity, capacity, retries | SAM-5, SPC-4, SBC-3 |
+//! | [`disk`] | the block device on top of paths: bounds, splitting, pipelining | SBC-3 |
 //! | [`host`] | the host table: sessions, nodes, h:c:t:l devices, by-id names, maps, uevents; a pure value | |
 //! | [`multipath`] | one block device over several paths | |
 //! | [`connector`] | [`HostConnector`]: connect, disconnect, extend, census | os-brick |
@@ -30,6 +31,7 @@ pub mod config;
 pub mod connector;
 pub mod device;
 pub mod discovery;
+pub mod disk;
 pub mod error;
 pub mod host;
 pub mod link;

@@ -256,7 +256,7 @@ impl Login {
                         problem: "the target wants an authentication that was not offered",
                     });
                 }
-                self.to_operational(moved)
+                self.enter_operational(moved)
             }
             Expect::Method => match method.as_deref() {
                 Some("CHAP") => {
@@ -279,7 +279,7 @@ impl Login {
             Expect::Challenge => self.prove(chap),
             Expect::Proof(hash) => {
                 self.verify(hash, &chap)?;
-                self.to_operational(moved)
+                self.enter_operational(moved)
             }
             Expect::Operational => Err(LoginError::Protocol("security response out of place".to_owned())),
         }
@@ -329,7 +329,7 @@ impl Login {
             .map_err(LoginError::Authentication)
     }
 
-    fn to_operational(&mut self, moved: bool) -> Result<LoginStep, LoginError> {
+    fn enter_operational(&mut self, moved: bool) -> Result<LoginStep, LoginError> {
         if !moved {
             // The target has more to say in this stage; ask again, within the bound on exchanges.
             self.expect = Expect::Step;

@@ -16,7 +16,8 @@ use sanbench_world::Env;
 use serde_json::json;
 
 use crate::config::HostConfig;
-use crate::device::{Doubt, PathDevice, PathFault, Runner};
+use crate::device::{PathDevice, PathFault};
+use crate::disk::{Doubt, Runner};
 use crate::lock;
 use crate::portal::PortalSession;
 use crate::scsi::{DeviceLimits, Op};

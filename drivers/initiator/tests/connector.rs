@@ -1,5 +1,7 @@
 //! The connector against a scripted target in a simulated world.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod fake;
 
 use fake::*;
@@ -67,6 +69,8 @@ fn sessions_are_shared_and_kept_while_used() {
         let b = connector.connect_volume(&second).await.unwrap();
         assert_eq!(b.path, "/dev/dm-1");
         assert_eq!(connector.census().sessions.len(), 2);
+        assert_eq!(connector.report_luns(at(A), IQN).await, Ok(vec![1, 300]));
+        assert!(connector.report_luns(at(A), "iqn.other").await.is_err());
         connector.disconnect_volume(&first, false).await.unwrap();
         assert_eq!(connector.census().sessions.len(), 2, "the other volume uses them");
         b.device.write(0, pattern(4, 2)).await.unwrap();

@@ -1,5 +1,7 @@
 //! The login phase, driven by hand with wire PDUs.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use sanbench_api::{ChapAuth, Secret};

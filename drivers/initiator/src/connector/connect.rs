@@ -97,7 +97,7 @@ impl Inner {
             self.build_map(&found, made).await?;
         }
         self.attached(first.wwn, &first.name, first.at, info)
-            .ok_or_else(|| ConnectorError::DeviceNotFound { lun: first.at.lun, scans: 0 })
+            .ok_or(ConnectorError::DeviceNotFound { lun: first.at.lun, scans: 0 })
     }
 
     /// Single path: the targets in order, the first that shows the volume (INV-H10).

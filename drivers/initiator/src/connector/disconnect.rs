@@ -7,7 +7,8 @@ use sanbench_api::{BlockError, ConnectionInfo, ConnectorError};
 use serde_json::json;
 
 use super::{Inner, SETTLE_LIMIT};
-use crate::device::{PathDevice, PathFault, Runner};
+use crate::device::{PathDevice, PathFault};
+use crate::disk::Runner;
 use crate::host::{Hctl, HostTable, SessionId};
 use crate::lock;
 use crate::multipath::MultipathDevice;

@@ -27,8 +27,9 @@ use sanbench_world::{Env, Fault};
 use serde_json::json;
 
 use crate::config::HostConfig;
-use crate::device::{Disk, PathDevice};
+use crate::device::{PathDevice, PathFault};
 use crate::discovery::{self, Discovered};
+use crate::disk::Disk;
 use crate::error::LoginError;
 use crate::host::{Hctl, HostTable, SessionId, map_wwid};
 use crate::link::crash_here;
@@ -93,6 +94,23 @@ impl HostConnector {
         auth: Option<&ChapAuth>,
     ) -> Result<Vec<Discovered>, LoginError> {
         discovery::send_targets(&self.0.env, &self.0.config, portal, auth).await
+    }
+
+    /// The LUNs that a target shows to this host over a session that is up (REPORT LUNS).
+    ///
+    /// # Errors
+    /// [`ConnectorError::NoSession`] without such a session; what the target answered.
+    pub async fn report_luns(&self, portal: SocketAddr, iqn: &str) -> Result<Vec<u16>, ConnectorError> {
+        let inner = &self.0;
+        let id = lock(&inner.table).session(portal, iqn);
+        let session = id.and_then(|id| lock(&inner.live).sessions.get(&id).cloned());
+        let lost = |message: String| ConnectorError::NoSession { portals: portal.to_string(), message };
+        let session = session.ok_or_else(|| lost("not logged in".to_owned()))?;
+        match PathDevice::report_luns(&inner.env, &inner.config, &session).await {
+            Ok(luns) => Ok(luns),
+            Err(PathFault::Block(error)) => Err(ConnectorError::Device(error)),
+            Err(fault) => Err(lost(format!("{fault:?}"))),
+        }
     }
 
     async fn run<T, F>(

@@ -66,7 +66,8 @@ impl Queue {
     }
 
     pub(super) fn pop_due(&mut self, now: Duration) -> Option<Uevent> {
-        self.0.pop_front_if(|e| e.due <= now)
+        self.0.front().filter(|e| e.due <= now)?;
+        self.0.pop_front()
     }
 
     pub(super) fn mentions(&self, name: &str) -> bool {
