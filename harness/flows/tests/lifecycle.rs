@@ -459,24 +459,25 @@ fn a_write_that_fails_or_crashes_midway_leaves_an_error_and_nothing_mapped() {
     }
 }
 
-async fn dirty_then_reimage(rig: &Rig) {
+async fn dirty_then_reimage(rig: &Rig) -> Result<(), FlowError> {
     let plane = &rig.plane;
-    plane.create_volume(raw(1, 1)).await.unwrap();
-    let instance = plane.create_instance("compute-1", None).unwrap();
-    plane.attach(id(1), instance, AttachOptions::default()).await.unwrap();
-    let device = plane.device(id(1), "compute-1").await.unwrap();
-    device.write(0, Bytes::from(vec![0xee; 2 << 20])).await.unwrap();
-    device.flush().await.unwrap();
-    plane.detach(id(1), instance, DetachOptions::default()).await.unwrap();
+    plane.create_volume(raw(1, 1)).await?;
+    let instance = plane.create_instance("compute-1", None)?;
+    plane.attach(id(1), instance, AttachOptions::default()).await?;
+    let device = plane.device(id(1), "compute-1").await?;
+    device.write(0, Bytes::from(vec![0xee; 2 << 20])).await.expect("a write");
+    device.flush().await.expect("a flush");
+    plane.detach(id(1), instance, DetachOptions::default()).await?;
     plane.take_transitions();
-    plane.reimage_volume(id(1), rig.image).await.unwrap();
+    plane.reimage_volume(id(1), rig.image).await?;
     assert_eq!(walk(rig, "volume", id(1)), ["downloading", "available"]);
+    Ok(())
 }
 
 #[test]
 fn reimaging_overwrites_the_holes_too() {
     with_rig(FlowsConfig::default(), |_, rig| async move {
-        dirty_then_reimage(&rig).await;
+        dirty_then_reimage(&rig).await.unwrap();
         assert_image(&rig, id(1), &digests(&rig));
         assert_eq!(rig.clear().await, Vec::<String>::new());
     });
@@ -492,7 +493,7 @@ fn defects_bite() {
     with_rig(
         with_defect(FlowDefects { sparse_over_dirty: true, ..FlowDefects::default() }),
         |_, rig| async move {
-            dirty_then_reimage(&rig).await;
+            dirty_then_reimage(&rig).await.unwrap();
             let want = digests(&rig);
             let disk = rig.array.disk(id(1)).unwrap();
             let disk = disk.lock().unwrap();

@@ -117,13 +117,15 @@ impl ControlPlane {
         .await
     }
 
-    /// Tries again what is still open although nobody runs it: failed undos, mappings to the control host. To be
+    /// Tries again what is still open although nobody runs it: drivers that could not be set up, failed undos, mappings
+    /// to the control host. To be
     /// called when the world has healed. Answers what was done, for people.
     pub async fn reconcile(&self) -> Result<Vec<String>, FlowError> {
         let plane = Arc::clone(&self.0);
         self.on_node(async move {
             plane.serving()?;
-            let mut said = engine::recover_all(&plane).await?;
+            let mut said = startup::revive(&plane).await;
+            said.extend(engine::recover_all(&plane).await?);
             startup::control_host(&plane, &mut said).await?;
             Ok(said)
         })

@@ -51,7 +51,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Removes the flow from the running ones when its future ends or is dropped.
 pub(crate) struct Running {
     plane: Arc<Plane>,
-    id: i64,
+    pub(crate) id: i64,
 }
 
 impl Drop for Running {
@@ -150,13 +150,25 @@ impl Plane {
         }
     }
 
-    pub(crate) fn mark_running(self: &Arc<Self>, id: i64) -> Running {
-        held(&self.running).insert(id);
-        Running { plane: Arc::clone(self), id }
+    /// Opens a flow in the log and claims it at once, so that a recovery cannot come between.
+    pub(crate) fn open_flow(
+        self: &Arc<Self>,
+        open: impl FnOnce() -> Result<i64, FlowError>,
+    ) -> Result<Running, FlowError> {
+        let mut running = held(&self.running);
+        let id = open()?;
+        running.insert(id);
+        Ok(Running { plane: Arc::clone(self), id })
     }
 
-    pub(crate) fn is_running(&self, id: i64) -> bool {
-        held(&self.running).contains(&id)
+    /// Claims an open flow for recovery; `None` while somebody runs it, or once it has been closed.
+    pub(crate) fn claim_flow(self: &Arc<Self>, id: i64) -> Result<Option<Running>, FlowError> {
+        let mut running = held(&self.running);
+        if running.contains(&id) || !self.db.read(|db| db.open_flows())?.iter().any(|row| row.id == id) {
+            return Ok(None);
+        }
+        running.insert(id);
+        Ok(Some(Running { plane: Arc::clone(self), id }))
     }
 
     /// The named lock of this node. Names nobody holds or waits for are forgotten.

@@ -58,6 +58,24 @@ async fn setup(plane: &Plane, driver: &dyn sanbench_api::VolumeDriver) -> Result
     }
 }
 
+/// One more try for drivers that could not be set up.
+pub(super) async fn revive(plane: &Plane) -> Vec<String> {
+    let mut said = Vec::new();
+    for (name, backend) in &plane.backends {
+        if plane.scheduler().is_up(name) {
+            continue;
+        }
+        match backend.driver.do_setup().await {
+            Ok(()) => {
+                plane.scheduler().set_up(name, true);
+                said.push(format!("{name}: up again"));
+            }
+            Err(e) => said.push(format!("{name}: {e}")),
+        }
+    }
+    said
+}
+
 /// Exports of volumes in use; one that cannot be restored puts its volume in `error`.
 async fn exports(plane: &Plane) -> Result<(), FlowError> {
     for row in plane.db.read(|db| db.volumes())? {

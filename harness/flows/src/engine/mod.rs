@@ -143,9 +143,8 @@ pub(crate) async fn recover_all(plane: &Arc<Plane>) -> Result<Vec<String>, FlowE
     let rows = plane.db.single(|db| db.open_flows())?;
     let mut done = Vec::new();
     for row in rows {
-        if plane.is_running(row.id) {
-            continue;
-        }
+        // Claimed or closed by somebody else since.
+        let Some(_running) = plane.claim_flow(row.id)? else { continue };
         let said = match row.kind.as_str() {
             n if n == crate::volume::create::ACCEPT.name => {
                 recover(&crate::volume::create::ACCEPT, plane, &row).await
@@ -204,10 +203,9 @@ pub(crate) async fn run<C: FlowContext>(
 ) -> Result<(), FlowError> {
     let plane = Arc::clone(cx.plane());
     let at = plane.env.now();
-    let id = plane.db.single(|db| db.open_flow(flow.name, &subject, &params, at))?;
+    let running = plane.open_flow(|| plane.db.single(|db| db.open_flow(flow.name, &subject, &params, at)))?;
     plane.env.note("flow", || json!({"flow": flow.name, "subject": subject, "event": "begin"}));
-    let mut run = Run { flow, plane, id, seq: 0, subject };
-    let _running = run.plane.mark_running(id);
+    let mut run = Run { flow, plane, id: running.id, seq: 0, subject };
     run.forward(cx).await
 }
 
@@ -223,7 +221,6 @@ async fn recover<C: FlowContext>(
     let Some(mut cx) = C::rebuild(plane, row)? else {
         return plane.db.read(|db| db.close_flow(row.id));
     };
-    let _running = plane.mark_running(row.id);
     let seq = u32::try_from(lines.len()).unwrap_or(u32::MAX);
     let mut run = Run { flow, plane: Arc::clone(plane), id: row.id, seq, subject: row.subject.clone() };
     if flow.recovery == Recovery::Forward && !folded.unwinding {

@@ -14,7 +14,7 @@ use crate::engine::{self, Flow, OnUndoFailure, Recovery, Step, StepFuture};
 use crate::error::{Cause, FlowError, Refusal, StepError};
 use crate::image::{ImageWork, cache};
 use crate::model::Source;
-use crate::status::VolumeStatus;
+use crate::status::{AttachStatus, VolumeStatus};
 
 /// Bytes in one GiB.
 const GIB: u64 = 1 << 30;
@@ -90,6 +90,9 @@ fn begin_reimage(cx: &mut BuildCx) -> StepFuture<'_> {
         }
         let id = cx.id;
         let from = [VolumeStatus::Available, VolumeStatus::Error];
+        if cx.row()?.attach_status != AttachStatus::Detached {
+            return Err(conflict("volume", id, "attached", "detached").into());
+        }
         let before = cx.plane.db.read(|db| {
             let before = db.cas_volume(id, &from, VolumeStatus::Downloading)?;
             if before.is_some() {
