@@ -19,8 +19,6 @@ use crate::run::print;
 
 /// Refused before anything was created (sysexits EX_USAGE).
 pub(crate) const REFUSED: u8 = 64;
-/// Internal error of the bench.
-pub(crate) const BROKEN: u8 = 4;
 
 /// Parses the command line and runs it; answers the exit code.
 pub(crate) fn main(registry: &Registry, words: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {

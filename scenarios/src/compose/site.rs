@@ -63,10 +63,6 @@ pub(crate) struct ComposedSite {
     store: ImageStore,
     images: BTreeMap<Name, SiteImage>,
     promise: Promise,
-    /// What the options gave reason to warn about.
-    pub(crate) warnings: Vec<String>,
-    /// Management address, for journal and report.
-    pub(crate) address: String,
 }
 
 /// Name of the one back end.
@@ -131,8 +127,6 @@ impl ComposedSite {
             store,
             images,
             promise: built.promise,
-            warnings: built.warnings,
-            address: built.address,
             parts,
         };
         site.control.start().await.map_err(|e| SiteError::Unreachable(e.to_string()))?;
@@ -149,8 +143,6 @@ impl ComposedSite {
 struct BuiltDriver {
     drivers: BTreeMap<String, Arc<dyn VolumeDriver>>,
     promise: Promise,
-    warnings: Vec<String>,
-    address: String,
 }
 
 fn build(parts: &SiteParts, options: &BTreeMap<String, String>) -> Result<BuiltDriver, SiteError> {
@@ -166,8 +158,6 @@ fn build(parts: &SiteParts, options: &BTreeMap<String, String>) -> Result<BuiltD
             max_clone_depth: built.max_clone_depth,
             flatten_from_snapshot: built.flatten_from_snapshot,
         },
-        warnings: built.warnings,
-        address: built.address,
     })
 }
 

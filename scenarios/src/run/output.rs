@@ -12,7 +12,6 @@ use crate::register;
 
 /// Results go to stdout, progress to stderr.
 pub(crate) struct Output {
-    format: Format,
     quiet: bool,
     trace: bool,
     style: Style,
@@ -30,7 +29,6 @@ impl Output {
     pub(crate) fn new(format: Format, quiet: bool, trace: bool, total: u64) -> Self {
         let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         Self {
-            format,
             quiet,
             trace,
             style: Style { color },
@@ -152,11 +150,6 @@ impl Output {
             print(&format!("\nreport: {}\n", file.display()))?;
         }
         Ok(())
-    }
-
-    /// The format chosen.
-    pub(crate) fn format(&self) -> Format {
-        self.format
     }
 }
 
