@@ -335,6 +335,27 @@ fn multipath_survives_the_loss_of_a_path() {
     }
 }
 
+/// D29: what was on its way over the lost path arrives while the old session is alive at the target, before this host logs
+/// in there again. Only the fence through the other portal keeps it from being applied after newer writes.
+#[test]
+fn a_write_on_a_lost_path_never_comes_late() {
+    sim(|world| async move {
+        let site = Site::new(world, [1, 1]).await;
+        site.fake.lock().answers = vec![("DefaultTime2Wait", "60")];
+        let wwn = site.fake.volume(1, 1, 4096);
+        let connector = site.connector();
+        let attached = connector.connect_volume(&info(&[A, B], 1, wwn)).await.unwrap();
+        site.world.cut_addr(ip("10.0.0.9"), ip("10.0.0.1"));
+        for round in 1..4 {
+            attached.device.write(0, pattern(256, round)).await.unwrap();
+        }
+        assert_eq!(connector.census().sessions.iter().filter(|s| s.logged_in).count(), 1);
+        site.world.heal_addr(ip("10.0.0.9"), ip("10.0.0.1"));
+        site.host.sleep(secs(100)).await;
+        assert_eq!(attached.device.read(0, 256).await.unwrap(), pattern(256, 3));
+    });
+}
+
 #[test]
 fn all_paths_lost_and_back_or_gone() {
     sim(|world| async move {

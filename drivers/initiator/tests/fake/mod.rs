@@ -588,6 +588,11 @@ impl Connection {
             return Err((Status::CHECK_CONDITION, Some(sense)));
         }
         let numbers: Vec<u16> = array.luns.keys().copied().collect();
+        if matches!(cdb, Cdb::ReportLuns { .. }) {
+            return Ok(luns::build(
+                &numbers.iter().map(|n| Lun::from_number(*n).unwrap()).collect::<Vec<_>>(),
+            ));
+        }
         let Some(volume) = array.luns.get_mut(&lun).filter(|_| visible) else {
             return check(SenseKey::ILLEGAL_REQUEST, Asc::LOGICAL_UNIT_NOT_SUPPORTED);
         };
@@ -636,9 +641,6 @@ impl Connection {
                     _ => return check(SenseKey::ILLEGAL_REQUEST, Asc::INVALID_FIELD_IN_CDB),
                 };
                 Ok(page.build(Peripheral::DISK))
-            }
-            Cdb::ReportLuns { .. } => {
-                Ok(luns::build(&numbers.iter().map(|n| Lun::from_number(*n).unwrap()).collect::<Vec<_>>()))
             }
             Cdb::TestUnitReady => Ok(vec![]),
             Cdb::ReadCapacity16 { .. } => Ok(Capacity16 {
