@@ -40,6 +40,43 @@ pub(crate) async fn inventory(site: &dyn Site) -> Result<Option<ArrayInventory>,
     Ok(None)
 }
 
+/// The listing as it is since the last management operation; asks the array only when one has begun since.
+pub(crate) async fn listing(
+    site: &dyn Site,
+    judge: &mut Judge,
+) -> Result<Option<ArrayInventory>, DriverError> {
+    if judge.listing.is_none() {
+        judge.listing = inventory(site).await?;
+    }
+    Ok(judge.listing.clone())
+}
+
+/// Every device that a host was given is the volume's own LUN by the array's listing.
+fn identities(site: &dyn Site, judge: &mut Judge, array: &ArrayInventory) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut compared = 0;
+    for (name, volume) in judge.volumes.iter().filter(|(_, v)| !v.hosts.is_empty()) {
+        let Some(seen) = judge.wwns.get(&volume.id) else { continue };
+        let names = site.drivers().values().filter_map(|d| d.inventory().map(|i| i.lun_name(&volume.id)));
+        let lun = names.filter_map(|name| array.lun_by_name(&name)).next();
+        match lun {
+            Some(lun) if lun.wwn == *seen => compared += 1,
+            Some(lun) => findings.push(
+                Finding::new("ATT-006", "identity", "device", "wwn")
+                    .says(format!("the device that the host was given for {name} is another one"))
+                    .compared(format!("{:?}", lun.wwn), format!("{seen:?}")),
+            ),
+            None => findings.push(
+                Finding::new("CLU-005", "identity", "lun", "missing")
+                    .says(format!("the array lists no LUN for {name}"))
+                    .compared("one LUN", "none"),
+            ),
+        }
+    }
+    judge.ledger.compared("ATT-006", compared);
+    findings
+}
+
 /// Compares everything. Findings of the earliest kind come first.
 pub(crate) async fn audit(site: &dyn Site, judge: &mut Judge) -> Result<Vec<Finding>, AuditError> {
     let mut findings = judge.transitions(&site.control().take_transitions());
@@ -48,7 +85,7 @@ pub(crate) async fn audit(site: &dyn Site, judge: &mut Judge) -> Result<Vec<Find
     if !findings.is_empty() {
         return Ok(findings);
     }
-    let array = inventory(site).await?;
+    let array = listing(site, judge).await?;
     if let Some(array) = &array {
         judge.identities.retain(|id| array.luns.iter().any(|l| id == format!("LUN {}", l.id)));
         for lun in &array.luns {
@@ -56,6 +93,7 @@ pub(crate) async fn audit(site: &dyn Site, judge: &mut Judge) -> Result<Vec<Find
         }
         judge.ledger.compared("CRE-012", array.luns.len() as u64);
         findings.extend(judge.depths.check(array));
+        findings.extend(identities(site, judge, array));
         if !findings.is_empty() {
             return Ok(findings);
         }

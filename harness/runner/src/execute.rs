@@ -90,6 +90,18 @@ impl<'a> Player<'a> {
     pub(crate) async fn step(&mut self, step: &Step) -> StepEnd {
         let faults_before = self.site.faults_fired();
         let expected = refused(step);
+        let managed = !matches!(
+            step,
+            Step::Write { .. }
+                | Step::Unmap { .. }
+                | Step::Flush { .. }
+                | Step::Depth { .. }
+                | Step::Verify { .. }
+                | Step::Scan { .. }
+        );
+        if managed {
+            self.judge.listing = None;
+        }
         let ended = match self.act(step).await {
             Ok(note) => match expected {
                 None => StepEnd::Done(note),
@@ -98,12 +110,14 @@ impl<'a> Player<'a> {
             Err(StepEnd::Refused(note)) => StepEnd::Refused(note),
             Err(end) => return end,
         };
-        let findings = match audit::audit(&*self.site, &mut self.judge).await {
-            Ok(findings) => findings,
-            Err(e) => return e.into(),
-        };
-        if !findings.is_empty() {
-            return StepEnd::Findings(findings);
+        if managed {
+            let findings = match audit::audit(&*self.site, &mut self.judge).await {
+                Ok(findings) => findings,
+                Err(e) => return e.into(),
+            };
+            if !findings.is_empty() {
+                return StepEnd::Findings(findings);
+            }
         }
         match self.read_back(step).await {
             Ok(findings) if findings.is_empty() => {}
@@ -138,7 +152,7 @@ impl<'a> Player<'a> {
             Step::Delete { .. } => &["CRE-007", "QTA-004"],
             Step::DeleteSnapshot { .. } => &["QTA-004"],
             Step::Extend { .. } => &["QTA-003"],
-            Step::Attach { .. } => &["ATT-001", "ATT-002", "ATT-006"],
+            Step::Attach { .. } => &["ATT-001", "ATT-002"],
             Step::Flatten { .. } => &["FLT-003", "FLT-005"],
             _ => &[],
         };
@@ -411,41 +425,10 @@ impl<'a> Player<'a> {
             v.pending.insert("DAT-004");
         }
         let device = self.device(step, volume).await?;
-        let findings = self.identity(volume, id, device.as_ref()).await?;
-        if !findings.is_empty() {
-            return Err(StepEnd::Findings(findings));
-        }
+        self.judge.wwns.insert(id, device.wwn());
         let info = self.connection(id)?;
         self.repeat_attach(id, &properties, &info).await?;
         Ok(format!("{} path(s)", info.paths.len()))
-    }
-
-    /// The device's own identity is that of the LUN in the array's listing.
-    async fn identity(
-        &mut self,
-        volume: &Name,
-        id: VolumeId,
-        device: &dyn BlockDevice,
-    ) -> Result<Vec<Finding>, StepEnd> {
-        self.judge.wwns.insert(id, device.wwn());
-        let Some(listing) = audit::inventory(self.site).await.map_err(AuditError::from)? else {
-            return Ok(Vec::new());
-        };
-        let mut names = self.site.drivers().values().filter_map(|d| d.inventory().map(|i| i.lun_name(&id)));
-        let lun = names.find_map(|name| listing.lun_by_name(&name).cloned());
-        Ok(match lun {
-            Some(lun) if lun.wwn == device.wwn() => Vec::new(),
-            Some(lun) => vec![
-                Finding::new("ATT-006", "identity", "device", "wwn")
-                    .says(format!("the device that the host was given for {volume} is another one"))
-                    .compared(format!("{:?}", lun.wwn), format!("{:?}", device.wwn())),
-            ],
-            None => vec![
-                Finding::new("CLU-005", "identity", "lun", "missing")
-                    .says(format!("the array lists no LUN for {volume}"))
-                    .compared("one LUN", "none"),
-            ],
-        })
     }
 
     /// Asking once more for the same host gives the same answer.
@@ -658,7 +641,8 @@ impl<'a> Player<'a> {
 
     async fn depth(&mut self, volume: &Name, depth: u64) -> Ended {
         let id = self.volume(volume)?.id;
-        let Some(listing) = audit::inventory(self.site).await.map_err(AuditError::from)? else {
+        let Some(listing) = audit::listing(&*self.site, &mut self.judge).await.map_err(AuditError::from)?
+        else {
             return Ok("array inventory not checked".into());
         };
         let mut names = self.site.drivers().values().filter_map(|d| d.inventory().map(|i| i.lun_name(&id)));
@@ -828,6 +812,7 @@ impl<'a> Player<'a> {
                 return Ok(findings);
             }
         }
+        self.judge.listing = None;
         let findings = audit::audit(&*self.site, &mut self.judge).await?;
         if findings.is_empty() {
             self.judge.ledger.compared("CLU-001", 1);

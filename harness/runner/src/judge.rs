@@ -53,6 +53,8 @@ pub(crate) struct Judge {
     pub(crate) snapshots: BTreeMap<Name, Snapshot>,
     pub(crate) instances: BTreeMap<Name, InstanceId>,
     pub(crate) baseline: ArrayInventory,
+    /// The array as last listed; forgotten as soon as a management operation begins.
+    pub(crate) listing: Option<ArrayInventory>,
     pub(crate) wwns: BTreeMap<VolumeId, Wwn>,
     /// Volumes of the workflow itself (image cache) that are known.
     pub(crate) internal: BTreeSet<VolumeId>,
@@ -74,6 +76,7 @@ impl Judge {
             snapshots: BTreeMap::new(),
             instances: BTreeMap::new(),
             baseline: ArrayInventory::default(),
+            listing: None,
             wwns: BTreeMap::new(),
             internal: BTreeSet::new(),
             something_deleted: false,
