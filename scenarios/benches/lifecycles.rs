@@ -37,6 +37,9 @@ fn main() -> ExitCode {
     }
     rates.sort_by(f64::total_cmp);
     let (least, best) = (rates[0], rates[rates.len() - 1]);
-    println!("lifecycles on one core: {least:.1} to {best:.1} a second ({:.0} a minute), one alone {start_up:.3} s", best * 60.0);
+    println!(
+        "lifecycles on one core: {least:.1} to {best:.1} a second ({:.0} a minute), one alone {start_up:.3} s",
+        best * 60.0
+    );
     ExitCode::SUCCESS
 }

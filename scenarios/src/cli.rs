@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     name = "sanbench",
     version,
     about = "Runs the whole life of SAN volumes against an array and judges what it sees",
-    after_help = "Examples:\n  sanbench                            the default suite, in simulation\n  sanbench run clone-chain --seed 7   one story with a seed of your choice\n\nExit codes: 0 all required passed, 1 a requirement failed, 2 incomplete or unknown, 3 clean-up left\nobjects, 4 internal error, 64 refused before anything was created, 130 interrupted.",
+    after_help = "Exit codes: 0 all required passed, 1 a requirement failed, 2 incomplete or unknown, 3 clean-up left\nobjects, 4 internal error, 64 refused before anything was created, 130 interrupted.\n\nExamples:\n  sanbench                            the default suite, in simulation\n  sanbench run clone-chain --seed 7   one story with a seed of your choice",
     disable_help_subcommand = true
 )]
 pub(crate) struct Cli {
@@ -162,7 +162,7 @@ pub(crate) struct ExplainArgs {
 /// Options of `replay`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sanbench replay out/failures/clone-chain-0-1.json\n  sanbench replay out/failures/clone-chain-0-1.json --trace\n\nExit codes: 1 the same failure again, 2 another outcome, 0 passed."
+    after_help = "Exit codes: 1 the same failure again, 2 another outcome, 0 passed.\n\nExamples:\n  sanbench replay out/failures/clone-chain-0-1.json\n  sanbench replay out/failures/clone-chain-0-1.json --trace"
 )]
 pub(crate) struct ReplayArgs {
     /// A file from a report's failures folder
@@ -194,7 +194,7 @@ pub(crate) enum ArrayCommand {
 /// Options of `array serve`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sanbench array serve --rest 127.0.0.1:8088 --iscsi 127.0.0.1:3260\n  sanbench array serve --rest 127.0.0.1:0 --iscsi 127.0.0.1:0 --export disk0=1GiB\n\nOnce ready it prints one JSON line on stdout: management URL, user, password, pools, portals, target and exports."
+    after_help = "Once ready it prints one JSON line on stdout: management URL, user, password, pools, portals, target and exports.\n\nExamples:\n  sanbench array serve --rest 127.0.0.1:8088 --iscsi 127.0.0.1:3260\n  sanbench array serve --rest 127.0.0.1:0 --iscsi 127.0.0.1:0 --export disk0=1GiB"
 )]
 pub(crate) struct ServeArgs {
     /// Management API address; port 0 picks a free one
@@ -294,7 +294,9 @@ mod tests {
         fn examples(command: &clap::Command) {
             if command.get_subcommands().next().is_none() {
                 let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.starts_with("Examples:\n  sanbench "), "{} has no examples", command.get_name());
+                let examples = help.split("Examples:\n").last().unwrap_or_default().lines();
+                let count = examples.filter(|l| l.starts_with("  sanbench ")).count();
+                assert_eq!(count, 2, "the help of {} ends with two examples", command.get_name());
             }
             command.get_subcommands().for_each(examples);
         }

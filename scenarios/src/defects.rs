@@ -6,28 +6,28 @@ use crate::registry::Registry;
 
 /// A defect that can be planted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plantable {
+pub(crate) struct Plantable {
     /// Name for `--defect`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Id in the catalogue; `-` when the catalogue has none.
-    pub catalogue: &'static str,
+    pub(crate) catalogue: &'static str,
     /// Where it lives.
-    pub home: &'static str,
+    pub(crate) home: &'static str,
     /// What it does.
-    pub text: &'static str,
+    pub(crate) text: &'static str,
 }
 
 /// The defects of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Planted {
+pub(crate) struct Planted {
     /// In the simulated array.
-    pub array: sanbench_array::Defects,
+    pub(crate) array: sanbench_array::Defects,
     /// In the workflow.
-    pub flows: sanbench_flows::FlowDefects,
+    pub(crate) flows: sanbench_flows::FlowDefects,
     /// In the connectors.
-    pub connector: ConnectorDefects,
+    pub(crate) connector: ConnectorDefects,
     /// In the driver, by name.
-    pub driver: Vec<String>,
+    pub(crate) driver: Vec<String>,
 }
 
 const CONNECTOR: &[(&str, &str, &str)] = &[
@@ -46,7 +46,7 @@ const FLOWS: &[(&str, &str, &str)] = &[
 ];
 
 /// Every defect of every home.
-pub fn all(registry: &Registry) -> Vec<Plantable> {
+pub(crate) fn all(registry: &Registry) -> Vec<Plantable> {
     let mut all = Vec::new();
     let mut add = |home, list: &[(&'static str, &'static str, &'static str)]| {
         all.extend(list.iter().map(|(name, catalogue, text)| Plantable { name, catalogue, home, text }));
@@ -65,7 +65,7 @@ impl Planted {
     ///
     /// # Errors
     /// The first word that names none.
-    pub fn from_words(registry: &Registry, words: &[String]) -> Result<Self, String> {
+    pub(crate) fn from_words(registry: &Registry, words: &[String]) -> Result<Self, String> {
         let known = all(registry);
         let mut planted = Self::default();
         for word in words {

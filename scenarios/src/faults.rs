@@ -2,19 +2,19 @@
 
 /// A fault point.
 #[derive(Debug, Clone, Copy)]
-pub struct Point {
+pub(crate) struct Point {
     /// Name, with placeholders in angle brackets.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it is.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
     /// What the system must keep.
-    pub promise: &'static str,
+    pub(crate) promise: &'static str,
     /// Environments in which it can be produced.
-    pub environments: &'static str,
+    pub(crate) environments: &'static str,
 }
 
 /// Every point that the parts ask.
-pub const POINTS: &[Point] = &[
+pub(crate) const POINTS: &[Point] = &[
     Point {
         name: "rest.before:<METHOD> <object>",
         what: "A management call arrives; nothing has been done.",

@@ -12,24 +12,24 @@ use crate::registry::Registry;
 
 /// What a run is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// Name for the report.
-    pub name: String,
+    pub(crate) name: String,
     /// Stories in order, each once.
-    pub stories: Vec<Selected>,
+    pub(crate) stories: Vec<Selected>,
     /// Requirement ids that must be judged.
-    pub required: BTreeSet<String>,
+    pub(crate) required: BTreeSet<String>,
     /// Every verification reads whole volumes.
-    pub scan: bool,
+    pub(crate) scan: bool,
 }
 
 /// One story to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selected {
+pub(crate) struct Selected {
     /// Name, or the file's stem.
-    pub name: String,
+    pub(crate) name: String,
     /// The plan.
-    pub plan: Plan,
+    pub(crate) plan: Plan,
 }
 
 /// Longest story file, in bytes.
@@ -39,7 +39,7 @@ const STORY_MAX: u64 = 4 << 20;
 ///
 /// # Errors
 /// Unknown or ambiguous names, unreadable files, malformed stories, unknown requirement ids.
-pub fn resolve(registry: &Registry, words: &[String]) -> Result<Selection, Refusal> {
+pub(crate) fn resolve(registry: &Registry, words: &[String]) -> Result<Selection, Refusal> {
     let default = ["default".to_owned()];
     let words = if words.is_empty() { &default[..] } else { words };
     let mut selection =
@@ -130,7 +130,7 @@ fn builtin(name: &str, text: &str) -> Result<Plan, Refusal> {
 }
 
 /// Parses and checks that every requirement id exists.
-pub fn parse(file: &str, text: &str) -> Result<Plan, Refusal> {
+pub(crate) fn parse(file: &str, text: &str) -> Result<Plan, Refusal> {
     let plan = story::parse(text).map_err(|e| Refusal::new(e.render(file).trim_end().to_owned()))?;
     for id in &plan.requires {
         if register::requirement_by_id(id).is_none() {

@@ -20,7 +20,7 @@ create old size=1GiB snapshot=s
 verify old
 attach v compute-1
 write v at=3145664KiB length=64KiB
-scan v
+verify v
 detach v compute-1
 delete w
 delete old

@@ -1,13 +1,13 @@
-story "An image arrives byte for byte, whole volumes included"
+story "An image arrives byte for byte, and a new volume shows nothing of old ones"
 requires IMG-001 CRE-006 DAT-003
 host compute-1
 image small kind=sample size=1MiB
 image plain kind=raw size=3MiB
 
 create a size=1GiB image=small
-scan a
+verify a
 create b size=1GiB image=plain
-scan b
+verify b
 attach a compute-1
 write a at=0 length=4KiB
 write a at=1MiB length=4KiB
@@ -16,6 +16,6 @@ verify a
 delete a
 delete b
 create c size=1GiB
-scan c
+verify c
 delete c
 census

@@ -662,7 +662,7 @@ impl<'a> Player<'a> {
     /// Another host takes the volume's connection info, as it was or would be, and tries.
     async fn intrude(&mut self, volume: &Name, host: &Name) -> Ended {
         let v = self.volume(volume)?.clone();
-        let connector = self.site.connector(host).ok_or_else(|| missing("host", host))?;
+        let connector = self.site.intruder(host).ok_or_else(|| missing("host", host))?;
         if v.hosts.contains(host) {
             return Err(StepEnd::Broken(format!("{volume} is attached to {host}: that is no intrusion")));
         }
@@ -689,13 +689,10 @@ impl<'a> Player<'a> {
                 info.paths.iter_mut().for_each(|p| p.lun = lun);
                 // The intruder uses its own identity and no credentials but those of its own attachments.
                 if let Ok(attached) = connector.connect_volume(&info).await {
-                    let own = self.own_wwns(host);
-                    if !own.contains(&attached.wwn) {
+                    if !self.own_wwns(host).contains(&attached.wwn) {
                         reached = Some((lun, attached.wwn));
                     }
-                    if !own.contains(&attached.wwn) {
-                        let _ = connector.disconnect_volume(&info, true).await;
-                    }
+                    let _ = connector.disconnect_volume(&info, true).await;
                 }
             }
         }

@@ -64,6 +64,10 @@ pub trait Site: Send {
     /// The connector of a compute host, by its name in the story.
     fn connector(&self, host: &Name) -> Option<Arc<dyn Connector>>;
 
+    /// A second connector with the identity of a compute host that looks once and does not wait: for attempts that must
+    /// fail.
+    fn intruder(&self, host: &Name) -> Option<Arc<dyn Connector>>;
+
     /// The name that the host of this story name really has.
     fn host_name(&self, host: &Name) -> Option<String>;
 

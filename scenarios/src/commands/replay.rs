@@ -35,7 +35,13 @@ pub(super) fn replay(registry: &Registry, args: &ReplayArgs) -> Result<u8, Refus
         let (outcome, segments) = match place(&env)? {
             Where::Sim => {
                 let capture = args.pcap.is_some();
-                let setup = SimSetup { driver, planted: planted.clone(), image: None, trace: true, capture };
+                let setup = SimSetup {
+                    driver,
+                    planted: planted.clone(),
+                    image: None,
+                    keep_history: args.trace,
+                    capture,
+                };
                 run_sim_case(&setup, &spec)
             }
             Where::Loopback => {

@@ -123,15 +123,23 @@ fn check_image_fits(selection: &Selection, image: Option<&ImageInput>) -> Result
     Ok(())
 }
 
-/// The folder exists or can be made, and can be written.
+/// The folder exists or can be made, and can be written. What was made to find out is removed again: a run that is
+/// refused later must leave nothing.
 fn prepare_dir(option: &str, dir: &Path) -> Result<(), Refusal> {
     let fail = |e: std::io::Error| {
         Refusal::new(format!("{option} {}: {e}", dir.display())).hint("name a folder that can be written")
     };
-    std::fs::create_dir_all(dir).map_err(fail)?;
-    let probe = dir.join(format!(".probe-{}", std::process::id()));
-    std::fs::write(&probe, b"").map_err(fail)?;
-    std::fs::remove_file(&probe).map_err(fail)
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
+    let probed = std::fs::create_dir_all(dir).and_then(|()| {
+        let probe = dir.join(format!(".probe-{}", std::process::id()));
+        std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe))
+    });
+    for made in missing {
+        // One that was not made, or that somebody else uses by now, stays as it is.
+        let _ = std::fs::remove_dir(made);
+    }
+    probed.map_err(fail)
 }
 
 /// The file can be written; it is not created yet.
@@ -206,7 +214,7 @@ impl RunPlan<'_> {
             driver: default.ok_or_else(|| Refusal::new("no driver is built in"))?,
             planted: self.planted.clone(),
             image: self.image.clone(),
-            trace: true,
+            keep_history: self.args.report.is_some() || self.args.trace,
             capture: self.args.pcap.is_some(),
         };
         let run = self.head("sim");

@@ -10,6 +10,7 @@ use sanbench_rest::RestConfig;
 use sanbench_runner::plan::{FaultAction, Plan};
 use sanbench_runner::{CaseOutcome, CaseSpec, run_case};
 use sanbench_world::{Crash, Fault, FaultPlan, Segment, SimConfig, SimWorld, dice};
+use sha2::{Digest, Sha256};
 
 use super::images::ImageInput;
 use super::redact::Secrets;
@@ -27,8 +28,8 @@ pub(crate) struct SimSetup {
     pub(crate) planted: Planted,
     /// The user's image.
     pub(crate) image: Option<ImageInput>,
-    /// Keep the history (needed for its hash).
-    pub(crate) trace: bool,
+    /// Keep the text of each history, not only its hash.
+    pub(crate) keep_history: bool,
     /// Record all payload.
     pub(crate) capture: bool,
 }
@@ -90,7 +91,7 @@ pub(super) fn backend_options(
 pub(crate) fn run_sim_case(setup: &SimSetup, spec: &CaseSpec) -> (CaseOutcome, Vec<Segment>) {
     let config = SimConfig {
         seed: spec.seed,
-        trace: setup.trace,
+        trace: true,
         faults: fault_plan(&spec.plan),
         capture: setup.capture,
         ..SimConfig::default()
@@ -184,7 +185,15 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     if let Some(panic) = world.panics().first() {
         outcome.broken = Some(format!("a task panicked: {panic}"));
     }
-    outcome.history = world.take_trace().iter().map(|line| line.to_json_line() + "\n").collect();
+    let mut hasher = Sha256::new();
+    for line in world.take_trace() {
+        let line = line.to_json_line() + "\n";
+        hasher.update(line.as_bytes());
+        if setup.keep_history {
+            outcome.history.push_str(&line);
+        }
+    }
+    outcome.case.history_sha256 = Some(crate::run::hex(&hasher.finalize()));
     outcome.points = world.points_hit();
     outcome.faults = world.faults_fired().values().sum();
     let mut segments = world.capture();

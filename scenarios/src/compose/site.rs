@@ -59,11 +59,15 @@ pub(crate) struct ComposedSite {
     control_connector: Arc<dyn Connector>,
     connectors: BTreeMap<Name, Arc<dyn Connector>>,
     host_names: BTreeMap<Name, String>,
+    host_order: Vec<Name>,
     drivers: BTreeMap<String, Arc<dyn VolumeDriver>>,
     store: ImageStore,
     images: BTreeMap<Name, SiteImage>,
     promise: Promise,
 }
+
+/// Added to the ISID qualifier of a second connector of one host.
+const INTRUDER: u16 = 100;
 
 /// Name of the one back end.
 const BACKEND: &str = "control@tldriver";
@@ -123,6 +127,7 @@ impl ComposedSite {
             control_connector,
             connectors,
             host_names,
+            host_order: plan.site.hosts.iter().map(|(name, _)| name.clone()).collect(),
             drivers: built.drivers,
             store,
             images,
@@ -185,13 +190,17 @@ fn plane(
 }
 
 fn connector(env: &Env, parts: &SiteParts, host: &str, n: usize, multipath: bool) -> Arc<dyn Connector> {
+    Arc::new(HostConnector::new(env.clone(), host_config(env, parts, host, n, multipath)))
+}
+
+fn host_config(env: &Env, parts: &SiteParts, host: &str, n: usize, multipath: bool) -> HostConfig {
     let ip = env.addresses().first().copied().unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
     let mut config = HostConfig::new(host, parts.tag.iqn(n), ip);
     config.multipath = multipath;
     config.defects = parts.connector_defects;
     // Hosts of one process share its address; the ISID qualifier keeps their sessions apart.
     config.session.isid_qualifier = u16::try_from(n).unwrap_or(0);
-    Arc::new(HostConnector::new(env.clone(), config))
+    config
 }
 
 fn truth(value: Option<&String>) -> bool {
@@ -226,6 +235,16 @@ impl Site for ComposedSite {
 
     fn connector(&self, host: &Name) -> Option<Arc<dyn Connector>> {
         self.connectors.get(host).cloned()
+    }
+
+    fn intruder(&self, host: &Name) -> Option<Arc<dyn Connector>> {
+        let n = self.host_order.iter().position(|name| name == host)? + 1;
+        let mut config =
+            host_config(self.parts.hosts.get(host)?, &self.parts, &self.parts.tag.host(n), n, false);
+        config.scan_attempts = 0;
+        // Sessions of its own: it must not end those of the host's real connector.
+        config.session.isid_qualifier += INTRUDER;
+        Some(Arc::new(HostConnector::new(self.parts.hosts.get(host)?.clone(), config)))
     }
 
     fn host_name(&self, host: &Name) -> Option<String> {

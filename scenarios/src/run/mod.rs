@@ -5,7 +5,7 @@ mod cases;
 mod output;
 mod pool;
 
-pub(crate) use assemble::{Facts, assemble};
+pub(crate) use assemble::{Facts, assemble, hex};
 pub(crate) use cases::cases;
 pub(crate) use output::{Output, print};
 pub(crate) use pool::run_all;

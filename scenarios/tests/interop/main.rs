@@ -1,0 +1,49 @@
+//! Foreign eyes: other people's programs look at what the bench makes, and the bench looks at what theirs make.
+//!
+//! | module | who looks at what |
+//! |---|---|
+//! | `libiscsi` | libiscsi's tools at the served array |
+//! | `qemu` | QEMU writes to and reads from the served array |
+//! | `boot_image` | a bootable Debian image through the whole flow, read back by QEMU |
+//! | `readers` | the in-process image reader beside `qemu-img` |
+//! | `captures` | Wireshark at captures, beside a count of our own (`pdus`) |
+//! | `tgt` | our initiator at Debian's `tgt` |
+//! | `html` | a browser at the report |
+//!
+//! A test whose foreign program is absent is reported *ignored, because X is missing*; with `SANBENCH_INTEROP=require` it
+//! fails instead. Every child process has a time limit and dies with its test; ports are free ones; files are in temporary
+//! folders.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "foreign programs live on the wall clock, and so do these tests"
+)]
+
+mod boot_image;
+mod captures;
+mod html;
+mod libiscsi;
+mod live;
+mod pdus;
+mod qemu;
+mod readers;
+mod serve;
+mod tgt;
+mod tools;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = libtest_mimic::Arguments::from_args();
+    // A listing fetches nothing.
+    let foreign = tools::Foreign::look(!args.list);
+    let mut trials = Vec::new();
+    libiscsi::trials(&foreign, &mut trials);
+    qemu::trials(&foreign, &mut trials);
+    boot_image::trials(&foreign, &mut trials);
+    readers::trials(&foreign, &mut trials);
+    captures::trials(&foreign, &mut trials);
+    tgt::trials(&foreign, &mut trials);
+    html::trials(&foreign, &mut trials);
+    libtest_mimic::run(&args, trials).exit_code()
+}

@@ -1,0 +1,165 @@
+//! Our initiator at somebody else's target: Debian's `tgt`.
+
+use std::net::TcpListener;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bytes::Bytes;
+use libtest_mimic::{Failed, Trial};
+use sanbench_api::{ChapAuth, ConnectionInfo, Connector, Secret};
+use sanbench_initiator::SessionConfig;
+
+use super::captures::{open_lun, solicited_with_digests};
+use super::live::{block_on, host, world};
+use super::tools::{Checked, Foreign, Running, difference, ensure, holey, run, wait_for};
+
+const IQN: &str = "iqn.2026-11.org.example:tgt";
+const SIZE: u64 = 64 << 20;
+
+pub(crate) fn trials(foreign: &Foreign, all: &mut Vec<Trial>) {
+    let (daemon, admin) = foreign.tgt.clone().unwrap_or_default();
+    let mut add = |name: &str, test: fn(&Target) -> Checked| {
+        let (daemon, admin) = (daemon.clone(), admin.clone());
+        let missing = foreign.tgt.clone().err();
+        all.push(foreign.trial_with(name, missing, foreign.require(), move || {
+            let dir = tempfile::tempdir()?;
+            test(&Target::start(&daemon, &admin, dir.path())?)
+        }));
+    };
+    add("tgt::read_write_verify", |target| exercise(target, SessionConfig::default()));
+    add("tgt::with_digests_and_solicited_data", |target| {
+        // tgt offers digests only when told to.
+        for key in ["HeaderDigest", "DataDigest"] {
+            target.admin(&[
+                "--mode", "target", "--op", "update", "--tid", "1", "--name", key, "--value", "CRC32C",
+            ])?;
+        }
+        exercise(target, solicited_with_digests())
+    });
+    add("tgt::chap", chap);
+}
+
+/// A running `tgtd` with one LUN.
+struct Target {
+    _daemon: Running,
+    admin: PathBuf,
+    dir: PathBuf,
+    portal: String,
+}
+
+impl Target {
+    fn start(daemon: &Path, admin: &Path, dir: &Path) -> Result<Self, Failed> {
+        std::fs::File::create(dir.join("disk"))?.set_len(SIZE)?;
+        let mut last = Failed::without_message();
+        // Between choosing a free port and using it somebody else may take it.
+        for _ in 0..3 {
+            let portal = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+            let mut tgtd = Command::new(daemon);
+            tgtd.args(["-f", "--iscsi", &format!("portal={portal}")]).env("TGT_IPC_SOCKET", dir.join("s"));
+            let daemon = Running::start(&mut tgtd, 120)?;
+            let target = Self { _daemon: daemon, admin: admin.to_owned(), dir: dir.to_owned(), portal };
+            match target.set_up() {
+                Ok(()) => return Ok(target),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    fn set_up(&self) -> Checked {
+        let show = ["--mode", "sys", "--op", "show"];
+        wait_for("tgtd", || self.admin(&show).ok())?;
+        let disk = self.dir.join("disk");
+        self.admin(&["--mode", "target", "--op", "new", "--tid", "1", "--targetname", IQN])?;
+        let lun = ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1", "--backing-store"];
+        self.admin(&[&lun[..], &[&disk.to_string_lossy()]].concat())?;
+        self.admin(&["--mode", "target", "--op", "bind", "--tid", "1", "--initiator-address", "ALL"])?;
+        let listening = || std::net::TcpStream::connect(&self.portal).ok();
+        wait_for("the portal of tgtd", listening).map(drop)
+    }
+
+    fn admin(&self, args: &[&str]) -> Result<String, Failed> {
+        let mut tgtadm = Command::new(&self.admin);
+        tgtadm.args(["--lld", "iscsi"]).args(args).env("TGT_IPC_SOCKET", self.dir.join("s"));
+        run(&mut tgtadm, 10).good(&format!("tgtadm {args:?}"))
+    }
+
+    fn info(&self) -> Result<ConnectionInfo, Failed> {
+        open_lun(&self.portal, IQN, 1)
+    }
+}
+
+fn exercise(target: &Target, session: SessionConfig) -> Checked {
+    let info = target.info()?;
+    block_on(async {
+        let world = world(&target.dir);
+        let host = host(&world, "compute", session);
+        let device = host.connect_volume(&info).await?.device;
+        ensure!(device.capacity_blocks() == SIZE / 512, "{} blocks", device.capacity_blocks());
+
+        // Ours writes, the file behind tgt has it; neighbours stay.
+        let data = Bytes::from(holey(11, 3 << 20));
+        let (at, tail) = (4096 * 512 + 512, 512);
+        device.write(at / 512, data.clone()).await?;
+        device.write(SIZE / 512 - 1, data.slice(..512)).await?;
+        device.flush().await?;
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(target.dir.join("disk"))?;
+        let read = |at: u64, length: usize| -> Result<Vec<u8>, Failed> {
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, at)?;
+            Ok(bytes)
+        };
+        if let Some(at) = difference(&read(at, data.len())?, &data) {
+            return Err(format!("in the file behind tgt: {at}").into());
+        }
+        ensure!(read(at - 512, 512)? == [0; 512], "the block before was written");
+        ensure!(read(at + data.len() as u64, 512)? == [0; 512], "the block after was written");
+        ensure!(read(SIZE - tail, 512)? == data[..512], "the last block is missing");
+
+        // Somebody else writes into the file, ours reads it.
+        let other = holey(12, 1 << 20);
+        file.write_all_at(&other, 16 << 20)?;
+        let seen = device.read((16 << 20) / 512, 2048).await?;
+        if let Some(at) = difference(&seen, &other) {
+            return Err(format!("read through tgt: {at}").into());
+        }
+        let past = device.read(SIZE / 512, 1).await;
+        ensure!(past.is_err(), "a read past the end answered {past:?}");
+        drop(device);
+        host.disconnect_volume(&info, false).await?;
+        let census = host.census();
+        ensure!(census.is_empty(), "left on the host: {census:?}");
+        Ok(())
+    })
+}
+
+fn chap(target: &Target) -> Checked {
+    let secret = "Chap-secret-1234";
+    target.admin(&["--mode", "account", "--op", "new", "--user", "bench", "--password", secret])?;
+    target.admin(&["--mode", "account", "--op", "bind", "--tid", "1", "--user", "bench"])?;
+    let auth = |password: &str| {
+        Some(ChapAuth { username: "bench".to_owned(), password: Secret::new(password), target: None })
+    };
+    let info = target.info()?;
+    let mut right = info.clone();
+    right.auth = auth(secret);
+    let mut wrong = info.clone();
+    wrong.auth = auth("Chap-secret-4321");
+    block_on(async {
+        let world = world(&target.dir);
+        let host = host(&world, "compute", SessionConfig::default());
+        for (what, info) in [("no", &info), ("a wrong", &wrong)] {
+            let refused = host.connect_volume(info).await;
+            ensure!(refused.is_err(), "tgt let us in with {what} secret");
+            ensure!(host.census().is_empty(), "left after {what} secret: {:?}", host.census());
+        }
+        let device = host.connect_volume(&right).await?.device;
+        let data = Bytes::from(vec![0x5a; 4096]);
+        device.write(0, data.clone()).await?;
+        ensure!(device.read(0, 8).await? == data, "other bytes were read than written");
+        drop(device);
+        host.disconnect_volume(&right, false).await?;
+        Ok(())
+    })
+}

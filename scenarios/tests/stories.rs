@@ -1,0 +1,155 @@
+//! Each story, each requirement and each planted defect as a test of its own, named at run time.
+//!
+//! Stories must pass; every requirement of the default suite must be judged and held; every planted defect must be
+//! caught, by a requirement that says what is wrong.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may stop")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use sanbench::Registry;
+use sanbench::registry::STORIES;
+use serde_json::Value;
+use support::{Bench, Ran, json, requirements};
+
+/// Seeds that each story is run with.
+const SEEDS: &[&str] = &["1", "2", "20261122"];
+
+/// How a planted defect shows itself.
+struct Catch {
+    defect: &'static str,
+    /// Stories of the default suite that show it; enough to be quick.
+    stories: &'static [&'static str],
+    /// Requirements of which at least one must fail.
+    by: &'static [&'static str],
+}
+
+/// A defect that no story of this version can show, and why. Empty would be best.
+const BLIND: &[(&str, &str)] = &[];
+
+const CATCHES: &[Catch] = &[];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for story in STORIES {
+        trials.push(Trial::test(format!("story::{}", story.name), || story_holds(story.name)));
+    }
+    let registry = Registry::builtin();
+    let default = registry.suite("default").unwrap();
+    for id in default.required() {
+        trials.push(Trial::test(format!("requirement::{id}"), move || requirement_holds(id)));
+    }
+    for defect in planted() {
+        trials.push(defect_trial(defect));
+    }
+    trials.push(Trial::test("defects::the_table_is_complete", table_is_complete));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn story_holds(name: &str) -> Result<(), Failed> {
+    let bench = Bench::new();
+    for seed in SEEDS {
+        let ran = bench.run(&["run", name, "--seed", seed]);
+        if ran.code != 0 {
+            return Err(format!("seed {seed}\n{ran}").into());
+        }
+    }
+    let left = bench.everything();
+    if left.is_empty() { Ok(()) } else { Err(format!("files were left behind: {left:?}").into()) }
+}
+
+/// The default suite, run once for all requirements.
+fn default_suite() -> &'static (Ran, Value) {
+    static SUITE: OnceLock<(Ran, Value)> = OnceLock::new();
+    SUITE.get_or_init(|| {
+        let bench = Bench::new();
+        let ran = bench.run(&["run", "--report", "out"]);
+        let report = json(&bench.path().join("out/report.json"));
+        (ran, report)
+    })
+}
+
+fn requirement_holds(id: &str) -> Result<(), Failed> {
+    let (ran, report) = default_suite();
+    let entry = report["requirements"].as_array().unwrap().iter().find(|r| r["id"] == id);
+    let Some(entry) = entry else { return Err(format!("the report says nothing about it\n{ran}").into()) };
+    if entry["verdict"] == "passed" && entry["required"] == true {
+        return Ok(());
+    }
+    let findings: Vec<&Value> = report["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|c| c["findings"].as_array().unwrap())
+        .filter(|f| f["requirement"] == id)
+        .collect();
+    Err(format!("{entry:#}\n{findings:#?}").into())
+}
+
+/// Every defect that this command can plant.
+fn planted() -> Vec<String> {
+    let bench = Bench::new();
+    let ran = bench.run(&["list", "defects", "--format", "json"]);
+    let rows: Vec<Value> = serde_json::from_str(&ran.out).unwrap();
+    rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn defect_trial(defect: String) -> Trial {
+    let name = format!("defect::{defect}");
+    if let Some((_, why)) = BLIND.iter().find(|(name, _)| *name == defect) {
+        return Trial::test(name, || Ok(())).with_kind(*why).with_ignored_flag(true);
+    }
+    Trial::test(name, move || match CATCHES.iter().find(|c| c.defect == defect) {
+        Some(catch) => is_caught(catch),
+        None => Err("no line in CATCHES: which story shows it, and by which requirement?".into()),
+    })
+}
+
+fn is_caught(catch: &Catch) -> Result<(), Failed> {
+    let bench = Bench::new();
+    let mut words = vec!["run"];
+    words.extend(catch.stories);
+    words.extend(["--defect", catch.defect, "--report", "out"]);
+    let ran = bench.run(&words);
+    if ran.code != 1 {
+        return Err(format!("not caught\n{ran}").into());
+    }
+    let report = json(&bench.path().join("out/report.json"));
+    let failed = requirements(&report, "failed");
+    if failed.iter().any(|id| catch.by.contains(&id.as_str())) {
+        return Ok(());
+    }
+    Err(format!("caught, but not by name: {failed:?} failed, expected one of {:?}\n{ran}", catch.by).into())
+}
+
+/// The two tables name what exists, each defect once, and only stories that the default suite plays.
+fn table_is_complete() -> Result<(), Failed> {
+    let planted: BTreeSet<String> = planted().into_iter().collect();
+    let mut named = BTreeSet::new();
+    for name in CATCHES.iter().map(|c| c.defect).chain(BLIND.iter().map(|(name, _)| *name)) {
+        if !named.insert(name.to_owned()) {
+            return Err(format!("{name} stands in the tables twice").into());
+        }
+    }
+    if planted != named {
+        return Err(format!("planted: {planted:?}\nin the tables: {named:?}").into());
+    }
+    let registry = Registry::builtin();
+    let default = registry.suite("default").unwrap();
+    for catch in CATCHES {
+        if let Some(story) = catch.stories.iter().find(|s| !default.stories.contains(s)) {
+            return Err(format!("{}: {story} is not in the default suite", catch.defect).into());
+        }
+        for id in catch.by {
+            if sanbench::register::requirement_by_id(id).is_none() {
+                return Err(format!("{}: {id} is not in the register", catch.defect).into());
+            }
+        }
+    }
+    Ok(())
+}
