@@ -111,6 +111,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "silent-parents",
     "refusals",
     "lost-replies",
+    "failed-creates",
 ];
 
 const ALL: &[&str] = &{

@@ -134,10 +134,17 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Plan, Refusal> {
     let plan = story::parse(text).map_err(|e| Refusal::new(e.render(file).trim_end().to_owned()))?;
     for id in &plan.requires {
         if register::requirement_by_id(id).is_none() {
-            let line = text.lines().position(|l| l.contains(id.as_str())).map_or(1, |n| n + 1);
-            let column = text.lines().nth(line - 1).and_then(|l| l.find(id.as_str())).map_or(1, |c| c + 1);
-            return Err(Refusal::new(format!("{file}:{line}:{column}: unknown requirement {id}"))
-                .hint("`sanbench list requirements` lists them"));
+            let place = text.lines().zip(1..).find_map(|(l, n)| Some((l, n, l.find(id.as_str())?)));
+            let (source, line, before) = place.unwrap_or(("", 1, 0));
+            let error = story::StoryError {
+                line,
+                column: source.get(..before).map_or(0, |b| b.chars().count()) + 1,
+                width: id.chars().count(),
+                problem: format!("unknown requirement {id}"),
+                hint: Some("`sanbench list requirements` lists them".to_owned()),
+                snippet: source.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+            };
+            return Err(Refusal::new(error.render(file).trim_end().to_owned()));
         }
     }
     Ok(plan)

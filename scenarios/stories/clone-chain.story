@@ -1,5 +1,5 @@
 story "A clone chain stops at the limit, and every link stays what it was"
-requires CLN-001 CLN-002 CLN-003 CLN-004 CLN-006 CLN-010 CLN-011 FLT-001 FLT-003 DAT-002 DAT-004
+requires CLN-001 CLN-002 CLN-003 CLN-004 CLN-006 CLN-010 CLN-011 FLT-001 DAT-002 DAT-004
 option tengling_max_clone_depth 2
 host compute-1
 

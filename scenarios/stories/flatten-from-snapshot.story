@@ -8,6 +8,7 @@ attach base compute-1
 write base at=0 length=64KiB
 write base at=200KiB length=132KiB
 snapshot s base
+write base at=204KiB length=4KiB
 create child size=1GiB snapshot=s
 depth child 0
 flatten child

@@ -1,5 +1,5 @@
 story "A deleted parent lives on silently until its last child goes"
-requires CLN-006 CLN-011 CRE-008 FLT-003 CLU-001 CLU-005 DAT-004
+requires CLN-006 CLN-011 FLT-003 CLU-001 CLU-005 DAT-004
 host compute-1
 
 create a size=1GiB

@@ -1,5 +1,5 @@
 story "A snapshot is frozen, whatever happens to its volume"
-requires SNP-001 SNP-002 SNP-006 CRE-008 CLN-005 DAT-002 DAT-004
+requires SNP-001 SNP-002 SNP-006 CRE-008 DAT-002 DAT-004
 host compute-1
 
 create v size=1GiB

@@ -88,6 +88,7 @@ pub(crate) fn must_be_refused(
         }
         (Step::Create { source: Source::Volume(_), .. }, Refused::Invalid) => vec!["CLN-005"],
         (Step::Create { source: Source::Snapshot(_), .. }, Refused::Invalid) => vec!["SNP-006"],
+        (Step::Create { .. }, Refused::Busy) => vec!["CRE-009"],
         (Step::Create { .. }, Refused::Quota) | (Step::Extend { .. }, Refused::Quota) => vec!["QTA-002"],
         (Step::Create { .. }, Refused::NoBackend | Refused::NoSpace) => vec!["SCH-001", "CAP-004"],
         (Step::Extend { .. }, _) => vec!["EXT-002"],

@@ -110,6 +110,10 @@ impl<'a> Player<'a> {
             Err(StepEnd::Refused(note)) => StepEnd::Refused(note),
             Err(end) => return end,
         };
+        let findings = self.site.take_findings();
+        if !findings.is_empty() {
+            return StepEnd::Findings(findings);
+        }
         if managed {
             let findings = match audit::audit(&*self.site, &mut self.judge).await {
                 Ok(findings) => findings,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sanbench_api::{Connector, ImageId, VolumeDriver};
-use sanbench_check::ImageDigests;
+use sanbench_check::{Finding, ImageDigests};
 use sanbench_flows::ControlPlane;
 use sanbench_world::Env;
 
@@ -83,11 +83,11 @@ pub trait Site: Send {
     /// Stops the volume service and starts it again with some back-end options changed.
     async fn restart(&mut self, options: &BTreeMap<String, String>) -> Result<(), SiteError>;
 
+    /// What monitors of calls found since the last time.
+    fn take_findings(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
     /// Faults that fired so far, by point.
     fn faults_fired(&self) -> BTreeMap<String, u64>;
-
-    /// Planted or placed things that this site cannot produce; a story that needs one is not run.
-    fn cannot(&self) -> Option<String> {
-        None
-    }
 }

@@ -11,7 +11,9 @@ use sanbench_runner::{CaseOutcome, CaseSpec};
 use sanbench_world::Segment;
 
 use crate::cli::RunArgs;
-use crate::compose::{ImageInput, LiveSetup, SimSetup, Target, load_image, run_live_case, run_sim_case};
+use crate::compose::{
+    ImageInput, LiveSetup, SimSetup, Target, load_image, run_live_case, run_sim_case, unreached,
+};
 use crate::config::Profile;
 use crate::defects::{self, Planted};
 use crate::failure::Refusal;
@@ -231,7 +233,8 @@ impl RunPlan<'_> {
             jobs,
             &stop,
             |spec| {
-                let (outcome, segments) = run_sim_case(&setup, spec);
+                let (mut outcome, segments) = run_sim_case(&setup, spec);
+                self.with_replays(&mut outcome);
                 if capture {
                     let mut all = captures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     all.push((spec.id.clone(), segments));
@@ -298,7 +301,16 @@ impl RunPlan<'_> {
             Target::Profile { limits, .. } => Some(Duration::from_secs(limits.duration_s)),
             Target::Loopback => None,
         };
-        for spec in &self.specs {
+        let ready = match &setup.target {
+            Target::Loopback => Ok(()),
+            Target::Profile { profile, .. } => runtime.block_on(usable(&setup, profile)),
+        };
+        if let (Err(message), Some(first)) = (&ready, self.specs.first()) {
+            let mut outcome = unreached(first, message.clone());
+            let _ = output.case(self.with_replays(&mut outcome));
+            outcomes.push(outcome);
+        }
+        for spec in self.specs.iter().filter(|_| ready.is_ok()) {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -306,8 +318,8 @@ impl RunPlan<'_> {
                 notes.push("limit duration_s is over: the remaining cases did not run".to_owned());
                 break;
             }
-            let (outcome, segments) = runtime.block_on(run_live_case(&setup, spec));
-            let _ = output.case(&outcome);
+            let (mut outcome, segments) = runtime.block_on(run_live_case(&setup, spec));
+            let _ = output.case(self.with_replays(&mut outcome));
             let gone = outcome.unreachable.is_some();
             outcomes.push(outcome);
             captures.push(segments);
@@ -318,7 +330,11 @@ impl RunPlan<'_> {
         let leftovers = match &setup.target {
             Target::Loopback => Vec::new(),
             Target::Profile { profile, journal, .. } => {
-                let left = runtime.block_on(tidy(&setup, profile, tag, &mut notes));
+                // Where no case began there is nothing to tidy, and nobody who would answer.
+                let left = match ready {
+                    Ok(()) => runtime.block_on(tidy(&setup, profile, tag, &mut notes)),
+                    Err(_) => Vec::new(),
+                };
                 if left.is_empty() {
                     let _ = Journal::close(journal.path());
                 }
@@ -330,6 +346,22 @@ impl RunPlan<'_> {
             last.leftovers.extend(leftovers);
         }
         self.finish(run, false, stop.load(Ordering::Relaxed), outcomes, captures, clock, output, notes)
+    }
+
+    /// Gives every finding its id and the command that shows it again.
+    fn with_replays<'o>(&self, outcome: &'o mut CaseOutcome) -> &'o CaseOutcome {
+        let case = &mut outcome.case;
+        for (finding, n) in case.findings.iter_mut().zip(1..) {
+            finding.id = format!("{}-{n}", case.id.replace('/', "-"));
+            finding.replay = match &self.args.report {
+                Some(dir) => {
+                    let file = format!("{}.json", sanbench_reports::write::file_stem(&finding.id));
+                    format!("sanbench replay {}", dir.join("failures").join(file).display())
+                }
+                None => self.head(&self.args.env).command,
+            };
+        }
+        outcome
     }
 
     #[expect(
@@ -363,7 +395,6 @@ impl RunPlan<'_> {
         };
         let (mut report, mut extras) = assemble(&self.selection, facts, outcomes);
         report.run.duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-        set_replays(&mut report, self.args.report.as_deref());
         let mut files: Vec<PathBuf> = Vec::new();
         let mut broken = None;
         if let Some(file) = &self.args.pcap {
@@ -388,20 +419,6 @@ impl RunPlan<'_> {
         }
         let _ = output.end(&report, &files);
         Ok(report.exit_code())
-    }
-}
-
-/// The command that shows each finding again.
-fn set_replays(report: &mut Report, dir: Option<&Path>) {
-    let command = report.run.command.clone();
-    for finding in report.cases.iter_mut().flat_map(|c| &mut c.findings) {
-        finding.replay = match dir {
-            Some(dir) => {
-                let stem = sanbench_reports::write::file_stem(&finding.id);
-                format!("sanbench replay {}", dir.join("failures").join(format!("{stem}.json")).display())
-            }
-            None => command.clone(),
-        };
     }
 }
 
@@ -440,6 +457,16 @@ pub(super) fn checked_options(
         notes.push(format!("{}: {warning}", profile.file));
     }
     Ok(built.address)
+}
+
+/// Whether the array answers and lets us in, asked once before the first case; the error says why not.
+async fn usable(setup: &LiveSetup, profile: &Profile) -> Result<(), String> {
+    let env = crate::compose::probe_env(&setup.state_dir).map_err(|e| e.to_string())?;
+    let options = profile.backend.options();
+    let built = (setup.driver.build)(&env, &options, &[]).map_err(|e| format!("{}: {}", e.key, e.problem))?;
+    let answer = built.driver.do_setup().await.map_err(|e| e.to_string());
+    built.driver.shutdown().await;
+    answer
 }
 
 /// Removes what the run may have left on the array. Only tagged objects are touched.

@@ -19,7 +19,7 @@ use super::site::{ComposedSite, SiteParts, Wrap};
 use crate::config::{Limits, Profile};
 use crate::defects::Planted;
 use crate::registry::DriverEntry;
-use crate::safety::{GuardedDriver, Journal, Tag};
+use crate::safety::{GuardedDriver, Journal, Tag, beyond};
 
 /// Against what.
 #[derive(Clone)]
@@ -61,7 +61,9 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Runs one case on real sockets.
 pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOutcome, Vec<Segment>) {
-    if let (Target::Profile { .. }, Some(reason)) = (&setup.target, needs_simulated_array(spec)) {
+    if let Target::Profile { limits, .. } = &setup.target
+        && let Some(reason) = needs_simulated_array(spec).or_else(|| beyond(&spec.plan, *limits))
+    {
         let mut outcome = broken(spec, reason);
         outcome.broken = None;
         outcome.case.verdict = sanbench_reports::Verdict::NotRun;
@@ -81,12 +83,7 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
     };
     let mut outcome = match play(setup, spec, &world).await {
         Ok(outcome) => outcome,
-        Err(SiteError::Unreachable(message)) => {
-            let mut outcome = broken(spec, message.clone());
-            outcome.broken = None;
-            outcome.unreachable = Some(message);
-            outcome
-        }
+        Err(SiteError::Unreachable(message)) => unreached(spec, message),
         Err(e) => broken(spec, e.to_string()),
     };
     if let Some(panic) = world.panics().first() {
@@ -110,6 +107,14 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
     // Databases and temporary files of a finished case are of no further use; its history is in the report.
     let _ = std::fs::remove_dir_all(&dir);
     (outcome, segments)
+}
+
+/// The outcome of a case that could not begin because the array could not be used.
+pub(crate) fn unreached(spec: &CaseSpec, message: String) -> CaseOutcome {
+    let mut outcome = broken(spec, message.clone());
+    outcome.broken = None;
+    outcome.unreachable = Some(message);
+    outcome
 }
 
 /// Why a story cannot be played on an array that is not ours.
@@ -174,6 +179,7 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
         tag: setup.tag,
         image: setup.image.clone(),
         wrap,
+        found: Default::default(),
         faults_fired: Arc::new(move || counter.faults_fired()),
     };
     let mut site = ComposedSite::start(parts, &spec.plan).await?;

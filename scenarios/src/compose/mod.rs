@@ -9,6 +9,7 @@
 mod driver;
 mod images;
 mod live;
+mod monitor;
 mod redact;
 mod sim;
 mod simulated;
@@ -16,6 +17,6 @@ mod site;
 
 pub use driver::tengling_entry;
 pub(crate) use images::{ImageInput, load_image};
-pub(crate) use live::{LiveSetup, Target, probe_env, run_live_case};
+pub(crate) use live::{LiveSetup, Target, probe_env, run_live_case, unreached};
 pub(crate) use sim::{SimSetup, run_sim_case};
 pub(crate) use simulated::{ArrayParts, RunningArray, start_array};

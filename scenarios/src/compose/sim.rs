@@ -165,6 +165,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         tag,
         image: setup.image.clone(),
         wrap: None,
+        found: Default::default(),
         faults_fired: Arc::new(move || counter.faults_fired()),
     };
     let mut outcome = match ComposedSite::start(site_parts, &spec.plan).await {

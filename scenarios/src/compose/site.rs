@@ -1,9 +1,10 @@
 //! A site put together from its parts; the same for every environment.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use sanbench_api::{Connector, ImageId, VolumeDriver, async_trait};
+use sanbench_check::Finding;
 use sanbench_flows::image::ImageStore;
 use sanbench_flows::{Backend, CacheLimits, ControlPlane, FlowDefects, FlowsConfig};
 use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
@@ -13,6 +14,7 @@ use sanbench_runner::{Promise, Site, SiteError, SiteImage};
 use sanbench_world::Env;
 
 use super::images::{ImageInput, add_image};
+use super::monitor::{Found, MonitoredDriver};
 use crate::registry::DriverEntry;
 use crate::safety::Tag;
 
@@ -46,6 +48,8 @@ pub(crate) struct SiteParts {
     pub(crate) image: Option<ImageInput>,
     /// Wraps drivers.
     pub(crate) wrap: Option<Wrap>,
+    /// What the monitors found.
+    pub(crate) found: Found,
     /// Counts faults.
     pub(crate) faults_fired: FaultsFired,
 }
@@ -157,6 +161,7 @@ fn build(parts: &SiteParts, options: &BTreeMap<String, String>) -> Result<BuiltD
         Some(wrap) => wrap(built.driver),
         None => built.driver,
     };
+    let driver: Arc<dyn VolumeDriver> = Arc::new(MonitoredDriver::new(driver, parts.found.clone()));
     Ok(BuiltDriver {
         drivers: BTreeMap::from([(BACKEND.to_owned(), driver)]),
         promise: Promise {
@@ -279,6 +284,10 @@ impl Site for ComposedSite {
             &self.flows,
         )?;
         self.control.start().await.map(|_| ()).map_err(|e| SiteError::Unreachable(e.to_string()))
+    }
+
+    fn take_findings(&self) -> Vec<Finding> {
+        std::mem::take(&mut *self.parts.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn faults_fired(&self) -> BTreeMap<String, u64> {

@@ -58,7 +58,13 @@ pub(super) fn blank_secrets(line: &str) -> String {
     let shown: String = line.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
     match shown.split_once(['=', ':']) {
         Some((key, _)) if is_secret(key) => format!("{}= ***", key.trim_end().to_owned() + " "),
-        _ => shown,
+        Some(_) => shown,
+        // Without a separator it is not known where the value begins.
+        None if is_secret(&shown) => {
+            let key: String = shown.split_inclusive(char::is_whitespace).take(1).collect();
+            format!("{} ***", key.trim_end())
+        }
+        None => shown,
     }
 }
 

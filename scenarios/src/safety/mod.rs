@@ -5,9 +5,11 @@
 mod clean;
 mod guard;
 mod journal;
+mod needs;
 mod tag;
 
 pub use clean::{Cleaned, clean};
 pub use guard::GuardedDriver;
 pub use journal::{Entry, Journal, JournalError};
+pub(crate) use needs::beyond;
 pub use tag::Tag;
