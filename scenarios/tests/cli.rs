@@ -209,6 +209,7 @@ fn a_hostile_image_is_refused_by_name() {
     bench.write("large.qcow2", Qcow2 { size: 20 << 30, l1_entries: 40, ..good }.bytes());
     let whole = good.bytes();
     bench.write("truncated.qcow2", &whole[..whole.len() / 2]);
+    bench.write("cut.qcow2", &whole[..5 * whole.len() / 6]);
     bench.write("header-only.qcow2", &whole[..60]);
     let wrong_table = {
         let mut bytes = whole.clone();
@@ -230,6 +231,7 @@ fn a_hostile_image_is_refused_by_name() {
         "greedy.qcow2",
         "large.qcow2",
         "truncated.qcow2",
+        "cut.qcow2",
         "header-only.qcow2",
         "wild-table.qcow2",
         "folder.img",

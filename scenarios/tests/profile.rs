@@ -178,23 +178,26 @@ fn clean_leaves_the_objects_of_another_array_and_another_journal_alone() {
 #[test]
 fn limits_hold_before_the_first_write() {
     for (limits, says) in [
-        // clone-chain has five volumes of 1 GiB.
-        ("[limits]\ncapacity_gib = 1\n", "capacity_gib = 1"),
-        ("[limits]\nobjects = 2\n", "objects = 2"),
+        // clone-chain has several volumes of 1 GiB at once.
+        ("[limits]\ncapacity_gib = 1\n", "limit capacity_gib = 1: the story needs"),
+        ("[limits]\nobjects = 2\n", "limit objects = 2: the story needs"),
     ] {
         let lab = Lab::new(limits);
-        let ran = lab.run(&["clone-chain"], &[]);
-        assert!(matches!(ran.code, 1 | 2), "{ran}");
-        assert!(ran.out.contains(says) || ran.err.contains(says), "the limit is named: {ran}");
+        let ran = lab.run(&["clone-chain"], &["--report", "out"]);
+        assert_eq!(ran.code, 2, "what did not run is not passed: {ran}");
+        let report = support::json(&lab.bench.path().join("out/report.json"));
+        let case = &report["cases"][0];
+        assert_eq!(case["verdict"], "not_run", "{ran}");
+        assert!(case["reason"].as_str().unwrap().starts_with(says), "{ran}");
         lab.assert_clean();
+        let journal = std::fs::read_dir(lab.bench.path().join("state")).unwrap().next().unwrap().unwrap();
+        let journal = std::fs::read_to_string(journal.path()).unwrap();
+        assert!(!journal.contains("intend"), "nothing was even meant to be made: {journal}");
     }
-    // A volume that alone exceeds the limit is never made: the array sees nothing at all.
-    let lab = Lab::new("[limits]\ncapacity_gib = 1\n");
-    lab.bench.write("big.story", "story \"x\"\nrequires CRE-001\ncreate v size=2GiB\ndelete v\n");
-    lab.array.control("mark", &json!("start"));
-    let ran = lab.run(&["./big.story"], &[]);
-    assert!(matches!(ran.code, 1 | 2), "{ran}");
-    assert!(ran.out.contains("capacity_gib = 1"), "{ran}");
+    // One that fits is played.
+    let lab = Lab::new("[limits]\ncapacity_gib = 2\nobjects = 4\n");
+    let ran = lab.run(&["unmap"], &[]);
+    assert_eq!(ran.code, 0, "{ran}");
     lab.assert_clean();
 }
 
