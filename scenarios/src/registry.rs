@@ -112,6 +112,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "refusals",
     "lost-replies",
     "failed-creates",
+    "forced-disconnect",
 ];
 
 const ALL: &[&str] = &{

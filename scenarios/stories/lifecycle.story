@@ -12,7 +12,7 @@ create root size=1GiB image=small type=gold pool=pool1
 attach root compute-1
 write root at=0 length=8KiB
 write root at=92KiB length=68KiB
-write root at=1048064KiB length=512KiB
+write root at=1048512KiB length=64KiB
 flush root
 snapshot monday root
 write root at=4KiB length=4KiB

@@ -58,6 +58,8 @@ pub(crate) struct Judge {
     pub(crate) wwns: BTreeMap<VolumeId, Wwn>,
     /// Volumes of the workflow itself (image cache) that are known.
     pub(crate) internal: BTreeSet<VolumeId>,
+    /// Hosts for which an attach has been repeated.
+    pub(crate) repeated: BTreeSet<Name>,
     /// Something written was deleted: a new volume must not show it.
     pub(crate) something_deleted: bool,
     pub(crate) decisions_judged: usize,
@@ -79,6 +81,7 @@ impl Judge {
             listing: None,
             wwns: BTreeMap::new(),
             internal: BTreeSet::new(),
+            repeated: BTreeSet::new(),
             something_deleted: false,
             decisions_judged: 0,
         }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use sanbench_api::{BlockDevice, BlockError, LbaState, VolumeId};
+use sanbench_check::stamp::is_zero;
 use sanbench_check::{DataModel, Finding, Ledger, ModelError};
 use sanbench_world::Dice;
 
@@ -93,7 +94,7 @@ pub(crate) async fn verify(
             let data = device.read(at, u32::try_from(count).unwrap_or(u32::MAX)).await?;
             let mut findings = model.check_read(volume, at, &data)?;
             for (block, lba) in data.chunks_exact(512).zip(at..) {
-                if block.iter().all(|b| *b == 0) {
+                if is_zero(block) {
                     verified.zero += 1;
                 } else if mapped.as_ref().is_some_and(|m| !covers(m, lba)) && findings.is_empty() {
                     findings.push(

@@ -1,0 +1,304 @@
+//! Volumes and snapshots come, grow, are flattened and go.
+
+use super::*;
+
+impl Player<'_> {
+    pub(super) async fn create(
+        &mut self,
+        step: &Step,
+        volume: &Name,
+        gib: u64,
+        volume_type: Option<&Name>,
+        source: &Source,
+        pool: Option<&Name>,
+    ) -> Ended {
+        let id = VolumeId::from_random(self.id_bytes("volume", volume));
+        let mut image = None;
+        let flow_source = match source {
+            Source::Blank => FlowSource::Raw,
+            Source::Image(name) => {
+                let site_image = self.site.image(name).ok_or_else(|| missing("image", name))?;
+                image = Some(site_image.clone());
+                FlowSource::Image(site_image.id)
+            }
+            Source::Snapshot(name) => FlowSource::Snapshot(self.snapshot_of(name)?.id),
+            Source::Volume(name) => FlowSource::Volume(self.volume(name)?.id),
+        };
+        let mut request = CreateRequest::raw(volume.as_str(), gib).with_id(id).from_source(flow_source);
+        request.volume_type = volume_type.map(|t| t.to_string());
+        let cached = self.site.control().cache_entries().map_err(broken)?;
+        let answer = self.site.control().create_volume(request).await;
+        let host = self.site.control().volume(id).ok().flatten().and_then(|v| v.host).unwrap_or_default();
+        let model_source = match source {
+            Source::Snapshot(name) => ModelSource::Snapshot(self.snapshot_of(name)?.id),
+            Source::Volume(name) => ModelSource::Volume(self.volume(name)?.id),
+            Source::Blank | Source::Image(_) => ModelSource::Blank,
+        };
+        if let Err(error) = answer {
+            let operation =
+                Operation::CreateVolume { id, size_gib: gib, host, source: model_source, internal: false };
+            // A create that failed leaves a row in `error`, as in Cinder; the user deletes it.
+            let ended = self.refused_or_failed(step, &operation, &error);
+            if matches!(ended, StepEnd::Refused(_)) && self.site.control().volume(id).ok().flatten().is_some()
+            {
+                self.site.control().delete_volume(id).await.map_err(|e| self.failed(step, &e.to_string()))?;
+                self.judge.control.complete(&Operation::DeleteVolume { id }, Answer::Done);
+            }
+            return Err(ended);
+        }
+        let entry = image
+            .as_ref()
+            .and_then(|i| cached.iter().find(|e| e.image == i.id && same_backend(&e.host, &host)));
+        self.created(volume, id, gib, &host, model_source, source, image.as_ref(), entry).await?;
+        if let Some(pool) = pool
+            && host.split('#').nth(1) != Some(pool.as_str())
+        {
+            let finding = Finding::new("SCH-001", "placement", "volume", "pool")
+                .says(format!("volume {volume} was placed where the story does not allow it"))
+                .compared(pool, &host);
+            return Err(StepEnd::Findings(vec![finding]));
+        }
+        Ok(host)
+    }
+
+    /// Tells the models about a volume that was made.
+    #[expect(clippy::too_many_arguments, reason = "one call from one place, each argument a fact of its own")]
+    pub(super) async fn created(
+        &mut self,
+        volume: &Name,
+        id: VolumeId,
+        gib: u64,
+        host: &str,
+        model_source: ModelSource,
+        source: &Source,
+        image: Option<&crate::site::SiteImage>,
+        entry: Option<&CacheEntryView>,
+    ) -> Result<(), StepEnd> {
+        let blocks = gib << 21;
+        let limit = self.judge.control.backend(host).clone_depth_limit;
+        let mut pending: Vec<&'static str> = Vec::new();
+        let mut kin = Vec::new();
+        let operation = |size_gib, source, internal, id| Operation::CreateVolume {
+            id,
+            size_gib,
+            host: host.to_owned(),
+            source,
+            internal,
+        };
+        let mut findings = Vec::new();
+        match (source, image, entry) {
+            (Source::Image(_), Some(_), Some(entry)) => {
+                // The image cache had it: the volume is a clone of the cached one.
+                let from = ModelSource::Volume(entry.volume);
+                findings.extend(self.judge.control.complete(&operation(gib, from, false, id), Answer::Done));
+                self.judge.data.clone_from(id, entry.volume, blocks)?;
+                pending.extend(["IMG-001", "CLN-001"]);
+            }
+            (Source::Image(_), Some(image), None) => {
+                let made: Vec<_> = self
+                    .site
+                    .control()
+                    .cache_entries()
+                    .map_err(broken)?
+                    .into_iter()
+                    .filter(|e| e.image == image.id && !self.judge.internal.contains(&e.volume))
+                    .collect();
+                // With a cache entry due, the volume was made at minimal size, cloned into the cache, then extended.
+                let first = made.first().map_or(gib, |e| e.size_gib.min(gib));
+                findings.extend(
+                    self.judge.control.complete(&operation(first, model_source, false, id), Answer::Done),
+                );
+                self.judge.data.create(id, first << 21)?;
+                if let Some(digests) = &image.digests {
+                    self.judge.data.write_image(id, digests, Certainty::Done)?;
+                }
+                for entry in made {
+                    let from = ModelSource::Volume(id);
+                    let op = operation(entry.size_gib, from, true, entry.volume);
+                    findings.extend(self.judge.control.complete(&op, Answer::Done));
+                    self.judge.data.clone_from(entry.volume, id, entry.size_gib << 21)?;
+                    self.judge.internal.insert(entry.volume);
+                    self.note_made(entry.volume, limit);
+                }
+                if first < gib {
+                    let op = Operation::Extend { id, size_gib: gib };
+                    findings.extend(self.judge.control.complete(&op, Answer::Done));
+                    self.judge.data.extend(id, blocks)?;
+                    pending.push("EXT-001");
+                }
+                pending.push("IMG-001");
+            }
+            (Source::Snapshot(name), ..) => {
+                findings.extend(
+                    self.judge.control.complete(&operation(gib, model_source, false, id), Answer::Done),
+                );
+                let snapshot = self.snapshot_of(name)?.clone();
+                self.judge.data.clone_from(id, snapshot.id, blocks)?;
+                pending.extend(["SNP-001", "SNP-006", "DAT-004"]);
+                if snapshot.changed_after {
+                    pending.push("SNP-002");
+                }
+                if snapshot.extended_after {
+                    pending.push("EXT-005");
+                }
+                if self.site.promise().flatten_from_snapshot {
+                    pending.push("FLT-001");
+                }
+                kin.push(snapshot.volume.clone());
+                if let Some(s) = self.judge.snapshots.get_mut(name) {
+                    s.children.insert(volume.clone());
+                }
+            }
+            (Source::Volume(name), ..) => {
+                let from = self.volume(name)?.clone();
+                let depth = self.judge.control.expected_depth(from.id);
+                findings.extend(
+                    self.judge.control.complete(&operation(gib, model_source, false, id), Answer::Done),
+                );
+                self.judge.data.clone_from(id, from.id, blocks)?;
+                pending.extend(["CLN-001", "DAT-004"]);
+                if gib > from.size_gib {
+                    pending.push("CLN-005");
+                }
+                if depth.is_some_and(|d| sanbench_check::depth::must_flatten(d, limit)) {
+                    pending.extend(["CLN-003", "FLT-001"]);
+                }
+                kin.push(name.clone());
+            }
+            _ => {
+                findings.extend(
+                    self.judge.control.complete(&operation(gib, model_source, false, id), Answer::Done),
+                );
+                self.judge.data.create(id, blocks)?;
+                if self.judge.something_deleted {
+                    pending.push("CRE-006");
+                }
+            }
+        }
+        self.note_made(id, limit);
+        let made = Volume {
+            id,
+            size_gib: gib,
+            hosts: Default::default(),
+            kin: Default::default(),
+            is_clone: !kin.is_empty(),
+            pending: pending.into_iter().collect(),
+        };
+        self.judge.volumes.insert(volume.clone(), made);
+        for other in kin {
+            self.judge.relate(volume, &other);
+            self.judge.expect(&other, &["CLN-001"]);
+        }
+        if findings.is_empty() { Ok(()) } else { Err(StepEnd::Findings(findings)) }
+    }
+
+    /// A new LUN must respect the limit from now on.
+    pub(super) fn note_made(&mut self, id: VolumeId, limit: i64) {
+        let names: Vec<String> =
+            self.site.drivers().values().filter_map(|d| d.inventory().map(|i| i.lun_name(&id))).collect();
+        for name in names {
+            self.judge.depths.made(&name, limit);
+        }
+    }
+
+    pub(super) async fn extend(&mut self, step: &Step, volume: &Name, gib: u64) -> Ended {
+        let v = self.volume(volume)?.clone();
+        let operation = Operation::Extend { id: v.id, size_gib: gib };
+        let report = match self.site.control().extend_volume(v.id, gib).await {
+            Ok(report) => report,
+            Err(error) => return Err(self.refused_or_failed(step, &operation, &error)),
+        };
+        let mut findings = self.judge.control.complete(&operation, Answer::Done);
+        self.judge.data.extend(v.id, gib << 21)?;
+        if let Some(v) = self.judge.volumes.get_mut(volume) {
+            v.size_gib = gib;
+        }
+        self.judge.expect(volume, &["EXT-001"]);
+        if v.is_clone {
+            self.judge.expect(volume, &["EXT-006"]);
+        }
+        self.judge.changed(volume, true);
+        for (host, seen) in &report.hosts {
+            match seen {
+                Ok(bytes) if *bytes == gib << 30 => self.judge.ledger.compared("EXT-004", 1),
+                other => {
+                    let observed = match other {
+                        Ok(bytes) => format!("{bytes} bytes"),
+                        Err(e) => e.to_string(),
+                    };
+                    findings.push(
+                        Finding::new("EXT-004", "capacity", "host", "bytes")
+                            .says(format!("host {host} does not see the new size of {volume}"))
+                            .compared(format!("{} bytes", gib << 30), observed),
+                    );
+                }
+            }
+        }
+        if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
+    }
+
+    pub(super) async fn snapshot(&mut self, step: &Step, snapshot: &Name, volume: &Name) -> Ended {
+        let v = self.volume(volume)?.clone();
+        let id = SnapshotId::from_random(self.id_bytes("snapshot", snapshot));
+        let operation = Operation::CreateSnapshot { id, volume: v.id };
+        if let Err(error) = self.site.control().create_snapshot(v.id, snapshot.as_str(), Some(id)).await {
+            return Err(self.refused_or_failed(step, &operation, &error));
+        }
+        let findings = self.judge.control.complete(&operation, Answer::Done);
+        self.judge.data.snapshot(id, v.id)?;
+        let taken = Snapshot {
+            id,
+            volume: volume.clone(),
+            changed_after: false,
+            extended_after: false,
+            children: Default::default(),
+        };
+        self.judge.snapshots.insert(snapshot.clone(), taken);
+        self.judge.expect(volume, &["DAT-004"]);
+        if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
+    }
+
+    pub(super) async fn flatten(&mut self, step: &Step, volume: &Name) -> Ended {
+        let id = self.volume(volume)?.id;
+        let operation = Operation::Flatten { id };
+        if let Err(error) = self.site.control().flatten_volume(id).await {
+            return Err(self.refused_or_failed(step, &operation, &error));
+        }
+        let findings = self.judge.control.complete(&operation, Answer::Done);
+        self.judge.data.flatten(id)?;
+        self.judge.expect(volume, &["FLT-001", "DAT-004"]);
+        if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
+    }
+
+    pub(super) async fn delete(&mut self, step: &Step, volume: &Name) -> Ended {
+        let v = self.volume(volume)?.clone();
+        let operation = Operation::DeleteVolume { id: v.id };
+        if let Err(error) = self.site.control().delete_volume(v.id).await {
+            return Err(self.refused_or_failed(step, &operation, &error));
+        }
+        let findings = self.judge.control.complete(&operation, Answer::Done);
+        self.judge.data.delete(v.id)?;
+        self.judge.something_deleted = true;
+        self.judge.volumes.remove(volume);
+        self.judge.wwns.remove(&v.id);
+        for name in v.kin {
+            self.judge.expect(&name, &["CLN-006"]);
+        }
+        if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
+    }
+
+    pub(super) async fn delete_snapshot(&mut self, step: &Step, snapshot: &Name) -> Ended {
+        let taken = self.snapshot_of(snapshot)?.clone();
+        let operation = Operation::DeleteSnapshot { id: taken.id };
+        if let Err(error) = self.site.control().delete_snapshot(taken.id).await {
+            return Err(self.refused_or_failed(step, &operation, &error));
+        }
+        let findings = self.judge.control.complete(&operation, Answer::Done);
+        self.judge.data.delete(taken.id)?;
+        self.judge.snapshots.remove(snapshot);
+        for name in taken.children.iter().chain([&taken.volume]) {
+            self.judge.expect(name, &["CLN-006", "DAT-004"]);
+        }
+        if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
+    }
+}
