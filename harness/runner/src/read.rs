@@ -74,7 +74,8 @@ pub(crate) async fn verify(
     verified.status = mapped.is_some();
     let mut ranges = model.interesting_ranges(volume, MARGIN)?;
     if scan {
-        ranges = vec![0..blocks];
+        ranges.clear();
+        ranges.push(0..blocks);
     } else {
         let mut budget = MAPPED_MAX;
         for range in mapped.iter().flatten() {
