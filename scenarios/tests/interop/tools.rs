@@ -105,7 +105,7 @@ pub(crate) fn missing(programs: &[&str]) -> Option<String> {
         "qemu-img+iscsi" => {
             let Some(path) = find("qemu-img") else { return Some("qemu-img".to_owned()) };
             let help = run(Command::new(path).arg("--help"), 10).out;
-            let formats = help.split("Supported formats:").nth(1).unwrap_or_default();
+            let formats = help.split("Supported").nth(1).unwrap_or_default();
             let has = formats.split_whitespace().any(|word| word == "iscsi");
             (!has).then(|| "the iSCSI driver of qemu-img (package qemu-block-extra)".to_owned())
         }
@@ -175,7 +175,7 @@ impl Done {
 
 /// Runs a program for at most `seconds`.
 pub(crate) fn run(command: &mut Command, seconds: u64) -> Done {
-    let mut running = match Running::start(command, seconds) {
+    let mut running = match Running::start(command, seconds, Stdio::piped(), Stdio::piped()) {
         Ok(running) => running,
         Err(e) => return Done { ok: false, code: None, out: String::new(), err: e },
     };
@@ -203,7 +203,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(command: &mut Command, seconds: u64) -> Result<Self, String> {
+    pub(crate) fn start(command: &mut Command, seconds: u64, out: Stdio, err: Stdio) -> Result<Self, String> {
         let mut bounded = Command::new("timeout");
         bounded
             .args(["--kill-after=2", &seconds.to_string()])
@@ -220,8 +220,8 @@ impl Running {
         }
         let child = bounded
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(out)
+            .stderr(err)
             .process_group(0)
             .spawn()
             .map_err(|e| format!("timeout {:?}: {e}", command.get_program()))?;
