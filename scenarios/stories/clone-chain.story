@@ -5,7 +5,7 @@ host compute-1
 
 create c0 size=1GiB
 attach c0 compute-1
-write c0 at=0 length=64KiB
+write c0 at=0 length=100KiB
 write c0 at=300KiB length=12KiB
 create c1 size=1GiB volume=c0
 depth c1 1

@@ -1,6 +1,5 @@
 //! The command line as its users meet it: what is refused, with which words and which exit code, and that a refusal
 //! leaves nothing behind.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may stop")]
 
 mod support;
 
@@ -491,6 +490,7 @@ fn an_interrupt_ends_a_long_run_with_130() {
 #[test]
 fn a_served_array_says_when_it_is_ready_and_ends_on_a_signal() {
     let bench = Bench::new();
+    let shape = Regex::new(r"^iscsi://127\.0\.0\.1:\d+/iqn\.[^/]+/\d+$").unwrap();
     for signal in ["INT", "TERM"] {
         let mut array = support::array::Served::start(
             &bench,
@@ -503,7 +503,6 @@ fn a_served_array_says_when_it_is_ready_and_ends_on_a_signal() {
         assert_eq!(ready["portals"].as_array().unwrap().len(), 2);
         assert_eq!(ready["exports"].as_array().unwrap().len(), 2);
         let url = ready["exports"][0]["url"].as_str().unwrap();
-        let shape = Regex::new(r"^iscsi://127\.0\.0\.1:\d+/iqn\.[^/]+/\d+$").unwrap();
         assert!(shape.is_match(url), "{url}");
         array.process.signal(signal);
         assert_eq!(array.process.wait(Duration::from_secs(20)), Some(0), "ends on {signal}");

@@ -167,3 +167,22 @@ fn a_capture_is_written_where_it_was_asked_for() {
     assert!(bytes.len() > 10_000 && bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]), "a pcapng section header");
     assert_eq!(bench.everything(), ["run.pcapng"], "nothing else was left");
 }
+
+/// The commands that README.md shows for a planted defect and its replay do what it says.
+#[test]
+fn the_newcomers_planted_defect_is_caught_and_replayed() {
+    let readme = fs::read_to_string(support::workspace().join("README.md")).unwrap();
+    let commands: Vec<Vec<&str>> = readme
+        .split('`')
+        .filter_map(|code| code.strip_prefix("sanbench "))
+        .map(|words| words.split_whitespace().collect())
+        .collect();
+    let planted = commands.iter().position(|words| words.contains(&"--defect"));
+    let at = planted.expect("README.md plants a defect in the first ten minutes");
+    let bench = Bench::new();
+    let run = bench.run(&commands[at]);
+    assert_eq!(run.code, 1, "sanbench {}: {run}", commands[at].join(" "));
+    let replay = commands[at..].iter().find(|words| words[0] == "replay").expect("and replays it");
+    let again = bench.run(replay);
+    assert_eq!(again.code, 1, "sanbench {}: {again}", replay.join(" "));
+}

@@ -91,8 +91,10 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         "target_iqn": array.target_iqn,
         "exports": exports,
     });
+    // Whoever reads the ready line may send a signal at once.
+    let stop = stopped();
     print(&format!("{ready}\n")).map_err(|e| Refusal::new(format!("cannot write to stdout: {e}")))?;
-    stopped().await;
+    stop.await;
     Ok(0)
 }
 
@@ -118,16 +120,26 @@ fn export_lun(
     state.exports().find(|(id, _)| *id == lun).map(|(_, n)| n).ok_or_else(|| "no LUN was exported".to_owned())
 }
 
-/// Waits for SIGINT or SIGTERM.
-pub(super) async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+/// Listens for SIGINT and SIGTERM from the call on, so that one which comes before the first poll is not missed; the
+/// future ends with the first of them. Call it inside a runtime.
+pub(super) fn stopped() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+    async fn next(listener: Option<Signal>) {
+        match listener {
+            Some(mut listener) => {
+                let _ = listener.recv().await;
+            }
+            // Without a handler the signal ends the process by itself.
+            None => std::future::pending().await,
+        }
+    }
+    let terminate = signal(SignalKind::terminate()).ok();
+    let interrupt = signal(SignalKind::interrupt()).ok();
+    async move {
+        tokio::select! {
+            biased;
+            () = next(terminate) => {}
+            () = next(interrupt) => {}
+        }
     }
 }
