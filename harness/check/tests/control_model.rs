@@ -97,7 +97,12 @@ fn picture(world: &World) -> Census {
             description: String::new(),
         });
         if snapshot.row == Row::Healthy {
-            db.snapshots.push(DbSnapshot { id: *id, volume: snapshot.volume, size_gib: snapshot.size_gib, status: "available".into() });
+            db.snapshots.push(DbSnapshot {
+                id: *id,
+                volume: snapshot.volume,
+                size_gib: snapshot.size_gib,
+                status: "available".into(),
+            });
         }
     }
     Census { array: Some(array), db, ..Census::default() }

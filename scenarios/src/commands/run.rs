@@ -534,7 +534,10 @@ fn on_interrupt(stop: Arc<AtomicBool>) {
 }
 
 /// How long the run takes by the wall clock; no history and no verdict depends on it.
-#[expect(clippy::disallowed_methods, reason = "the duration of the whole command is told to its user, judged by nobody")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the duration of the whole command is told to its user, judged by nobody"
+)]
 fn wall_clock() -> std::time::Instant {
     std::time::Instant::now()
 }

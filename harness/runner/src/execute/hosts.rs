@@ -30,7 +30,7 @@ impl Player<'_> {
             self.repeat_attach(id, &properties, &info).await?;
             self.judge.ledger.compared("ATT-002", 1);
         }
-        Ok(format!("{} path(s)", info.paths.len()))
+        Ok(format!("{} portal(s) offered", info.paths.len()))
     }
 
     /// Asking once more for the same host gives the same answer.

@@ -142,7 +142,7 @@ impl Player<'_> {
                     pending.push("EXT-005");
                 }
                 if self.site.promise().flatten_from_snapshot {
-                    pending.push("FLT-001");
+                    pending.extend(["FLT-001", "FLT-003"]);
                 }
                 kin.push(snapshot.volume.clone());
                 if let Some(s) = self.judge.snapshots.get_mut(name) {
@@ -161,7 +161,7 @@ impl Player<'_> {
                     pending.push("CLN-005");
                 }
                 if depth.is_some_and(|d| sanbench_check::depth::must_flatten(d, limit)) {
-                    pending.extend(["CLN-003", "FLT-001"]);
+                    pending.extend(["CLN-003", "FLT-001", "FLT-003"]);
                 }
                 kin.push(name.clone());
             }

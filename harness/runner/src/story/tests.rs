@@ -182,3 +182,8 @@ proptest! {
         let _ = parse(&format!("story \"x\"\n{tail}"));
     }
 }
+
+#[test]
+fn the_committed_grammar_is_that_of_the_table() {
+    insta::assert_snapshot!(super::verbs::grammar());
+}

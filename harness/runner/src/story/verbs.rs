@@ -349,3 +349,64 @@ impl Verb {
         text
     }
 }
+
+/// The whole language as a grammar in EBNF, made from the table; the committed copy is its definition for others.
+pub fn grammar() -> String {
+    let mut out = String::from(
+        "(* The story language. One statement a line; `#` begins a comment. *)\n\
+         story     = title , { header } , { step } ;\n\
+         line      = word , { space , word } , newline ;\n\
+         word      = text | key , \"=\" , text ;\n\
+         text      = plain | '\"' , { character | '\\\"' | '\\\\' } , '\"' ;\n\
+         name      = letter , { letter | digit | \"-\" | \"_\" } ;          (* at most 40 characters *)\n\
+         size      = \"0\" | digits , ( \"B\" | \"KiB\" | \"MiB\" | \"GiB\" | \"TiB\" ) ;\n\
+         gib       = size ;                                          (* whole GiB, at least one *)\n\
+         count     = digits ;                                        (* at most 1000000 *)\n\
+         id        = 3 * capital , \"-\" , 3 * digit ;\n\
+         pair      = key , \"=\" , text ;\n\n",
+    );
+    for place in [Place::Header, Place::Step] {
+        let (rule, title) = match place {
+            Place::Header => ("header", "before the first step"),
+            Place::Step => ("step", "in the order in which they are done; named arguments in any order"),
+        };
+        out.push_str(&format!("(* {title} *)\n"));
+        let mut first = true;
+        for verb in VERBS.iter().filter(|v| v.place == place) {
+            let mark = if first { format!("{rule:<9} =") } else { "          |".to_owned() };
+            first = false;
+            let mut line = format!("{mark} \"{}\"", verb.name);
+            for p in verb.positional {
+                let repeat = if p.ty == Type::Requirement { " , { id }" } else { "" };
+                line.push_str(&format!(" , {}{repeat}", symbol(p.ty)));
+            }
+            for p in verb.named {
+                let value = match p.ty {
+                    Type::Pairs => "{ pair }".to_owned(),
+                    ty => format!("\"{}=\" , {}", p.name, symbol(ty)),
+                };
+                let optional = !p.required && p.ty != Type::Pairs;
+                line.push_str(&if optional { format!(" , [ {value} ]") } else { format!(" , {value}") });
+            }
+            out.push_str(&line);
+            out.push('\n');
+        }
+        out.push_str("          ;\n\n");
+    }
+    out
+}
+
+fn symbol(ty: Type) -> String {
+    match ty {
+        Type::Name => "name".into(),
+        Type::Size => "size".into(),
+        Type::Gib => "gib".into(),
+        Type::Count => "count".into(),
+        Type::Text => "text".into(),
+        Type::Requirement => "id".into(),
+        Type::Pairs => "{ pair }".into(),
+        Type::Word(words) => {
+            format!("( {} )", words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(" | "))
+        }
+    }
+}
