@@ -19,7 +19,7 @@ use super::site::{ComposedSite, SiteParts, Wrap};
 use crate::config::{Limits, Profile};
 use crate::defects::Planted;
 use crate::registry::DriverEntry;
-use crate::safety::{GuardedDriver, Journal, Tag, beyond};
+use crate::safety::{Counts, GuardedDriver, Journal, Tag, beyond};
 
 /// Against what.
 #[derive(Clone)]
@@ -152,9 +152,10 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
             options
         }
         Target::Profile { profile, journal, limits } => {
-            let (journal, limits) = (journal.clone(), *limits);
+            let (journal, limits, counts) = (journal.clone(), *limits, Counts::default());
             wrap = Some(Arc::new(move |driver: Arc<dyn VolumeDriver>| {
-                Arc::new(GuardedDriver::new(driver, journal.clone(), limits)) as Arc<dyn VolumeDriver>
+                Arc::new(GuardedDriver::new(driver, journal.clone(), limits, counts.clone()))
+                    as Arc<dyn VolumeDriver>
             }));
             profile.backend.options()
         }

@@ -16,10 +16,14 @@ pub struct GuardedDriver {
     inner: Arc<dyn VolumeDriver>,
     journal: Arc<Journal>,
     limits: Limits,
-    live: Mutex<Live>,
+    counts: Counts,
 }
 
-/// What exists now by our own count.
+/// What a case has made and not removed, by its own count. Clones share it, so that a restarted service goes on with
+/// the same counts.
+#[derive(Clone, Default)]
+pub struct Counts(Arc<Mutex<Live>>);
+
 #[derive(Default)]
 struct Live {
     volumes: BTreeMap<String, u64>,
@@ -29,12 +33,12 @@ struct Live {
 
 impl GuardedDriver {
     /// Wraps a driver.
-    pub fn new(inner: Arc<dyn VolumeDriver>, journal: Arc<Journal>, limits: Limits) -> Self {
-        Self { inner, journal, limits, live: Mutex::new(Live::default()) }
+    pub fn new(inner: Arc<dyn VolumeDriver>, journal: Arc<Journal>, limits: Limits, counts: Counts) -> Self {
+        Self { inner, journal, limits, counts }
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn intend(&self, kind: &str, id: String) -> Result<(), DriverError> {

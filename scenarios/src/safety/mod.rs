@@ -9,7 +9,7 @@ mod needs;
 mod tag;
 
 pub use clean::{Cleaned, clean};
-pub use guard::GuardedDriver;
+pub use guard::{Counts, GuardedDriver};
 pub use journal::{Entry, Journal, JournalError};
 pub(crate) use needs::beyond;
 pub use tag::Tag;

@@ -135,6 +135,14 @@ impl Player<'_> {
                 let snapshot = self.snapshot_of(name)?.clone();
                 self.judge.data.clone_from(id, snapshot.id, blocks)?;
                 pending.extend(["SNP-001", "SNP-006", "DAT-004"]);
+                if blocks > self.judge.data.blocks(snapshot.id)? {
+                    pending.push("CLN-005");
+                }
+                let parent = self.judge.volumes.get(&snapshot.volume).map(|v| v.id);
+                let depth = parent.and_then(|id| self.judge.control.expected_depth(id));
+                if depth.is_some_and(|d| sanbench_check::depth::must_flatten(d, limit)) {
+                    pending.extend(["CLN-003", "FLT-001", "FLT-003"]);
+                }
                 if snapshot.changed_after {
                     pending.push("SNP-002");
                 }
