@@ -149,7 +149,7 @@ fn observed() -> Census {
             host: "c1".into(),
             status: "attached".into(),
         }],
-        quota: Some(Quota { volumes: 4, gigabytes: 6, snapshots: 1, reserved: 0 }),
+        quota: Some(Quota { volumes: 4, gigabytes: 7, snapshots: 1, reserved: 0 }),
         open: Vec::new(),
     };
     let device = |name: &str, portal: &str| HostDevice {
