@@ -1,7 +1,7 @@
 //! The story language: one verb a line, `#` comments, symbolic names.
 //!
 //! One [table of verbs](verbs::VERBS) drives everything: the tokenizer's expectations, the errors (line, column,
-//! snippet, hint), the printer, `sanbench explain` and the help. [`parse`] and [`print`] are inverses on plans:
+//! snippet, hint), the printer, `sanbench explain` and the help. [`parse`] and [`print`](fn@print) are inverses on plans:
 //! `parse(print(plan)) == plan`, which a property test holds.
 
 mod error;
