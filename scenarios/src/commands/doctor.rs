@@ -79,7 +79,11 @@ fn version(tool: &Tool) -> Option<String> {
         .output()
         .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find(|l| l.contains("ersion")).unwrap_or("found");
+    // Tools that know no version option answer their usage.
+    let line = text
+        .lines()
+        .find(|l| l.contains(|c: char| c.is_ascii_digit()) && !l.contains("sage"))
+        .unwrap_or("found");
     Some(line.chars().filter(|c| !c.is_control()).take(100).collect())
 }
 

@@ -141,8 +141,10 @@ impl Output {
         }
         let table = text::end_table(report, None, self.style);
         if self.quiet {
-            let last: Vec<&str> = table.lines().rev().take(1).collect();
-            print(&format!("{}\n", last.first().copied().unwrap_or_default()))?;
+            // The verdict and the line of the run's figures.
+            let lines: Vec<&str> = table.lines().collect();
+            let last = &lines[lines.len().saturating_sub(2)..];
+            print(&format!("{}\n", last.join("\n")))?;
         } else {
             print(&format!("\n{table}"))?;
         }
