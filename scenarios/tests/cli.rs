@@ -461,7 +461,9 @@ fn quiet_says_the_verdict_alone() {
     let bench = Bench::new();
     let ran = bench.run(&["run", "unmap", "--quiet"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran}");
-    assert_eq!(ran.out.lines().count(), 1, "{ran}");
+    // The verdict, and the figures of the run with its seed and hash.
+    assert_eq!(ran.out.lines().count(), 2, "{ran}");
+    assert!(ran.out.starts_with("CONFORMANT: "), "{ran}");
 }
 
 #[test]
