@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use sanbench_array::Chap;
 
+use crate::defects::TargetDefects;
+
 /// Largest transfer of one READ, WRITE or VERIFY, in blocks of 512 bytes (8 MiB); told in the block limits page.
 pub const MAX_TRANSFER_BLOCKS: u32 = 16_384;
 /// Largest range of one WRITE SAME, in blocks (8 MiB).
@@ -54,6 +56,8 @@ pub struct TargetConfig {
     pub refuse_strangers: bool,
     /// One `scsi` note for each command (many); login, logout and unit attentions are always noted.
     pub trace_commands: bool,
+    /// Wrong on purpose; none by default.
+    pub defects: TargetDefects,
     /// Called for a fault that says that the node must crash here; the connection then falls silent.
     pub on_crash: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -79,6 +83,7 @@ impl Default for TargetConfig {
             default_chap: None,
             refuse_strangers: false,
             trace_commands: false,
+            defects: TargetDefects::default(),
             on_crash: None,
         }
     }

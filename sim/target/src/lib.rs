@@ -17,6 +17,7 @@
 //! | `registry` | the sessions of a target, for reinstatement and resets |
 //! | `scsi` | the device server: masking, unit attentions, commands on blocks |
 //! | `config`, `surroundings` | what a target may do; secrets, faults, history lines |
+//! | `defects` | planted defects |
 //!
 //! Start with [`Session::handle`] for the way of a PDU, and `scsi::begin` for the way of a command.
 //!
@@ -30,6 +31,7 @@
 
 mod chap;
 mod config;
+mod defects;
 mod full;
 mod login;
 mod negotiate;
@@ -44,6 +46,7 @@ mod text;
 pub use config::{
     MAX_TRANSFER_BLOCKS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS, MAX_WRITE_SAME_BLOCKS, TargetConfig,
 };
+pub use defects::TargetDefects;
 pub use login::PortalContext;
 pub use registry::Registry;
 pub use session::{Session, SessionParts};
