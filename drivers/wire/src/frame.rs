@@ -166,6 +166,7 @@ pub struct Outbox {
     chunks: VecDeque<Bytes>,
     tail: BytesMut,
     remaining: usize,
+    taken: u64,
 }
 
 impl Outbox {
@@ -182,6 +183,12 @@ impl Outbox {
     /// Bytes waiting.
     pub fn len(&self) -> usize {
         self.remaining
+    }
+
+    /// Bytes taken since the beginning. With [`Outbox::len`] it tells where in the outgoing stream a PDU lies, so that its
+    /// sender can know whether any byte of it has left.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Adds one PDU with its padding and digests.
@@ -277,6 +284,7 @@ impl Buf for Outbox {
             }
         }
         self.remaining -= count_total;
+        self.taken += count_total as u64;
     }
 
     fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
