@@ -9,6 +9,9 @@ use sanbench_rest::RestConfig;
 use sanbench_target::TargetConfig;
 use sanbench_world::{Env, Task};
 
+/// Controllers of an array.
+const CONTROLLERS: u16 = 2;
+
 /// What an array is made of.
 pub(crate) struct ArrayParts {
     /// Where the management API listens.
@@ -67,9 +70,12 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
             .map(|(address, n)| PortalConfig {
                 address: *address,
                 port_no: 20200 + 256 * u32::from(n),
-                tpgt: n + 1,
+                // Portals take turns on the two controllers; those of one controller are one target port group.
+                tpgt: n % CONTROLLERS + 1,
+                controller: (n % CONTROLLERS) as u8,
             })
             .collect(),
+        controllers: CONTROLLERS as u8,
         defects: parts.defects,
         ..ArrayConfig::default()
     };

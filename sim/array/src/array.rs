@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::access::{MOST_CONTROLLERS, Plant, controller_name};
 use crate::config::{ArrayConfig, Limits, PoolConfig, PortalConfig};
 use crate::jobs::Job;
 use crate::object::{
@@ -42,6 +43,10 @@ pub struct Array {
     pub(crate) views: Table<View>,
     pub(crate) initiators: BTreeMap<String, Initiator>,
     pub(crate) reach: Reach,
+    pub(crate) plant: Plant,
+    pub(crate) write_cache: bool,
+    pub(crate) cache_blocks: u64,
+    pub(crate) power_generation: u64,
 
     pub(crate) jobs: BTreeMap<u64, Job>,
     /// Every frozen layer made; the dead ones are swept out now and then.
@@ -62,6 +67,13 @@ impl Array {
             target_iqn,
             flatten_rate,
             copy_rate,
+            controllers,
+            write_cache,
+            cache_blocks,
+            transition,
+            failback,
+            implicit_alua,
+            explicit_alua,
             defects,
             limits,
         } = config;
@@ -88,6 +100,10 @@ impl Array {
             views: Table::default(),
             initiators: BTreeMap::new(),
             reach: Reach::default(),
+            plant: Plant::new(controllers, transition, failback, [implicit_alua, explicit_alua]),
+            write_cache,
+            cache_blocks,
+            power_generation: 0,
             jobs: BTreeMap::new(),
             layers: BTreeMap::new(),
             last_id: 0,
@@ -101,17 +117,26 @@ impl Array {
     /// Replaces the portals, for listeners that learn their port only when they are bound. Port ids go by position, so
     /// that port groups keep their meaning.
     pub fn set_portals(&mut self, portals: Vec<PortalConfig>) {
+        let mut on_controller: BTreeMap<u8, u32> = BTreeMap::new();
         self.portals = (0..)
             .zip(portals)
-            .map(|(n, portal)| Portal {
-                id: 139_264 + n,
-                address: portal.address,
-                port_no: portal.port_no,
-                tpgt: portal.tpgt,
-                iqn: format!("{}::{}:{}", self.target_iqn, portal.port_no, portal.address.ip()),
-                location: format!("CTE0.{}.P{}", if n % 2 == 0 { "A0" } else { "B0" }, n / 2),
+            .map(|(n, portal)| {
+                let controller = portal.controller.min(MOST_CONTROLLERS - 1);
+                let place = on_controller.entry(controller).or_default();
+                let location = format!("CTE0.{}0.P{place}", &controller_name(controller)[1..]);
+                *place += 1;
+                Portal {
+                    id: 139_264 + n,
+                    address: portal.address,
+                    port_no: portal.port_no,
+                    tpgt: portal.tpgt,
+                    controller,
+                    iqn: format!("{}::{}:{}", self.target_iqn, portal.port_no, portal.address.ip()),
+                    location,
+                }
             })
             .collect();
+        self.plant.set_portals(self.portals.iter().map(|portal| (portal.tpgt, portal.controller)));
     }
 
     /// Carries out one management command at time `now`, background work up to `now` first. A refused command changes nothing.

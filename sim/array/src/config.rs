@@ -1,6 +1,7 @@
 //! What an array is made of at construction. Values only; nothing here changes later.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::Defects;
 
@@ -23,6 +24,21 @@ pub struct ArrayConfig {
     pub flatten_rate: u64,
     /// Extents of 64 KiB that one LUN copy or clone pair copies in a second; 0 means at once.
     pub copy_rate: u64,
+    /// Controllers, 1 to 8; portals that name a higher one add to it.
+    pub controllers: u8,
+    /// Whether new LUNs have a volatile write cache switched on (WCE). Off, every acknowledged write is durable.
+    pub write_cache: bool,
+    /// Most blocks that the write cache of one LUN may hold unsynchronised; the oldest are destaged beyond that. 0 makes
+    /// every write durable at once.
+    pub cache_blocks: u64,
+    /// How long a group whose access state changes is *transitioning*; zero for not at all.
+    pub transition: Duration,
+    /// How long after a controller's return its LUNs come home, with implicit ALUA; none for never.
+    pub failback: Option<Duration>,
+    /// Access states change by themselves: LUNs of a failed controller move to another one.
+    pub implicit_alua: bool,
+    /// Initiators may change access states (SET TARGET PORT GROUPS).
+    pub explicit_alua: bool,
     /// Planted defects; none by default.
     pub defects: Defects,
     /// Bounds on what commands may create.
@@ -39,6 +55,13 @@ impl Default for ArrayConfig {
             target_iqn: "iqn.2006-08.com.huawei:oceanstor:21003400a30d844d".to_owned(),
             flatten_rate: 4096,
             copy_rate: 4096,
+            controllers: 2,
+            write_cache: false,
+            cache_blocks: 65_536, // 32 MiB
+            transition: Duration::ZERO,
+            failback: Some(Duration::ZERO),
+            implicit_alua: true,
+            explicit_alua: true,
             defects: Defects::default(),
             limits: Limits::default(),
         }
@@ -68,8 +91,11 @@ pub struct PortalConfig {
     pub address: SocketAddr,
     /// Port number in the vendor's numbering, part of the portal's own target name (20200 for example).
     pub port_no: u32,
-    /// Target portal group tag (RFC 7143 section 4.1, 1..=65535).
+    /// Target portal group tag (RFC 7143 section 4.1, 1..=65535), which is the target port group id (ALUA) as well. The
+    /// portals of one tag belong to one controller.
     pub tpgt: u16,
+    /// Controller that the port is on, from 0, at most 7.
+    pub controller: u8,
 }
 
 /// Upper bounds. Management input is hostile: everything that it can make grow has one.

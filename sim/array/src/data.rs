@@ -61,7 +61,7 @@ impl Array {
         }
     }
 
-    fn checked(&self, id: DeviceId, lba: u64, blocks: u64) -> Result<&Content, IoError> {
+    pub(crate) fn checked(&self, id: DeviceId, lba: u64, blocks: u64) -> Result<&Content, IoError> {
         let content = self.content(id)?;
         let size = match id {
             DeviceId::Lun(_) => content.blocks(),
@@ -137,7 +137,7 @@ impl Array {
         lun.content.write(lba, data, &pool.space(lun.quota.as_ref()), self.defects.lost_write_on_cow)
     }
 
-    fn refuse_write(&self, id: DeviceId) -> Result<(), IoError> {
+    pub(crate) fn refuse_write(&self, id: DeviceId) -> Result<(), IoError> {
         match self.geometry(id) {
             Some(_) => Err(IoError::ReadOnly),
             None => Err(IoError::Gone),
@@ -178,11 +178,5 @@ impl Array {
             (content.next_visible(first).unwrap_or(u64::MAX / EXTENT_BLOCKS), Mapped::Deallocated)
         };
         Ok(((next * EXTENT_BLOCKS).min(size) - lba, state))
-    }
-
-    /// Makes acknowledged writes durable. The store has no volatile cache, so that they are already.
-    pub fn flush(&mut self, now: Duration, id: DeviceId) -> Result<(), IoError> {
-        self.advance(now);
-        self.content(id).map(drop)
     }
 }

@@ -57,6 +57,9 @@ impl Array {
     /// Runs background work up to `now`. Time that goes backwards is ignored. Every command and data request calls this.
     pub fn advance(&mut self, now: Duration) {
         self.now = self.now.max(now);
+        if self.access_is_due() {
+            self.settle_access();
+        }
         if self.jobs.is_empty() {
             return;
         }

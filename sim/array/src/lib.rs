@@ -15,12 +15,19 @@
 //! | `copies`, `jobs` | full copies; background work as time passes |
 //! | `mapping`, `reach` | hosts, groups, views; who sees what under which number |
 //! | `data` | read, write, unmap |
+//! | `access` | controllers, ownership, access states of target port groups (ALUA) |
+//! | `cache` | the volatile write cache, flush, power loss |
+//! | `atomics` | compare and write, or-write, block copies, sanitize |
+//! | `reservation` | persistent and legacy reservations of one device |
 //! | `census` | what exists, and the white-box audit |
 //! | `store` | sparse copy-on-write content and space accounting |
 //!
 //! Units: sizes in blocks of 512 bytes, times since the world's start.
 
+mod access;
 mod array;
+mod atomics;
+mod cache;
 mod census;
 mod command;
 mod config;
@@ -33,12 +40,15 @@ mod mapping;
 mod object;
 mod reach;
 mod refusal;
+mod reservation;
 mod store;
 mod table;
 mod volumes;
 
+pub use access::{AccessError, AccessState, Controller, MOST_CONTROLLERS, TargetPortGroup, controller_name};
 pub use array::Array;
 pub use bytes::Bytes;
+pub use cache::PowerLoss;
 pub use census::Census;
 pub use command::{Command, Outcome};
 pub use config::{ArrayConfig, Limits, PoolConfig, PortalConfig};
@@ -50,4 +60,5 @@ pub use object::{
     Snapshot, SplitStatus, View,
 };
 pub use refusal::{IoError, Refusal};
+pub use reservation::Reservations;
 pub use store::{BLOCK_BYTES, EXTENT_BLOCKS};

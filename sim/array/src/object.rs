@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
+use crate::access::Access;
+use crate::cache::Cache;
+use crate::reservation::Reservations;
 use crate::store::{Content, EXTENT_BLOCKS, Layer, Quota, Space};
 
 /// A device with blocks. LUNs and snapshots share one number space, so that a number names at most one of them.
@@ -136,6 +139,11 @@ pub struct Lun {
     pub groups: BTreeSet<u64>,
     /// When it was made.
     pub created: Duration,
+    /// Controller that owns it now.
+    pub owner: u8,
+    pub(crate) access: Access,
+    pub(crate) reservations: Reservations,
+    pub(crate) cache: Cache,
     pub(crate) content: Content,
     pub(crate) quota: Option<Quota>,
     /// Only with [`crate::Defects::stale_read_after_extend`]: the content before the last extend.
@@ -182,6 +190,10 @@ pub struct Snapshot {
     pub created: Duration,
     /// When its content was frozen; none while it is inactive.
     pub activated: Option<Duration>,
+    /// Controller that owns it now; at birth that of its LUN.
+    pub owner: u8,
+    pub(crate) access: Access,
+    pub(crate) reservations: Reservations,
     pub(crate) layer: Option<Arc<Layer>>,
 }
 
@@ -325,8 +337,10 @@ pub struct Portal {
     pub address: SocketAddr,
     /// Number in the vendor's numbering.
     pub port_no: u32,
-    /// Target portal group tag.
+    /// Target portal group tag and target port group id.
     pub tpgt: u16,
+    /// Controller that it is on, from 0.
+    pub controller: u8,
     /// The portal's own target name in the vendor's form, `<target iqn>::<port no>:<ip>`; the target answers to it
     /// as well as to its plain name ([`crate::Array::accepts_target_name`]).
     pub iqn: String,

@@ -134,6 +134,12 @@ pub enum Refusal {
     /// The host LUN id is taken, or a host has no id left.
     #[error("host LUN id is not available")]
     HostLunIdTaken,
+    /// No such controller.
+    #[error("no such controller")]
+    NoSuchController,
+    /// The controller has failed.
+    #[error("controller is down")]
+    ControllerDown,
     /// The view does not show this object to any host.
     #[error("object is not mapped in this view")]
     NotMapped,

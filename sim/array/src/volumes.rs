@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::access::Access;
+use crate::cache::Cache;
 use crate::jobs::{Job, JobKind};
 use crate::object::{CloneOrigin, DeviceId, Lun, Snapshot, SplitStatus};
 use crate::store::content::extents;
 use crate::store::{Content, EXTENT_BLOCKS, Quota};
-use crate::{Array, Outcome, Refusal};
+use crate::{Array, Outcome, Refusal, Reservations};
 
 /// What the planted defect D78 leaves behind the old end of an extended LUN.
 const GARBAGE: u8 = 0x5a;
@@ -33,7 +35,8 @@ impl Array {
             return Err(Refusal::PoolFull);
         }
         let quota = (!thin).then(|| Quota { used: Arc::new(AtomicU64::new(0)), extents: needed });
-        Ok(self.insert_lun(name, description, pool, Content::empty(blocks), quota, None))
+        let place = self.plant.next_home();
+        Ok(self.insert_lun(name, description, pool, Content::empty(blocks), quota, None, place))
     }
 
     pub(crate) fn clone_lun(
@@ -44,31 +47,33 @@ impl Array {
     ) -> Result<Outcome, Refusal> {
         self.admit_device(&name, &description)?;
         self.luns.admits(&name, self.limits.devices)?;
-        let (layer, pool, blocks) = match source {
+        let (layer, pool, blocks, place) = match source {
             DeviceId::Lun(id) => {
                 let lun = self.luns.get(id).ok_or(Refusal::NoSuchLun)?;
                 let (pool, content) = (lun.pool, lun.content.clone());
                 let blocks = content.blocks();
-                (self.new_layer(content), pool, blocks)
+                let place = (lun.access.home, lun.owner);
+                (self.new_layer(content), pool, blocks, place)
             }
             DeviceId::Snapshot(id) => {
                 let snapshot = self.snapshots.get(id).ok_or(Refusal::NoSuchSnapshot)?;
                 let layer = Arc::clone(snapshot.layer.as_ref().ok_or(Refusal::NotActivated)?);
                 let content = self.snapshot_content(snapshot).ok_or(Refusal::NotActivated)?;
                 let (pool, blocks) = (snapshot.pool, snapshot.blocks);
+                let place = (snapshot.access.home, snapshot.owner);
                 let layer = if std::ptr::eq(content, &layer.content) {
                     layer
                 } else {
                     self.new_layer(content.clone())
                 };
-                (layer, pool, blocks)
+                (layer, pool, blocks, place)
             }
         };
         if layer.content.chain() + 1 > self.limits.chain {
             return Err(Refusal::TooDeep);
         }
         let origin = CloneOrigin { source, overlap_blocks: blocks };
-        Ok(self.insert_lun(name, description, pool, Content::over(layer, blocks), None, Some(origin)))
+        Ok(self.insert_lun(name, description, pool, Content::over(layer, blocks), None, Some(origin), place))
     }
 
     fn insert_lun(
@@ -79,6 +84,7 @@ impl Array {
         content: Content,
         quota: Option<Quota>,
         origin: Option<CloneOrigin>,
+        (home, owner): (u8, u8),
     ) -> Outcome {
         let id = self.new_id();
         let (wwn, serial) = self.new_wwn();
@@ -100,6 +106,10 @@ impl Array {
             split_progress: 0,
             groups: BTreeSet::new(),
             created: self.now,
+            owner,
+            access: Access::at(home),
+            reservations: Reservations::default(),
+            cache: Cache::new(self.write_cache),
             content,
             quota,
             stale_view: None,
@@ -227,6 +237,7 @@ impl Array {
         self.snapshots.admits(&name, self.limits.devices)?;
         let lun = self.luns.get(parent).ok_or(Refusal::NoSuchLun)?;
         let (pool, blocks) = (lun.pool, lun.content.blocks());
+        let (home, owner) = (lun.access.home, lun.owner);
         let id = self.new_id();
         let (wwn, serial) = self.new_wwn();
         self.snapshots.insert(Snapshot {
@@ -241,6 +252,9 @@ impl Array {
             groups: BTreeSet::new(),
             created: self.now,
             activated: None,
+            owner,
+            access: Access::at(home),
+            reservations: Reservations::default(),
             layer: None,
         });
         if self.snapshots_born_active() {

@@ -12,8 +12,12 @@ const NOW: Duration = Duration::from_secs(1);
 const IQN: &str = "iqn.2026-01.example:one";
 
 fn array() -> Array {
-    let portal =
-        |port| PortalConfig { address: SocketAddr::from(([192, 0, 2, 1], port)), port_no: 20_200, tpgt: 1 };
+    let portal = |port| PortalConfig {
+        address: SocketAddr::from(([192, 0, 2, 1], port)),
+        port_no: 20_200,
+        tpgt: 1,
+        controller: 0,
+    };
     Array::new(ArrayConfig { portals: vec![portal(3260), portal(3261)], ..ArrayConfig::default() })
 }
 

@@ -308,5 +308,5 @@ fn reads_share_the_store_and_bounds_hold() {
     );
     assert_eq!(a.read(at(0), DeviceId::Snapshot(snap), 0, 1), Err(IoError::Offline));
     assert_eq!(a.write(at(0), DeviceId::Snapshot(snap), 0, &[0; 512]), Err(IoError::ReadOnly));
-    assert_eq!(a.flush(at(0), device), Ok(()));
+    assert_eq!(a.flush(at(0), device, 0, 0), Ok(()));
 }

@@ -138,7 +138,9 @@ pub(crate) fn code_of(refusal: Refusal, topic: Topic) -> i64 {
     match refusal {
         Refusal::BadName | Refusal::BadParameter => PARAMETER,
         Refusal::NameExists => NAME_EXISTS,
-        Refusal::NoSuchPool | Refusal::NoSuchLunGroup | Refusal::NoSuchPort | Refusal::NoSuchInitiator => {
+        Refusal::NoSuchController
+        | Refusal::NoSuchPool
+        | Refusal::NoSuchLunGroup | Refusal::NoSuchPort | Refusal::NoSuchInitiator => {
             OBJECT_MISSING
         }
         Refusal::NoSuchLun => LUN_MISSING,
@@ -194,6 +196,7 @@ pub(crate) fn code_of(refusal: Refusal, topic: Topic) -> i64 {
         Refusal::InitiatorNotBound => INITIATOR_NOT_BOUND,
         Refusal::HostLunIdTaken => HOST_LUN_ID_TAKEN,
         Refusal::NotMapped => NOT_MAPPED,
+        Refusal::ControllerDown => BUSY,
     }
 }
 
@@ -273,6 +276,8 @@ mod tests {
         Refusal::BadName,
         Refusal::BadParameter,
         Refusal::NameExists,
+        Refusal::NoSuchController,
+        Refusal::ControllerDown,
         Refusal::NoSuchPool,
         Refusal::NoSuchLun,
         Refusal::NoSuchSnapshot,

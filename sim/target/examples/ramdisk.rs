@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = env.listen(address).await?;
     let mut array = Array::new(ArrayConfig {
         pools: vec![PoolConfig::new("pool0", blocks * 2)],
-        portals: vec![PortalConfig { address: listener.local_addr(), port_no: 1, tpgt: 1 }],
+        portals: vec![PortalConfig { address: listener.local_addr(), port_no: 1, tpgt: 1, controller: 0 }],
         ..ArrayConfig::default()
     });
     let (name, description) = ("ramdisk".to_owned(), String::new());

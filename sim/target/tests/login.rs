@@ -344,6 +344,7 @@ fn long_lists_continue() {
         address: ([10, 0, 1, n], 3260).into(),
         port_no: u32::from(n),
         tpgt: u16::from(n),
+        controller: (n - 1) % 2,
     });
     bench.parts.array.lock().set_portals(portals.collect());
     let mut conn = bench.connect();

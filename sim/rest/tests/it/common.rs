@@ -24,6 +24,7 @@ pub(crate) fn array(product: &str) -> ArrayHandle {
         address: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 3260),
         port_no,
         tpgt,
+        controller: (tpgt as u8 - 1) % 2,
     };
     let mut array = Array::new(ArrayConfig {
         product: product.to_owned(),

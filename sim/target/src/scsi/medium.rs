@@ -101,6 +101,6 @@ pub(super) fn verify_data(array: &mut Array, now: Duration, unit: Unit, v: Verif
 pub(super) fn synchronize(array: &mut Array, now: Duration, unit: Unit, lba: u64, blocks: u32) -> Done {
     ready(unit)?;
     in_range(unit, lba, u64::from(blocks))?;
-    array.flush(now, unit.device).map_err(io_sense)?;
+    array.flush(now, unit.device, lba, u64::from(blocks)).map_err(io_sense)?;
     Ok(Vec::new())
 }

@@ -83,6 +83,7 @@ impl Bench {
             address: ([10, 0, 0, n], 3260).into(),
             port_no: 20_200 + u32::from(n),
             tpgt: u16::from(n),
+            controller: (n - 1) % 2,
         };
         let array = Array::new(ArrayConfig {
             pools: vec![PoolConfig::new("pool0", 1 << 16)],
