@@ -4,12 +4,16 @@
 //! All multi-byte fields are big-endian. A builder gives the whole parameter data; cutting it to the allocation
 //! length is the device server's business, and parsers accept data that was cut where the standard allows it.
 
+pub mod alua;
 pub mod capacity;
 pub mod cdb;
+pub mod copy;
 pub mod inquiry;
 pub mod lba_status;
 pub mod luns;
 pub mod mode;
+pub mod opcodes;
+pub mod reservation;
 pub mod sense;
 pub mod status;
 pub mod unmap;

@@ -225,6 +225,18 @@ impl ModeData {
         ModeData::parse(h[3], usize::from(u16::from_be_bytes([h[6], h[7]])), data, 8, 2 + length)
     }
 
+    /// Reads a MODE SELECT (6) parameter list: the data length is reserved there.
+    pub fn parse_select6(data: &[u8]) -> Result<ModeData, BadData> {
+        let h = data.first_chunk::<4>().ok_or(BadData("mode parameter header"))?;
+        ModeData::parse(h[2], usize::from(h[3]), data, 4, data.len())
+    }
+
+    /// Reads a MODE SELECT (10) parameter list.
+    pub fn parse_select10(data: &[u8]) -> Result<ModeData, BadData> {
+        let h = data.first_chunk::<8>().ok_or(BadData("mode parameter header"))?;
+        ModeData::parse(h[3], usize::from(u16::from_be_bytes([h[6], h[7]])), data, 8, data.len())
+    }
+
     fn parse(
         specific: u8,
         block: usize,
