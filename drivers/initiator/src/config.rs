@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::chap::ChapHash;
 use crate::host::UeventPlan;
+use crate::multipath::policy::Failback;
 
 /// What the initiator offers for one digest key, in order of preference (RFC 7143 section 13.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -92,17 +93,127 @@ impl Default for SessionConfig {
     }
 }
 
-/// Planted faults of the connector, for the bench's own proof. The default has none.
+/// Planted faults of the connector and of the initiator below it, for the bench's own proof. The default has none. Each switch
+/// is read in exactly one place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectorDefects {
+    /// D29: a lost write is sent over another path at once, without proof that the lost session is dead.
+    pub overtake_on_failover: bool,
+    /// D35: every login comes with another ISID.
+    pub fresh_isid: bool,
     /// D36: a device that is already at the LUN is taken without reading its identity.
     pub skip_wwn_check: bool,
-    /// D45: extend rescans the first path only and reports success.
-    pub extend_one_path_only: bool,
+    /// D37: the path that is returned is that of the first device of the session, whatever its LUN.
+    pub first_device_of_session: bool,
+    /// D38: a disconnect takes whatever device is at the LUN, also that of another volume.
+    pub disconnect_by_lun: bool,
+    /// D39: a disconnect does not wait until multipathd has let go of the paths, and a connect trusts its old list.
+    pub trust_daemon_list: bool,
+    /// D40: of several sessions to one portal, a disconnect sees the first only.
+    pub first_session_only: bool,
+    /// D41: a portal that fails is never reported, and the connect waits for it for ever.
+    pub lost_portal_failure: bool,
+    /// D42: a login that the target could not serve just then is not tried again.
+    pub no_login_retry: bool,
+    /// D43: two processes of one host do not see each other's lock.
+    pub process_local_lock: bool,
     /// D44: a forced disconnect stops at the first failed flush and leaves the devices.
     pub leave_devices_on_force: bool,
+    /// D45: extend rescans the first path only and reports success.
+    pub extend_one_path_only: bool,
+    /// D46: extend does not resize the multipath map.
+    pub skip_map_resize: bool,
+    /// D66: a session whose second login fails as well is never tried again.
+    pub give_up_relogin: bool,
+    /// D67: a disconnect logs out although other volumes use the session.
+    pub logout_shared_session: bool,
+    /// D68: the device of the first partition is returned in place of the whole device.
+    pub return_partition: bool,
+    /// D71: UNMAP is sent to devices that do not offer it.
+    pub assume_unmap: bool,
     /// Disconnect does not flush (INV-H4).
     pub skip_flush_on_disconnect: bool,
+}
+
+impl ConnectorDefects {
+    /// Every switch: name, id in the catalogue of defects, what it does.
+    pub const ALL: &'static [(&'static str, &'static str, &'static str)] = &[
+        ("overtake_on_failover", "D29", "a lost write is sent over another path while the old session may live"),
+        ("fresh_isid", "D35", "every login comes with another ISID"),
+        ("skip_wwn_check", "D36", "a device found at the LUN is taken without reading its identity"),
+        ("first_device_of_session", "D37", "the path of another device of the session is returned"),
+        ("disconnect_by_lun", "D38", "a disconnect takes whatever device is at the LUN"),
+        ("trust_daemon_list", "D39", "multipathd's list of removed paths is trusted by the next attach"),
+        ("first_session_only", "D40", "of several sessions to a portal a disconnect sees the first only"),
+        ("lost_portal_failure", "D41", "a portal that fails is never reported, so a connect never ends"),
+        ("no_login_retry", "D42", "a login that the target could not serve just then is not tried again"),
+        ("process_local_lock", "D43", "two processes of one host do not see each other's lock"),
+        ("leave_devices_on_force", "D44", "a forced disconnect stops at the first failed flush"),
+        ("extend_one_path_only", "D45", "an extend rescans the first path only and reports success"),
+        ("skip_map_resize", "D46", "an extend does not resize the multipath map"),
+        ("give_up_relogin", "D66", "a session whose login fails twice is never tried again"),
+        ("logout_shared_session", "D67", "a disconnect logs out of a session that other volumes use"),
+        ("return_partition", "D68", "the first partition is returned in place of the whole device"),
+        ("assume_unmap", "D71", "UNMAP is sent to devices that do not offer it"),
+        ("skip_flush_on_disconnect", "-", "a disconnect does not flush"),
+    ];
+
+    /// Switches on the defect called `name`; false if there is none of that name.
+    pub fn set(&mut self, name: &str) -> bool {
+        let switch = match name {
+            "overtake_on_failover" => &mut self.overtake_on_failover,
+            "fresh_isid" => &mut self.fresh_isid,
+            "skip_wwn_check" => &mut self.skip_wwn_check,
+            "first_device_of_session" => &mut self.first_device_of_session,
+            "disconnect_by_lun" => &mut self.disconnect_by_lun,
+            "trust_daemon_list" => &mut self.trust_daemon_list,
+            "first_session_only" => &mut self.first_session_only,
+            "lost_portal_failure" => &mut self.lost_portal_failure,
+            "no_login_retry" => &mut self.no_login_retry,
+            "process_local_lock" => &mut self.process_local_lock,
+            "leave_devices_on_force" => &mut self.leave_devices_on_force,
+            "extend_one_path_only" => &mut self.extend_one_path_only,
+            "skip_map_resize" => &mut self.skip_map_resize,
+            "give_up_relogin" => &mut self.give_up_relogin,
+            "logout_shared_session" => &mut self.logout_shared_session,
+            "return_partition" => &mut self.return_partition,
+            "assume_unmap" => &mut self.assume_unmap,
+            "skip_flush_on_disconnect" => &mut self.skip_flush_on_disconnect,
+            _ => return false,
+        };
+        *switch = true;
+        true
+    }
+}
+
+/// How a multipath map uses its paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathsConfig {
+    /// How often the checker looks at each path.
+    pub checker_interval: Duration,
+    /// How long one look may take before the path counts as broken.
+    pub checker_timeout: Duration,
+    /// When the load returns to a better group.
+    pub failback: Failback,
+    /// Commands that may wait in one map while no path is usable, each for `replacement_timeout`; `None`: they fail at once.
+    pub queue_if_no_path: Option<usize>,
+    /// How long a path in transition is waited for (used when commands do not queue).
+    pub transition_limit: Duration,
+    /// How long after a partial attach the missing portals are tried again; the pauses double up to twelve times this.
+    pub heal_after: Duration,
+}
+
+impl Default for PathsConfig {
+    fn default() -> Self {
+        Self {
+            checker_interval: Duration::from_secs(5),
+            checker_timeout: Duration::from_secs(10),
+            failback: Failback::Immediate,
+            queue_if_no_path: Some(4096),
+            transition_limit: Duration::from_secs(60),
+            heal_after: Duration::from_secs(10),
+        }
+    }
 }
 
 /// Called when the fault plan wants this node to crash; whoever drives the run crashes it. Without a hook the asking call just never
@@ -134,8 +245,8 @@ pub struct HostConfig {
     /// How long commands wait for a lost session or for any path to come back before they fail.
     pub replacement_timeout: Duration,
     /// How long after the loss of a connection the target is trusted to have noticed it by its own pings, and to have ended the
-    /// session. A lost write is then sent over another path, after a LOGICAL UNIT RESET there. It must be longer than the
-    /// target's ping interval and time-out together; zero: never trust that.
+    /// session. A lost write is then sent over another path, after a LOGICAL UNIT RESET there (see [`crate::multipath::fence`]).
+    /// It must be longer than the target's ping interval and time-out together; zero: never trust that.
     pub fence_after: Duration,
     /// How long one command may take before it is aborted.
     pub command_timeout: Duration,
@@ -143,6 +254,10 @@ pub struct HostConfig {
     pub scan_attempts: u32,
     /// How long the other logins may still take once one path works (os-brick's grace of 10 s).
     pub path_grace: Duration,
+    /// How multipath maps use their paths.
+    pub paths: PathsConfig,
+    /// Sessions to every portal (os-brick: one for each interface), 1 to 8.
+    pub interfaces: u16,
     /// Source address for some portals; others use the default route.
     pub sources: BTreeMap<SocketAddr, IpAddr>,
     /// Delay and bursts of device events.
@@ -170,6 +285,8 @@ impl HostConfig {
             command_timeout: Duration::from_secs(30),
             scan_attempts: 3,
             path_grace: Duration::from_secs(10),
+            paths: PathsConfig::default(),
+            interfaces: 1,
             sources: BTreeMap::new(),
             uevents: UeventPlan::default(),
             trace: false,

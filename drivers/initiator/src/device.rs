@@ -3,7 +3,7 @@
 //! [`PathDevice`] runs one command with SCSI's retry rules over whatever connection its session has now, and knows which
 //! volume it stands for. [`crate::disk`] makes a block device of it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use sanbench_wire::scsi::sense::Asc;
 use sanbench_wire::scsi::vpd::page;
 use sanbench_world::Env;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use crate::config::HostConfig;
 use crate::disk::{Doubt, Runner};
@@ -78,6 +79,9 @@ pub struct PathDevice {
     facts: Mutex<Facts>,
     removed: AtomicBool,
     capacity_changed: AtomicBool,
+    /// Counts ASYMMETRIC ACCESS STATE CHANGED, and whom to wake for it.
+    access_changes: AtomicU64,
+    access_watch: Mutex<Option<Arc<Notify>>>,
     /// Session generation and inventory count for which the identity was read.
     verified: Mutex<(u64, u64)>,
     verifying: tokio::sync::Mutex<()>,
@@ -109,6 +113,8 @@ impl PathDevice {
             facts: Mutex::new(Facts { wwn: None, blocks: 0, limits: DeviceLimits::default() }),
             removed: AtomicBool::new(false),
             capacity_changed: AtomicBool::new(false),
+            access_changes: AtomicU64::new(0),
+            access_watch: Mutex::new(None),
             verified: Mutex::new((0, 0)),
             verifying: tokio::sync::Mutex::new(()),
         })
@@ -163,6 +169,21 @@ impl PathDevice {
     /// LUN number.
     pub fn lun(&self) -> u16 {
         self.lun_number
+    }
+
+    /// LUN as commands carry it.
+    pub(crate) fn scsi_lun(&self) -> Lun {
+        self.lun
+    }
+
+    /// Counts unit attentions that told of other access states (2Ah/06h).
+    pub fn access_changes(&self) -> u64 {
+        self.access_changes.load(Ordering::SeqCst)
+    }
+
+    /// Wakes `who` for every such unit attention.
+    pub fn watch_access(&self, who: Arc<Notify>) {
+        *lock(&self.access_watch) = Some(who);
     }
 
     /// What is known of the device.
@@ -231,6 +252,23 @@ impl PathDevice {
         self.run_once(&Op::Read { lba: 0, blocks: 1 }).await.map(|_| ())
     }
 
+    /// Makes sure that the path still leads to the volume, when that may have changed since it was last read.
+    ///
+    /// # Errors
+    /// [`PathFault::Stranger`]; why it could not be read.
+    pub async fn confirm(&self) -> Result<(), PathFault> {
+        let (_, generation) = self.up()?;
+        self.verify(generation).await
+    }
+
+    /// TEST UNIT READY: the path checker's question.
+    ///
+    /// # Errors
+    /// Why the unit is not ready on this path.
+    pub async fn path_check(&self) -> Result<(), PathFault> {
+        self.ask(scsi::test_unit_ready(self.lun)).await.map(|_| ())
+    }
+
     /// Resets the logical unit. `false`: not confirmed.
     pub async fn reset(&self) -> bool {
         match self.up() {
@@ -239,7 +277,8 @@ impl PathDevice {
         }
     }
 
-    async fn ask(&self, request: Request) -> Result<Bytes, PathFault> {
+    /// Runs one request and gives its data.
+    pub(crate) async fn ask(&self, request: Request) -> Result<Bytes, PathFault> {
         let (link, generation) = self.up()?;
         self.send(&link, generation, &request).await.map(|done| scsi::joined(done.data))
     }
@@ -372,6 +411,13 @@ impl PathDevice {
         match asc {
             Asc::CAPACITY_DATA_HAS_CHANGED => self.capacity_changed.store(true, Ordering::SeqCst),
             Asc::REPORTED_LUNS_DATA_HAS_CHANGED => self.session.inventory_changed(),
+            // ASYMMETRIC ACCESS STATE CHANGED and IMPLICIT ASYMMETRIC ACCESS STATE TRANSITION FAILED.
+            Asc(0x2a06 | 0x2a07) => {
+                self.access_changes.fetch_add(1, Ordering::SeqCst);
+                if let Some(who) = &*lock(&self.access_watch) {
+                    who.notify_one();
+                }
+            }
             _ => {}
         }
         if self.config.trace {

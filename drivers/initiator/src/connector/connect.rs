@@ -407,7 +407,7 @@ impl Inner {
                 lock(made).map = Some(name.clone());
                 let map =
                     MultipathDevice::new(self.env.clone(), self.config.clone(), name.clone(), wwn, blocks);
-                lock(&self.live).maps.insert(name.clone(), Arc::new(map));
+                lock(&self.live).maps.insert(name.clone(), map);
                 self.note("map-added", || json!({"name": name, "wwn": wwn.to_string(), "paths": names}));
                 (name, BTreeSet::new())
             }
@@ -417,7 +417,7 @@ impl Inner {
             lock(&self.table).add_path(&name, &path.name).map_err(refused)?;
             lock(made).joined.push((name.clone(), path.name.clone()));
             if let Some(map) = &map {
-                map.add_path(path.name.clone(), path.device.clone());
+                map.add_path(path.name.clone(), path.device.clone()).await;
             }
         }
         Ok(())
