@@ -20,6 +20,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::ReadBuf;
 
 use super::net::Fabric;
+use super::shape::Shape;
 use crate::capture::SegmentKind;
 use crate::dice::{Dice, dice};
 use crate::lock;
@@ -81,6 +82,7 @@ struct Direction {
     cut: bool,
     /// Delay of a segment in ms, `lo..hi`.
     latency: (u64, u64),
+    shape: Shape,
     dice: Option<Dice>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -100,15 +102,16 @@ struct After {
 }
 
 impl Direction {
-    fn new(latency: (u64, u64)) -> Direction {
+    fn new(path: Path) -> Direction {
         Direction {
             queue: VecDeque::new(),
             queued: 0,
             last: 0,
             end: None,
             shut: false,
-            cut: false,
-            latency,
+            cut: path.cut,
+            latency: path.latency,
+            shape: path.shape,
             dice: None,
             reader: None,
             writer: None,
@@ -137,14 +140,10 @@ impl Conn {
         key: String,
         paths: [Path; 2],
     ) -> Conn {
-        let mut dirs = paths.map(|path| Direction::new(path.latency));
-        for (dir, path) in dirs.iter_mut().zip(paths) {
-            dir.cut = path.cut;
-        }
         let state = State {
             holds: [Hold::Open; 2],
             errors: [None; 2],
-            dirs,
+            dirs: paths.map(Direction::new),
             unacked: [None; 2],
             watch: [0; 2],
             up: false,
@@ -179,7 +178,7 @@ impl Conn {
             return PARKED;
         }
         let delay = self.delay(end, dir);
-        dir.last = dir.last.max(sent.saturating_add(delay).min(PARKED - 1));
+        dir.last = dir.last.max(dir.shape.arrival(sent.saturating_add(delay)).min(PARKED - 1));
         dir.last
     }
 
@@ -214,12 +213,17 @@ impl Conn {
             }
             let dir = &mut state.dirs[other(end)];
             let now = self.now();
+            if dir.shape.stalled {
+                store(&mut dir.reader, cx, &mut stale);
+                return Err(None);
+            }
             let before = buf.remaining();
+            let least = before.saturating_sub(dir.shape.segment.max(1));
             while let Some((at, bytes)) = dir.queue.front_mut() {
-                if *at > now || buf.remaining() == 0 {
+                if *at > now || buf.remaining() <= least {
                     break;
                 }
-                let n = bytes.len().min(buf.remaining());
+                let n = bytes.len().min(buf.remaining() - least);
                 buf.put_slice(&bytes[..n]);
                 dir.queued -= n;
                 if n == bytes.len() {
@@ -232,7 +236,7 @@ impl Conn {
             match (next, dir.end) {
                 _ if buf.remaining() < before || before == 0 => {
                     // Half a window of hysteresis, so that a slow reader does not cause crumbs of writes.
-                    if dir.queued <= WINDOW / 2 {
+                    if dir.queued <= dir.shape.room() / 2 {
                         writer = dir.writer.take();
                     }
                     Ok(Ok(()))
@@ -281,7 +285,7 @@ impl Conn {
             if state.dirs[peer].end.is_some_and(|(at, kind)| kind == EndKind::Rst && at <= now) {
                 break 'done Ok(Err(broken(ErrorKind::ConnectionReset)));
             }
-            let room = WINDOW - state.dirs[end].queued.min(WINDOW);
+            let room = state.dirs[end].shape.room().saturating_sub(state.dirs[end].queued);
             if room == 0 {
                 store(&mut state.dirs[end].writer, cx, &mut stale);
                 // Only a reset that is on its way comes by itself; everything else wakes the writer.
@@ -447,6 +451,7 @@ impl Drop for Conn {
 pub(super) struct Path {
     pub(super) latency: (u64, u64),
     pub(super) cut: bool,
+    pub(super) shape: Shape,
 }
 
 /// Keeps the newest waker; the replaced one goes to `stale`, to be dropped without the lock.

@@ -6,6 +6,7 @@
 //! | `net.rs` | addresses, listeners, paths and their conditions |
 //! | `link.rs` | one connection: timed segments, back-pressure, ends |
 //! | `link/outage.rs` | cuts, lost power, resets and retransmission times |
+//! | `shape.rs` | [`Shape`]: crumbs, coalescing, closed windows |
 //! | `stream.rs`, `listener.rs` | the two ends that nodes hold |
 //! | `node.rs` | connect and listen of one node |
 //!
@@ -16,10 +17,12 @@ mod link;
 mod listener;
 mod net;
 mod node;
+mod shape;
 mod stream;
 
 pub use link::WINDOW;
 pub use node::CONNECT_TIMEOUT;
+pub use shape::Shape;
 
 pub(crate) use listener::SimListener;
 pub(crate) use node::SimNode;
@@ -277,7 +280,34 @@ impl SimWorld {
         self.0.fabric.set_cut_addr(&[(a, b), (b, a)], false);
     }
 
-    /// Undoes all cuts.
+    /// Cuts the direction `from` -> `to` between two addresses only: requests arrive and answers do not, or the
+    /// other way round.
+    pub fn cut_addr_one_way(&self, from: IpAddr, to: IpAddr) {
+        self.note("cut", || json!({ "from": from, "to": to }));
+        self.0.fabric.set_cut_addr(&[(from, to)], true);
+    }
+
+    /// Sets how the direction `from` -> `to` treats bytes, on connections that exist and later ones.
+    pub fn shape(&self, from: &str, to: &str, shape: Shape) {
+        self.note("shape", || json!({ "from": from, "to": to, "shape": format!("{shape:?}") }));
+        self.0.fabric.set_shape(from, to, shape);
+    }
+
+    /// As [`SimWorld::shape`], for the direction between two addresses; it goes before what is set for nodes.
+    pub fn shape_addr(&self, from: IpAddr, to: IpAddr, shape: Shape) {
+        self.note("shape", || json!({ "from": from, "to": to, "shape": format!("{shape:?}") }));
+        self.0.fabric.set_shape_addr(from, to, shape);
+    }
+
+    /// Resets every connection between two addresses, as [`SimWorld::reset`] does between nodes.
+    pub fn reset_addr(&self, a: IpAddr, b: IpAddr) -> usize {
+        let conns = self.0.fabric.between_addrs(a, b);
+        self.note("reset", || json!({ "from": a, "to": b, "connections": conns.len() }));
+        conns.iter().for_each(|conn| conn.reset());
+        conns.len()
+    }
+
+    /// Undoes all cuts and shapes.
     pub fn heal_all(&self) {
         self.note("heal", || json!({ "all": true }));
         self.0.fabric.heal_all();

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use super::link::{self, Conn, End, Path};
 use super::listener::Door;
+use super::shape::Shape;
 use crate::lock;
 use crate::recorder::Recorder;
 
@@ -37,6 +38,8 @@ struct Net {
     latency_between: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
     cut_nodes: BTreeSet<(Arc<str>, Arc<str>)>,
     cut_addrs: BTreeSet<(IpAddr, IpAddr)>,
+    shape_nodes: BTreeMap<(Arc<str>, Arc<str>), Shape>,
+    shape_addrs: BTreeMap<(IpAddr, IpAddr), Shape>,
 }
 
 struct Host {
@@ -59,6 +62,12 @@ impl Net {
         Path {
             latency: self.latency_between.get(&nodes).copied().unwrap_or(self.latency),
             cut: self.cut_nodes.contains(&nodes) || self.cut_addrs.contains(&(from.1, to.1)),
+            shape: self
+                .shape_addrs
+                .get(&(from.1, to.1))
+                .or_else(|| self.shape_nodes.get(&nodes))
+                .copied()
+                .unwrap_or_default(),
         }
     }
 
@@ -344,6 +353,20 @@ impl Fabric {
         self.change(|net| {
             net.cut_nodes.clear();
             net.cut_addrs.clear();
+            net.shape_nodes.clear();
+            net.shape_addrs.clear();
+        });
+    }
+
+    pub(super) fn set_shape(&self, from: &str, to: &str, shape: Shape) {
+        self.change(|net| {
+            net.shape_nodes.insert((from.into(), to.into()), shape);
+        });
+    }
+
+    pub(super) fn set_shape_addr(&self, from: IpAddr, to: IpAddr, shape: Shape) {
+        self.change(|net| {
+            net.shape_addrs.insert((from, to), shape);
         });
     }
 
@@ -358,6 +381,13 @@ impl Fabric {
         self.change(|net| {
             net.latency_between.insert((from.into(), to.into()), (ms.start, ms.end));
         });
+    }
+
+    /// The connections between two addresses, in whichever direction they were opened.
+    pub(super) fn between_addrs(&self, a: IpAddr, b: IpAddr) -> Vec<Arc<Conn>> {
+        let conns = lock(&self.net).conns();
+        let ends = |conn: &Conn| (conn.addrs[0].ip(), conn.addrs[1].ip());
+        conns.into_iter().filter(|conn| ends(conn) == (a, b) || ends(conn) == (b, a)).collect()
     }
 
     /// The connections between two nodes, each with the end that `first` has.

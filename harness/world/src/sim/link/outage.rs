@@ -173,6 +173,9 @@ impl Conn {
             let now = self.now();
             for end in [0, 1] {
                 state.dirs[end].latency = paths[end].latency;
+                if std::mem::replace(&mut state.dirs[end].shape, paths[end].shape) != paths[end].shape {
+                    state.dirs[end].wake_both(&mut after);
+                }
                 if paths[end].cut && !state.dirs[end].cut {
                     self.cut(state, end, now, &mut after);
                 }
