@@ -1,5 +1,6 @@
 //! Planted defects: switches that make the target wrong on purpose, so that the checkers can show that they bite.
-//! Each switch is read in exactly one place of the code.
+//! Each switch is read in exactly one place of the code. Those of cache, identity and power loss are the array's
+//! (`sanbench_array::Defects`: `sync_cache_ignored`, `identity_changes_on_failover`, `aptpl_forgotten`).
 
 /// The set of planted defects of a target. The default is a correct target.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,14 +33,8 @@ pub struct TargetDefects {
     pub unmap_hides_failure: bool,
     /// D28: COMPARE AND WRITE is not atomic across extents.
     pub compare_and_write_not_atomic: bool,
-    /// D30: SYNCHRONIZE CACHE answers without flushing.
-    pub sync_cache_ignored: bool,
     /// D31: the caching page says WCE 0 while the cache is on.
     pub write_cache_hidden: bool,
-    /// D33: the unit's identity changes when its controller does.
-    pub identity_changes_on_failover: bool,
-    /// D34: reservations with APTPL are lost at power loss.
-    pub aptpl_forgotten: bool,
     /// D70: a resize raises no unit attention.
     pub resize_not_told: bool,
     /// D71: UNMAP answers GOOD and does nothing.
@@ -81,10 +76,7 @@ impl TargetDefects {
         ("unmap_answers_twice", "D26", "an UNMAP of several descriptors answers twice when one fails"),
         ("unmap_hides_failure", "D27", "an UNMAP whose last descriptor succeeds hides an earlier failure"),
         ("compare_and_write_not_atomic", "D28", "COMPARE AND WRITE is not atomic across extents"),
-        ("sync_cache_ignored", "D30", "SYNCHRONIZE CACHE answers without flushing"),
         ("write_cache_hidden", "D31", "the caching page says WCE 0 while the cache is on"),
-        ("identity_changes_on_failover", "D33", "the unit's identity changes when its controller does"),
-        ("aptpl_forgotten", "D34", "reservations with APTPL are lost at power loss"),
         ("resize_not_told", "D70", "a resize raises no unit attention"),
         ("unmap_claimed_not_done", "D71", "UNMAP answers GOOD and does nothing"),
         ("copy_unchecked", "D76", "EXTENDED COPY reaches units that the nexus may not"),
@@ -113,10 +105,7 @@ impl TargetDefects {
             "unmap_answers_twice" => &mut self.unmap_answers_twice,
             "unmap_hides_failure" => &mut self.unmap_hides_failure,
             "compare_and_write_not_atomic" => &mut self.compare_and_write_not_atomic,
-            "sync_cache_ignored" => &mut self.sync_cache_ignored,
             "write_cache_hidden" => &mut self.write_cache_hidden,
-            "identity_changes_on_failover" => &mut self.identity_changes_on_failover,
-            "aptpl_forgotten" => &mut self.aptpl_forgotten,
             "resize_not_told" => &mut self.resize_not_told,
             "unmap_claimed_not_done" => &mut self.unmap_claimed_not_done,
             "copy_unchecked" => &mut self.copy_unchecked,
