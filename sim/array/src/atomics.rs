@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::object::DeviceId;
-use crate::store::{BLOCK_BYTES, EXTENT_BLOCKS};
+use crate::store::content::pieces;
+use crate::store::{BLOCK_BYTES, EXTENT_BLOCKS, EXTENT_BYTES};
 use crate::{Array, IoError};
 
 impl Array {
@@ -72,6 +73,10 @@ impl Array {
     }
 
     /// Copies blocks between devices, or within one, where the result is as if all had been read first (EXTENDED COPY).
+    /// What is read becomes durable; what is written is volatile as by [`Array::write`].
+    ///
+    /// Between thin LUNs of one pool whole extents at equal offsets are shared and take no space until either side
+    /// changes; everything else is copied byte by byte.
     ///
     /// # Errors
     /// As for reads of the source and writes of the target. Out of space, a part may have been copied.
@@ -84,24 +89,79 @@ impl Array {
         to_lba: u64,
         blocks: u64,
     ) -> Result<(), IoError> {
-        let mut at = 0;
-        while at < blocks {
-            let run = (blocks - at).min(EXTENT_BLOCKS);
-            let data = self.read(now, from, from_lba + at, run as u32)?.concat();
-            self.write(now, to, to_lba + at, &data)?;
-            at += run;
+        self.advance(now);
+        self.checked(from, from_lba, blocks)?;
+        let DeviceId::Lun(target) = to else { return self.refuse_write(to) };
+        self.checked(to, to_lba, blocks)?;
+        if blocks == 0 || (from == to && from_lba == to_lba) {
+            return Ok(());
+        }
+        self.make_durable(from, from_lba, blocks);
+        let shares =
+            from_lba % EXTENT_BLOCKS == to_lba % EXTENT_BLOCKS && self.thin_home(from) == self.thin_home(to);
+        let mut at: Vec<(u64, u64)> = pieces(to_lba, blocks)
+            .map(|(index, offset, len)| {
+                (index * EXTENT_BLOCKS + offset as u64 / BLOCK_BYTES, len as u64 / BLOCK_BYTES)
+            })
+            .collect();
+        // Within one device, so that no piece is overwritten before it is read.
+        if to_lba > from_lba {
+            at.reverse();
+        }
+        for (lba, run) in at {
+            let source = from_lba + (lba - to_lba);
+            if shares && self.thin_home(to).is_some() && run == EXTENT_BLOCKS {
+                let extent = self.content(from)?.visible(source / EXTENT_BLOCKS).cloned();
+                let lun = self.luns.get_mut(target).ok_or(IoError::Gone)?;
+                let before = lun.cache.is_on().then(|| lun.cache.before_write(&lun.content, lba, run));
+                lun.content.share(lba / EXTENT_BLOCKS, extent);
+                if let Some(before) = before {
+                    lun.cache.mark(before, lba, run, self.cache_blocks);
+                }
+            } else {
+                let data = self.read(now, from, source, run as u32)?.concat();
+                self.write(now, to, lba, &data)?;
+            }
         }
         Ok(())
+    }
+
+    /// The pool of a thin device.
+    fn thin_home(&self, id: DeviceId) -> Option<u64> {
+        match id {
+            DeviceId::Lun(id) => self.luns.get(id).filter(|lun| lun.thin).map(|lun| lun.pool),
+            DeviceId::Snapshot(id) => {
+                let snapshot = self.snapshots.get(id)?;
+                self.luns.get(snapshot.parent).filter(|lun| lun.thin).map(|lun| lun.pool)
+            }
+        }
     }
 
     /// Overwrites the whole LUN durably (SBC-3 SANITIZE): with `pattern` repeated in each block, or none to deallocate it.
     ///
     /// # Errors
-    /// As for writes; a pattern is 1 to 512 bytes long.
+    /// As for writes; [`IoError::OutOfRange`] too for a pattern that is not 1 to 512 bytes long.
     pub fn sanitize(&mut self, now: Duration, id: DeviceId, pattern: Option<&[u8]>) -> Result<(), IoError> {
-        let size = self.geometry(id).ok_or(IoError::Gone)?.blocks;
-        let _ = pattern;
-        self.unmap(now, id, 0, size)
+        self.advance(now);
+        let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
+        let lun = self.luns.get_mut(lun).ok_or(IoError::Gone)?;
+        if pattern.is_some_and(|pattern| pattern.is_empty() || pattern.len() as u64 > BLOCK_BYTES) {
+            return Err(IoError::OutOfRange);
+        }
+        let pool = self.pools.get(lun.pool as usize).ok_or(IoError::Gone)?;
+        let space = pool.space(lun.quota.as_ref());
+        match pattern.filter(|pattern| pattern.iter().any(|byte| *byte != 0)) {
+            None => lun.content.unmap(0, lun.content.blocks(), &space)?,
+            Some(pattern) => {
+                let block = pattern.iter().copied().cycle().take(BLOCK_BYTES as usize);
+                let block: Vec<u8> = block.collect();
+                let mut extent = [0; EXTENT_BYTES];
+                extent.chunks_exact_mut(block.len()).for_each(|part| part.copy_from_slice(&block));
+                lun.content.fill(&extent, &space)?;
+            }
+        }
+        lun.cache.forget_all();
+        Ok(())
     }
 }
 

@@ -206,6 +206,7 @@ impl Array {
             if lun.origin.is_some_and(|origin| !exists(origin.source)) {
                 out.push(format!("lun {}: its source is gone", lun.id));
             }
+            lun.cache.audit(extents(lun.blocks()), &format!("lun {}", lun.id), out);
             let splitting = self
                 .jobs
                 .values()

@@ -62,7 +62,9 @@ impl Array {
         if !matches!(copy.status, CopyStatus::Created | CopyStatus::Failed) {
             return Err(Refusal::CopyStarted);
         }
-        let source = self.check_copy(copy.source, copy.target)?;
+        let (from, target) = (copy.source, copy.target);
+        let source = self.check_copy(from, target)?;
+        self.make_durable(from, 0, source.blocks());
         if let Some(copy) = self.lun_copies.get_mut(id) {
             copy.status = CopyStatus::Running;
             copy.progress = 0;
@@ -99,7 +101,9 @@ impl Array {
         if pair.status == CopyStatus::Running {
             return Err(Refusal::CopyStarted);
         }
-        let source = self.check_copy(pair.source, pair.target)?;
+        let (from, target) = (pair.source, pair.target);
+        let source = self.check_copy(from, target)?;
+        self.make_durable(from, 0, source.blocks());
         if let Some(pair) = self.clone_pairs.get_mut(&id) {
             pair.status = CopyStatus::Running;
             pair.progress = 0;

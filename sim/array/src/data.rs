@@ -22,7 +22,7 @@ impl Array {
     /// What there is to tell about a device.
     pub fn device(&self, id: DeviceId) -> Option<DeviceInfo> {
         let Geometry { blocks, size_generation, read_only, online } = self.geometry(id)?;
-        let (wwn, serial, thin, name) = match id {
+        let (mut wwn, serial, thin, name) = match id {
             DeviceId::Lun(id) => {
                 self.luns.get(id).map(|lun| (lun.wwn, lun.serial.clone(), lun.thin, lun.name.clone()))?
             }
@@ -30,6 +30,9 @@ impl Array {
                 self.snapshots.get(id).map(|snap| (snap.wwn, snap.serial.clone(), true, snap.name.clone()))?
             }
         };
+        if self.defects.identity_changes_on_failover && self.is_trespassed(id) {
+            wwn[15] ^= 0x80;
+        }
         Some(DeviceInfo { wwn, serial, blocks, size_generation, read_only, online, thin, name })
     }
 
@@ -51,7 +54,7 @@ impl Array {
         }
     }
 
-    fn content(&self, id: DeviceId) -> Result<&Content, IoError> {
+    pub(crate) fn content(&self, id: DeviceId) -> Result<&Content, IoError> {
         match id {
             DeviceId::Lun(id) => Ok(&self.luns.get(id).ok_or(IoError::Gone)?.content),
             DeviceId::Snapshot(id) => {
@@ -102,7 +105,8 @@ impl Array {
         }
     }
 
-    /// Writes whole blocks of 512 bytes from `lba` on: all of them, or none and an error.
+    /// Writes whole blocks of 512 bytes from `lba` on: all of them, or none and an error. Volatile until flushed while the
+    /// LUN's write cache is on.
     pub fn write(&mut self, now: Duration, id: DeviceId, lba: u64, data: &[u8]) -> Result<(), IoError> {
         self.advance(now);
         let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
@@ -134,7 +138,16 @@ impl Array {
             return Ok(());
         }
         let pool = self.pools.get(lun.pool as usize).ok_or(IoError::Gone)?;
-        lun.content.write(lba, data, &pool.space(lun.quota.as_ref()), self.defects.lost_write_on_cow)
+        let space = pool.space(lun.quota.as_ref());
+        let defect = self.defects.lost_write_on_cow;
+        if !lun.cache.is_on() {
+            return lun.content.write(lba, data, &space, defect);
+        }
+        let blocks = bytes / BLOCK_BYTES;
+        let before = lun.cache.before_write(&lun.content, lba, blocks);
+        lun.content.write(lba, data, &space, defect)?;
+        lun.cache.mark(before, lba, blocks, self.cache_blocks);
+        Ok(())
     }
 
     pub(crate) fn refuse_write(&self, id: DeviceId) -> Result<(), IoError> {
@@ -145,7 +158,7 @@ impl Array {
     }
 
     /// Deallocates a range (SBC-3 UNMAP, WRITE SAME with UNMAP): it reads zero afterwards. Whole extents give their space
-    /// back, parts of extents become zero, which may need space when they are shared.
+    /// back, parts of extents become zero, which may need space when they are shared. Volatile as writes are.
     pub fn unmap(&mut self, now: Duration, id: DeviceId, lba: u64, blocks: u64) -> Result<(), IoError> {
         self.advance(now);
         let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
@@ -161,7 +174,14 @@ impl Array {
             to = to.next_multiple_of(EXTENT_BLOCKS).min(size);
         }
         let pool = self.pools.get(lun.pool as usize).ok_or(IoError::Gone)?;
-        lun.content.unmap(from, to - from, &pool.space(lun.quota.as_ref()))
+        let space = pool.space(lun.quota.as_ref());
+        if !lun.cache.is_on() {
+            return lun.content.unmap(from, to - from, &space);
+        }
+        let before = lun.cache.before_unmap(&lun.content, from, to - from);
+        lun.content.unmap(from, to - from, &space)?;
+        lun.cache.mark(before, from, to - from, self.cache_blocks);
+        Ok(())
     }
 
     /// The run of blocks with one provisioning state that starts at `lba` (SBC-3 GET LBA STATUS). Long mapped runs may be

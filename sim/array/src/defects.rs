@@ -22,6 +22,12 @@ pub struct Defects {
     pub duplicate_wwn: bool,
     /// D22: a write below the copy-on-write grain loses the neighbouring bytes of the grain when it copies up.
     pub lost_write_on_cow: bool,
+    /// D30: SYNCHRONIZE CACHE is answered and nothing is made durable.
+    pub sync_cache_ignored: bool,
+    /// D33: a LUN away from its home controller shows another WWN.
+    pub identity_changes_on_failover: bool,
+    /// D34: registrations and reservations go with the power in spite of APTPL.
+    pub aptpl_forgotten: bool,
 }
 
 impl Defects {
@@ -36,6 +42,9 @@ impl Defects {
         ("unmap_out_of_bounds", "D25", "UNMAP rounds its range outward to whole extents"),
         ("duplicate_wwn", "D32", "two devices in a row share one WWN"),
         ("lost_write_on_cow", "D22", "a partial write loses neighbouring bytes when it copies up"),
+        ("sync_cache_ignored", "D30", "SYNCHRONIZE CACHE is answered and nothing is made durable"),
+        ("identity_changes_on_failover", "D33", "a LUN away from its home controller shows another WWN"),
+        ("aptpl_forgotten", "D34", "persistent reservations go with the power in spite of APTPL"),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -50,6 +59,9 @@ impl Defects {
             "unmap_out_of_bounds" => &mut self.unmap_out_of_bounds,
             "duplicate_wwn" => &mut self.duplicate_wwn,
             "lost_write_on_cow" => &mut self.lost_write_on_cow,
+            "sync_cache_ignored" => &mut self.sync_cache_ignored,
+            "identity_changes_on_failover" => &mut self.identity_changes_on_failover,
+            "aptpl_forgotten" => &mut self.aptpl_forgotten,
             _ => return false,
         };
         *switch = true;

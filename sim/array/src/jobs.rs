@@ -123,13 +123,17 @@ impl Array {
                 (index, if forgotten { Ok(()) } else { content.copy_up(index, &space) })
             }
             JobKind::LunCopy { source, .. } | JobKind::ClonePair { source, .. } => {
-                let next = [source.next_visible(job.cursor), content.next_visible(job.cursor)];
+                // Unsynchronised holes too: the medium may hold something there.
+                let dirty = lun.cache.next_dirty(job.cursor);
+                let next = [source.next_visible(job.cursor), content.next_visible(job.cursor), dirty];
                 let next = next.into_iter().flatten().min().filter(|index| *index < extents(source.blocks()));
                 let Some(index) = next else { return Some(Step::Finished) };
                 if !may_copy {
                     return None;
                 }
-                (index, content.copy_extent(index, source, &space))
+                let copied = content.copy_extent(index, source, &space);
+                lun.cache.forget(index); // copies go to the medium
+                (index, copied)
             }
         };
         Some(if copied.is_ok() { Step::Copied(next) } else { Step::Failed })

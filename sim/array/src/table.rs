@@ -50,6 +50,9 @@ impl<T: Row> Table<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.rows.values()
     }
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.rows.values_mut()
+    }
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }

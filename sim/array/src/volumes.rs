@@ -49,7 +49,8 @@ impl Array {
         self.luns.admits(&name, self.limits.devices)?;
         let (layer, pool, blocks, place) = match source {
             DeviceId::Lun(id) => {
-                let lun = self.luns.get(id).ok_or(Refusal::NoSuchLun)?;
+                let lun = self.luns.get_mut(id).ok_or(Refusal::NoSuchLun)?;
+                lun.cache.forget_all();
                 let (pool, content) = (lun.pool, lun.content.clone());
                 let blocks = content.blocks();
                 let place = (lun.access.home, lun.owner);
@@ -153,6 +154,7 @@ impl Array {
             pool.reserved += more;
         }
         pool.provisioned += blocks - old;
+        lun.cache.forget_all();
         if self.defects.stale_read_after_extend {
             lun.stale_view = Some(lun.content.clone());
         }
@@ -209,6 +211,7 @@ impl Array {
             return Err(Refusal::NotAClone);
         }
         if lun.split != SplitStatus::Running {
+            lun.cache.forget_all();
             lun.split = SplitStatus::Running;
             lun.split_progress = 0;
             self.start_job(Job::new(JobKind::Split { lun: id }, self.now, self.flatten_rate));
@@ -272,9 +275,9 @@ impl Array {
                 continue;
             };
             // A snapshot's LUN cannot be deleted before it.
-            let Some(content) = self.luns.get(snapshot.parent).map(|lun| lun.content.clone()) else {
-                continue;
-            };
+            let Some(lun) = self.luns.get_mut(snapshot.parent) else { continue };
+            lun.cache.forget_all();
+            let content = lun.content.clone();
             let layer = self.new_layer(content);
             if let Some(snapshot) = self.snapshots.get_mut(*id) {
                 snapshot.blocks = layer.content.blocks();

@@ -40,7 +40,7 @@ pub(crate) fn extents(blocks: u64) -> u64 {
 }
 
 /// The part of a block range that lies in one extent: extent number, byte offset in it, bytes.
-fn pieces(lba: u64, blocks: u64) -> impl Iterator<Item = (u64, usize, usize)> {
+pub(crate) fn pieces(lba: u64, blocks: u64) -> impl Iterator<Item = (u64, usize, usize)> {
     let end = lba + blocks;
     let mut at = lba;
     std::iter::from_fn(move || {
@@ -264,6 +264,56 @@ impl Content {
     pub(crate) fn clear(&mut self, index: u64) {
         let slot = if self.inherited(index).is_some() { Slot::Zero } else { Slot::Absent };
         self.map.set(index, slot);
+    }
+
+    /// Makes byte runs of one extent what they were in `old`, which reads zero when there is none; all or nothing.
+    pub(crate) fn revert(
+        &mut self,
+        index: u64,
+        runs: impl Iterator<Item = (usize, usize)>,
+        old: Option<&Body>,
+        space: &Space<'_>,
+    ) -> Result<(), IoError> {
+        if old.is_none() && self.visible(index).is_none() {
+            return Ok(());
+        }
+        let mut emptied = false;
+        self.edit(index, space, |body, _| {
+            body.take_over(old, runs);
+            emptied = body.is_empty();
+        })?;
+        if emptied {
+            self.clear(index);
+        }
+        Ok(())
+    }
+
+    /// Makes one whole extent share another's content and claim on space; none makes it read zero.
+    pub(crate) fn share(&mut self, index: u64, extent: Option<Arc<Extent>>) {
+        match extent {
+            Some(extent) => *self.map.slot_mut(index) = Slot::Data(extent),
+            None => self.clear(index),
+        }
+    }
+
+    /// Fills the whole content with copies of one extent of bytes, which share their memory. All or nothing.
+    pub(crate) fn fill(&mut self, bytes: &[u8; EXTENT_BYTES], space: &Space<'_>) -> Result<(), IoError> {
+        if self.blocks == 0 {
+            return Ok(());
+        }
+        self.affordable(0, self.blocks, space)?;
+        let mut whole = Body::empty();
+        whole.write(0, bytes);
+        for index in 0..extents(self.blocks) {
+            let used = (self.blocks - index * EXTENT_BLOCKS).min(EXTENT_BLOCKS) * BLOCK_BYTES;
+            self.edit(index, space, |body, _| {
+                *body = whole.clone();
+                if used < EXTENT_BYTES as u64 {
+                    body.zero(used as usize, EXTENT_BYTES - used as usize);
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// The next extent at or after `from` that only the parent has, for a split.

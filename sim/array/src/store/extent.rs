@@ -154,6 +154,24 @@ impl Body {
         }
     }
 
+    /// Makes byte runs what they are in another body, or zero when there is none.
+    pub(crate) fn take_over(&mut self, from: Option<&Self>, runs: impl Iterator<Item = (usize, usize)>) {
+        let mut slices = Vec::new();
+        for (offset, len) in runs {
+            self.zero(offset, len);
+            let Some(from) = from else { continue };
+            from.read(offset, len, &mut slices);
+            let mut at = offset;
+            for slice in slices.drain(..) {
+                // Zeros stay holes, so that an extent that has become empty shows it.
+                if !is_zero(&slice) {
+                    self.write(at, &slice);
+                }
+                at += slice.len();
+            }
+        }
+    }
+
     /// Whether no page is left.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Pages(pages) if pages.iter().all(Option::is_none))
@@ -180,6 +198,10 @@ impl Body {
         }
         push_zeros(hole, out);
     }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// A page to write into: the old one itself when nobody else holds it, else a copy.
