@@ -5,45 +5,161 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sanbench_array::{
-    Array, ArrayConfig, Command, Defects, DeviceId, GroupRef, IoError, Mapped, Outcome, PoolConfig, Refusal,
-    SplitStatus,
+    Array, ArrayConfig, Command, Defects, DeviceId, GroupRef, IoError, Mapped, Outcome, PoolConfig,
+    PortalConfig, Refusal, SplitStatus,
 };
+
+use crate::plant::Plant;
 
 /// Operations with picks instead of ids: a pick counts round the objects that there are.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
-    Create { blocks: u64, thin: bool },
-    CloneLun { pick: usize },
-    CloneSnapshot { pick: usize },
-    Expand { pick: usize, by: u64 },
-    DeleteLun { pick: usize },
-    StartSplit { pick: usize },
-    StopSplit { pick: usize },
-    Snapshot { pick: usize },
-    Activate { pick: usize },
-    Stop { pick: usize },
-    DeleteSnapshot { pick: usize },
-    Write { pick: usize, lba: u64, blocks: u64, fill: u8 },
-    Unmap { pick: usize, lba: u64, blocks: u64 },
-    Copy { from: usize, to: usize, pair: bool },
-    Map { pick: usize, host: usize },
-    Unmask { pick: usize, host: usize },
-    Tick { ms: u64 },
+    Create {
+        blocks: u64,
+        thin: bool,
+    },
+    CloneLun {
+        pick: usize,
+    },
+    CloneSnapshot {
+        pick: usize,
+    },
+    Expand {
+        pick: usize,
+        by: u64,
+    },
+    DeleteLun {
+        pick: usize,
+    },
+    StartSplit {
+        pick: usize,
+    },
+    StopSplit {
+        pick: usize,
+    },
+    Snapshot {
+        pick: usize,
+    },
+    Activate {
+        pick: usize,
+    },
+    Stop {
+        pick: usize,
+    },
+    DeleteSnapshot {
+        pick: usize,
+    },
+    Write {
+        pick: usize,
+        lba: u64,
+        blocks: u64,
+        fill: u8,
+    },
+    Unmap {
+        pick: usize,
+        lba: u64,
+        blocks: u64,
+    },
+    Copy {
+        from: usize,
+        to: usize,
+        pair: bool,
+    },
+    Map {
+        pick: usize,
+        host: usize,
+    },
+    Unmask {
+        pick: usize,
+        host: usize,
+    },
+    Tick {
+        ms: u64,
+    },
+    Fua {
+        pick: usize,
+        lba: u64,
+        blocks: u64,
+        fill: u8,
+    },
+    Flush {
+        pick: usize,
+        lba: u64,
+        blocks: u64,
+    },
+    SwitchCache {
+        pick: usize,
+        on: bool,
+    },
+    /// `wrong`: this block is expected to hold something else.
+    CompareWrite {
+        pick: usize,
+        lba: u64,
+        blocks: u64,
+        fill: u8,
+        wrong: Option<u64>,
+        fua: bool,
+    },
+    OrWrite {
+        pick: usize,
+        lba: u64,
+        blocks: u64,
+        fill: u8,
+        fua: bool,
+    },
+    CopyBlocks {
+        from: usize,
+        from_lba: u64,
+        to: usize,
+        to_lba: u64,
+        blocks: u64,
+    },
+    Sanitize {
+        pick: usize,
+        pattern: Option<u8>,
+    },
+    Register {
+        pick: usize,
+        persist: bool,
+    },
+    PowerLoss {
+        seed: u64,
+    },
+    Fail {
+        controller: u8,
+    },
+    Restore {
+        controller: u8,
+    },
+    Own {
+        pick: usize,
+        controller: u8,
+    },
+    SetState {
+        pick: usize,
+        group: u16,
+        state: usize,
+    },
 }
 
 #[derive(Debug, Clone)]
-struct Lun {
-    bytes: Vec<u8>,
+pub(crate) struct Lun {
+    pub(crate) bytes: Vec<u8>,
+    /// Unsynchronised blocks: what they may be after a power loss, beside what they are.
+    pub(crate) doubt: BTreeMap<u64, BTreeSet<Vec<u8>>>,
+    pub(crate) cached: bool,
+    /// Registered at the device, and whether to stay through a power loss.
+    pub(crate) registered: Option<bool>,
     origin: Option<DeviceId>,
     splitting: bool,
     generation: u64,
 }
 
 #[derive(Debug, Clone)]
-struct Snapshot {
-    parent: u64,
+pub(crate) struct Snapshot {
+    pub(crate) parent: u64,
     /// Frozen content; none while inactive.
-    bytes: Option<Vec<u8>>,
+    pub(crate) bytes: Option<Vec<u8>>,
 }
 
 struct Host {
@@ -57,31 +173,50 @@ struct Host {
 /// Array and model.
 pub(crate) struct Bench {
     pub(crate) array: Array,
-    now: Duration,
-    luns: BTreeMap<u64, Lun>,
-    snapshots: BTreeMap<u64, Snapshot>,
+    pub(crate) now: Duration,
+    pub(crate) luns: BTreeMap<u64, Lun>,
+    pub(crate) snapshots: BTreeMap<u64, Snapshot>,
     hosts: Vec<Host>,
     wwns: BTreeSet<[u8; 16]>,
     names: u64,
-    roomy: bool,
+    pub(crate) roomy: bool,
+    pub(crate) plant: Plant,
 }
 
 const MOST_LUNS: usize = 6;
 const MOST_SNAPSHOTS: usize = 4;
 const MOST_BLOCKS: u64 = 420;
+/// Small, so that destaging happens.
+const CACHE_BLOCKS: u64 = 150;
 
 macro_rules! ensure {
     ($good:expr, $($what:tt)*) => { if !$good { return Err(format!($($what)*)); } };
 }
+pub(crate) use ensure;
 
 impl Bench {
     /// `pool_extents` bounds the physical space; with 10,000 or more it never runs out.
-    pub(crate) fn new(defects: Defects, born_active: bool, pool_extents: u64) -> Self {
+    pub(crate) fn new(
+        defects: Defects,
+        [born_active, write_cache]: [bool; 2],
+        pool_extents: u64,
+        failback: Option<Duration>,
+    ) -> Self {
+        let portal = |n: u8| PortalConfig {
+            address: ([192, 0, 2, n + 1], 3260).into(),
+            port_no: 1,
+            tpgt: u16::from(n) + 1,
+            controller: n,
+        };
         let array = Array::new(ArrayConfig {
             product: if born_active { "V600R005C30" } else { "V600R003C00" }.to_owned(),
             pools: vec![PoolConfig::new("pool0", pool_extents * 128)],
             flatten_rate: 100,
             copy_rate: 1000,
+            portals: vec![portal(0), portal(1)],
+            write_cache,
+            cache_blocks: CACHE_BLOCKS,
+            failback,
             defects,
             ..ArrayConfig::default()
         });
@@ -94,6 +229,7 @@ impl Bench {
             wwns: BTreeSet::new(),
             names: 0,
             roomy: pool_extents >= 10_000,
+            plant: Plant::new(failback),
         };
         for n in 0..2 {
             let mut make = |command| bench.array.apply(Duration::ZERO, command).unwrap().id().unwrap_or(0);
@@ -126,7 +262,7 @@ impl Bench {
         format!("n{}", self.names)
     }
 
-    fn pick_lun(&self, pick: usize) -> Option<u64> {
+    pub(crate) fn pick_lun(&self, pick: usize) -> Option<u64> {
         self.luns.keys().nth(pick % self.luns.len().max(1)).copied()
     }
 
@@ -135,7 +271,7 @@ impl Bench {
     }
 
     /// A LUN or a snapshot.
-    fn pick_device(&self, pick: usize) -> Option<DeviceId> {
+    pub(crate) fn pick_device(&self, pick: usize) -> Option<DeviceId> {
         let luns = self.luns.keys().map(|id| DeviceId::Lun(*id));
         let all: Vec<DeviceId> =
             luns.chain(self.snapshots.keys().map(|id| DeviceId::Snapshot(*id))).collect();
@@ -169,7 +305,17 @@ impl Bench {
     }
 
     fn add_lun(&mut self, id: u64, bytes: Vec<u8>, origin: Option<DeviceId>) -> Result<(), String> {
-        self.luns.insert(id, Lun { bytes, origin, splitting: false, generation: 1 });
+        self.plant.born(DeviceId::Lun(id), origin);
+        let lun = Lun {
+            bytes,
+            doubt: BTreeMap::new(),
+            cached: self.array.write_cache(DeviceId::Lun(id)),
+            registered: None,
+            origin,
+            splitting: false,
+            generation: 1,
+        };
+        self.luns.insert(id, lun);
         let wwn = self.array.lun(id).ok_or("a new LUN is missing")?.wwn;
         self.new_identity(wwn)
     }
@@ -198,7 +344,9 @@ impl Bench {
             Op::CloneLun { pick } => {
                 if let Some(source) = self.pick_lun(pick).filter(|_| self.luns.len() < MOST_LUNS) {
                     let bytes = self.luns[&source].bytes.clone();
-                    self.clone_device(DeviceId::Lun(source), Some(bytes))?;
+                    if self.clone_device(DeviceId::Lun(source), Some(bytes))? {
+                        self.all_durable(source);
+                    }
                 }
             }
             Op::CloneSnapshot { pick } => {
@@ -214,6 +362,7 @@ impl Bench {
                         .send(Command::ExpandLun { lun, blocks }, &[(blocks <= old, Refusal::MustGrow)])?
                         .is_some()
                     {
+                        self.all_durable(lun);
                         let lun = self.luns.get_mut(&lun).unwrap();
                         lun.bytes.resize(blocks as usize * 512, 0);
                         lun.generation += 1;
@@ -232,6 +381,7 @@ impl Bench {
                     ];
                     if self.send(Command::DeleteLun { lun }, &rules)?.is_some() {
                         self.luns.remove(&lun);
+                        self.plant.died(DeviceId::Lun(lun));
                     }
                 }
             }
@@ -241,6 +391,9 @@ impl Bench {
                     self.sync()?;
                     let root = self.luns[&lun].origin.is_none();
                     if self.send(Command::StartSplit { lun }, &[(root, Refusal::NotAClone)])?.is_some() {
+                        if !self.luns[&lun].splitting {
+                            self.all_durable(lun);
+                        }
                         self.luns.get_mut(&lun).unwrap().splitting = true;
                     }
                 }
@@ -262,6 +415,10 @@ impl Bench {
                         let id = outcome.id().unwrap();
                         let bytes =
                             self.array.snapshots_born_active().then(|| self.luns[&parent].bytes.clone());
+                        if bytes.is_some() {
+                            self.all_durable(parent);
+                        }
+                        self.plant.born(DeviceId::Snapshot(id), Some(DeviceId::Lun(parent)));
                         self.snapshots.insert(id, Snapshot { parent, bytes });
                         let wwn = self.array.snapshot(id).ok_or("a new snapshot is missing")?.wwn;
                         self.new_identity(wwn)?;
@@ -272,7 +429,11 @@ impl Bench {
                 if let Some(id) = self.pick_snapshot(pick) {
                     self.send(Command::ActivateSnapshots { ids: vec![id] }, &[])?;
                     let snapshot = self.snapshots.get_mut(&id).unwrap();
-                    snapshot.bytes.get_or_insert_with(|| self.luns[&snapshot.parent].bytes.clone());
+                    if snapshot.bytes.is_none() {
+                        let parent = self.luns.get_mut(&snapshot.parent).unwrap();
+                        snapshot.bytes = Some(parent.bytes.clone());
+                        parent.doubt.clear();
+                    }
                 }
             }
             Op::Stop { pick } => {
@@ -297,6 +458,7 @@ impl Bench {
                     ];
                     if self.send(Command::DeleteSnapshot { snapshot: id }, &rules)?.is_some() {
                         self.snapshots.remove(&id);
+                        self.plant.died(device);
                     }
                 }
             }
@@ -345,21 +507,28 @@ impl Bench {
             Op::Tick { ms } => {
                 self.now += Duration::from_millis(ms);
                 self.array.advance(self.now);
+                self.plant.advance(self.now);
             }
+            _ => self.act_on_medium(op)?,
         }
         Ok(())
     }
 
-    fn clone_device(&mut self, source: DeviceId, bytes: Option<Vec<u8>>) -> Result<(), String> {
+    fn all_durable(&mut self, lun: u64) {
+        self.luns.get_mut(&lun).unwrap().doubt.clear();
+    }
+
+    fn clone_device(&mut self, source: DeviceId, bytes: Option<Vec<u8>>) -> Result<bool, String> {
         let command = Command::CloneLun { name: self.name(), source, description: String::new() };
         if let Some(outcome) = self.send(command, &[(bytes.is_none(), Refusal::NotActivated)])? {
             self.add_lun(outcome.id().unwrap(), bytes.unwrap(), Some(source))?;
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// A write or unmap: within the size it succeeds, or finds too little space and changes nothing.
-    fn change(
+    pub(crate) fn change(
         &mut self,
         pick: usize,
         lba: u64,
@@ -373,7 +542,7 @@ impl Bench {
         let fits = range.end <= lun.bytes.len();
         let free = self.array.pool(0).unwrap().free_blocks();
         match act(&mut self.array, self.now, DeviceId::Lun(id), &data) {
-            Ok(()) if fits => lun.bytes[range].copy_from_slice(&data),
+            Ok(()) if fits => lun.overwrite(lba, &data),
             Err(IoError::OutOfRange) if !fits => {}
             Err(IoError::NoSpace) if fits && free / 128 < (lba + blocks).div_ceil(128) - lba / 128 => {}
             other => {
@@ -413,7 +582,13 @@ impl Bench {
         )?;
         self.now += Duration::from_millis(20);
         self.array.advance(self.now);
-        self.luns.get_mut(&target).unwrap().bytes[..bytes.len()].copy_from_slice(&bytes);
+        self.plant.advance(self.now);
+        if let DeviceId::Lun(source) = source {
+            self.all_durable(source);
+        }
+        let target = self.luns.get_mut(&target).unwrap();
+        target.bytes[..bytes.len()].copy_from_slice(&bytes);
+        target.doubt.retain(|block, _| *block >= bytes.len() as u64 / 512);
         self.send(
             if pair { Command::DeleteClonePair { pair: id } } else { Command::DeleteLunCopy { copy: id } },
             &[],
@@ -494,6 +669,7 @@ impl Bench {
             let depth = self.array.clone_depth(id);
             ensure!(depth == self.depth(id), "LUN {id}: depth {depth}, model says {}", self.depth(id));
         }
+        self.compare_plant()?;
         for (id, snapshot) in self.snapshots.clone() {
             match snapshot.bytes {
                 Some(bytes) => self.compare_content(DeviceId::Snapshot(id), &bytes)?,
@@ -554,9 +730,28 @@ impl Bench {
     }
 }
 
-/// Runs a whole sequence; the error names the first divergence.
-pub(crate) fn run(ops: &[Op], defects: Defects, born_active: bool, pool_extents: u64) -> Result<(), String> {
-    let mut bench = Bench::new(defects, born_active, pool_extents);
+impl Lun {
+    /// Changes the newest content, and what may be left of the old one.
+    pub(crate) fn overwrite(&mut self, lba: u64, data: &[u8]) {
+        for (block, new) in (lba..).zip(data.chunks_exact(512)) {
+            let old = &mut self.bytes[block as usize * 512..][..512];
+            if self.cached {
+                self.doubt.entry(block).or_default().insert(old.to_vec());
+            }
+            old.copy_from_slice(new);
+        }
+    }
+
+    /// A range is durable.
+    pub(crate) fn durable(&mut self, lba: u64, blocks: u64) {
+        self.doubt.retain(|block, _| !(lba..lba + blocks).contains(block));
+    }
+}
+
+/// Runs a whole sequence; the error names the first divergence. `modes`: snapshots are born active; caches are on.
+pub(crate) fn run(ops: &[Op], defects: Defects, modes: [bool; 2], pool_extents: u64) -> Result<(), String> {
+    let failback = [None, Some(Duration::ZERO), Some(Duration::from_millis(30))][ops.len() % 3];
+    let mut bench = Bench::new(defects, modes, pool_extents, failback);
     for op in ops {
         bench.step(op)?;
     }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 mod bench;
+mod medium;
+mod plant;
 
 use bench::{Op, run};
 use proptest::prelude::*;
@@ -13,6 +15,7 @@ use sanbench_array::Defects;
 fn op() -> impl Strategy<Value = Op> {
     let pick = || 0..12_usize;
     let lba = || prop_oneof![0..400_u64, (0..50_u64).prop_map(|page| page * 8)];
+    let copy_lba = || prop_oneof![(0..4_u64).prop_map(|extent| extent * 128), 0..300_u64];
     let blocks = || prop_oneof![4 => 1..20_u64, 2 => Just(8), 1 => Just(128), 1 => 1..400_u64];
     prop_oneof![
         3 => (1..300_u64, prop::bool::weighted(0.8)).prop_map(|(blocks, thin)| Op::Create { blocks, thin }),
@@ -32,24 +35,41 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (pick(), 0..2_usize).prop_map(|(pick, host)| Op::Map { pick, host }),
         1 => (pick(), 0..2_usize).prop_map(|(pick, host)| Op::Unmask { pick, host }),
         3 => (0..40_u64).prop_map(|ms| Op::Tick { ms }),
+        3 => (pick(), lba(), blocks(), any::<u8>()).prop_map(|(pick, lba, blocks, fill)| Op::Fua { pick, lba, blocks, fill }),
+        3 => (pick(), lba(), 0..200_u64).prop_map(|(pick, lba, blocks)| Op::Flush { pick, lba, blocks }),
+        1 => pick().prop_map(|pick| Op::Flush { pick, lba: 0, blocks: 0 }),
+        1 => (pick(), any::<bool>()).prop_map(|(pick, on)| Op::SwitchCache { pick, on }),
+        2 => (pick(), lba(), 1..20_u64, any::<u8>(), prop::option::of(0..20_u64), any::<bool>())
+            .prop_map(|(pick, lba, blocks, fill, wrong, fua)| Op::CompareWrite { pick, lba, blocks, fill, wrong, fua }),
+        1 => (pick(), lba(), 1..20_u64, any::<u8>(), any::<bool>())
+            .prop_map(|(pick, lba, blocks, fill, fua)| Op::OrWrite { pick, lba, blocks, fill, fua }),
+        3 => (pick(), copy_lba(), pick(), copy_lba(), blocks())
+            .prop_map(|(from, from_lba, to, to_lba, blocks)| Op::CopyBlocks { from, from_lba, to, to_lba, blocks }),
+        1 => (pick(), prop::option::of(any::<u8>())).prop_map(|(pick, pattern)| Op::Sanitize { pick, pattern }),
+        1 => (pick(), any::<bool>()).prop_map(|(pick, persist)| Op::Register { pick, persist }),
+        4 => any::<u64>().prop_map(|seed| Op::PowerLoss { seed }),
+        2 => (0..2_u8).prop_map(|controller| Op::Fail { controller }),
+        2 => (0..2_u8).prop_map(|controller| Op::Restore { controller }),
+        1 => (pick(), 0..2_u8).prop_map(|(pick, controller)| Op::Own { pick, controller }),
+        2 => (pick(), 0..4_u16, 0..5_usize).prop_map(|(pick, group, state)| Op::SetState { pick, group, state }),
     ]
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    prop::collection::vec(op(), 1..40)
+    prop::collection::vec(op(), 1..60)
 }
 
 proptest! {
     #![proptest_config(Config { cases: 192, ..Config::default() })]
 
     #[test]
-    fn the_array_does_what_the_model_says(ops in ops(), born_active: bool) {
-        run(&ops, Defects::default(), born_active, 100_000).map_err(TestCaseError::fail)?;
+    fn the_array_does_what_the_model_says(ops in ops(), born_active: bool, cached: bool) {
+        run(&ops, Defects::default(), [born_active, cached], 100_000).map_err(TestCaseError::fail)?;
     }
 
     #[test]
-    fn a_small_pool_refuses_and_loses_nothing(ops in ops(), extents in 1..12_u64) {
-        run(&ops, Defects::default(), true, extents).map_err(TestCaseError::fail)?;
+    fn a_small_pool_refuses_and_loses_nothing(ops in ops(), extents in 1..12_u64, cached: bool) {
+        run(&ops, Defects::default(), [true, cached], extents).map_err(TestCaseError::fail)?;
     }
 }
 
@@ -60,8 +80,8 @@ fn caught(defect: &str) -> String {
     let mut runner = TestRunner::deterministic();
     for _ in 0..400 {
         let ops = ops().new_tree(&mut runner).unwrap().current();
-        run(&ops, Defects::default(), true, 100_000).unwrap();
-        if let Err(seen) = run(&ops, defects, true, 100_000) {
+        run(&ops, Defects::default(), [true; 2], 100_000).unwrap();
+        if let Err(seen) = run(&ops, defects, [true; 2], 100_000) {
             return seen;
         }
     }
@@ -95,4 +115,7 @@ defects! {
     unmap_out_of_bounds: "reads wrong";
     duplicate_wwn: "given twice";
     lost_write_on_cow: "reads wrong";
+    sync_cache_ignored: "illegal after the power loss";
+    identity_changes_on_failover: "identity";
+    aptpl_forgotten: "registrations";
 }
