@@ -155,7 +155,10 @@ impl PathDevice {
         let blocks = device.read_capacity().await?;
         let limits = device.optional(scsi::inquiry(lun, Some(page::BLOCK_LIMITS))).await?;
         let provisioning = device.optional(scsi::inquiry(lun, Some(page::PROVISIONING))).await?;
-        let limits = DeviceLimits::from_pages(limits.as_deref(), provisioning.as_deref());
+        let mut limits = DeviceLimits::from_pages(limits.as_deref(), provisioning.as_deref());
+        if config.defects.assume_unmap && limits.max_unmap_blocks == 0 {
+            (limits.max_unmap_blocks, limits.max_unmap_descriptors) = (u32::MAX, 1);
+        }
         *lock(&device.facts) = Facts { wwn: Some(wwn), blocks, limits };
         *lock(&device.verified) = (generation, inventory);
         Ok(Some(device))

@@ -168,6 +168,11 @@ impl PortalSession {
         &self.0.iqn
     }
 
+    /// ISID: with the initiator's name, the target's and the portal group it names the I_T nexus.
+    pub fn isid(&self) -> [u8; 6] {
+        self.0.isid
+    }
+
     /// Portal group of the portal, when the target told it.
     pub fn portal_group(&self) -> Option<u16> {
         self.0.group
@@ -365,6 +370,7 @@ async fn keep(inner: Arc<Inner>, mut link: Link) {
             json!({"what": "path-loss", "portal": inner.portal.to_string(), "iqn": inner.iqn, "why": down.why})
         });
         let mut pause = Duration::from_secs(u64::from(link.parameters().time2wait));
+        let mut failed = 0;
         link = loop {
             tokio::select! {
                 biased;
@@ -380,6 +386,10 @@ async fn keep(inner: Arc<Inner>, mut link: Link) {
                 opened = open => match opened {
                     Ok(link) => break link,
                     Err(error) => {
+                        failed += 1;
+                        if inner.config.defects.give_up_relogin && failed == 2 {
+                            return;
+                        }
                         pause = (pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE);
                         inner.env.note("initiator", || {
                             json!({"what": "relogin-failed", "portal": inner.portal.to_string(), "why": error.to_string()})

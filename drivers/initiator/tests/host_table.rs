@@ -26,9 +26,9 @@ fn wwn(n: u8) -> Wwn {
 fn refused_transitions() {
     let ms = Duration::from_millis;
     let mut t = HostTable::new("h", UeventPlan { delay: ms(10), burst_every: ms(0) });
-    let a = t.add_session(portal(1), "iqn").unwrap();
-    let b = t.add_session(portal(2), "iqn").unwrap();
-    assert_eq!(t.add_session(portal(1), "iqn"), Err(HostError::SessionExists(portal(1))));
+    let a = t.add_session(portal(1), "iqn", 0).unwrap();
+    let b = t.add_session(portal(2), "iqn", 0).unwrap();
+    assert_eq!(t.add_session(portal(1), "iqn", 0), Err(HostError::SessionExists(portal(1))));
     let (at_a, at_b) = (Hctl::new(a, 4), Hctl::new(b, 4));
     assert_eq!(t.add_device(ms(0), at_a, Some(wwn(1)), 512).unwrap(), "sda");
     assert_eq!(t.add_device(ms(0), at_a, Some(wwn(1)), 512), Err(HostError::DeviceExists(at_a)));
@@ -101,10 +101,10 @@ proptest! {
         let mut now = ms(0);
         let sd = |n: u8| format!("sd{}", char::from(b'a' + n));
         for step in steps {
-            let at = |t: &HostTable, s: u8, l: u16| t.session(portal(s), "iqn").map(|id| Hctl::new(id, l));
+            let at = |t: &HostTable, s: u8, l: u16| t.session(portal(s), "iqn", 0).map(|id| Hctl::new(id, l));
             match step {
-                Step::Session(n) => { let _ = t.add_session(portal(n), "iqn"); }
-                Step::DropSession(n) => if let Some(id) = t.session(portal(n), "iqn") && t.remove_session(id).is_ok() {
+                Step::Session(n) => { let _ = t.add_session(portal(n), "iqn", 0); }
+                Step::DropSession(n) => if let Some(id) = t.session(portal(n), "iqn", 0) && t.remove_session(id).is_ok() {
                     t.remove_node(portal(n), "iqn").unwrap();
                 }
                 Step::Device(s, l, w) => if let Some(at) = at(&t, s, l) {
@@ -126,7 +126,7 @@ proptest! {
         }
         for at in t.devices().map(|(at, _)| at).collect::<Vec<_>>() { t.remove_device(now, at).unwrap(); }
         for n in 0..3 {
-            if let Some(id) = t.session(portal(n), "iqn") { t.remove_session(id).unwrap(); }
+            if let Some(id) = t.session(portal(n), "iqn", 0) { t.remove_session(id).unwrap(); }
             t.remove_node(portal(n), "iqn").unwrap();
         }
         while let Some(due) = t.next_event() { t.advance(due); }

@@ -1,4 +1,4 @@
-//! Disconnect in os-brick's order, and extend.
+//! Disconnect in os-brick's order.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,9 +7,10 @@ use sanbench_api::{BlockError, ConnectionInfo, ConnectorError};
 use serde_json::json;
 
 use super::{Inner, SETTLE_LIMIT};
-use crate::device::{PathDevice, PathFault};
+use crate::config::ConnectorDefects;
+use crate::device::PathDevice;
 use crate::disk::Runner;
-use crate::host::{Hctl, HostTable, SessionId};
+use crate::host::{Departure, Hctl, HostTable, SessionId};
 use crate::lock;
 use crate::multipath::MultipathDevice;
 use crate::scsi::Op;
@@ -18,28 +19,33 @@ use crate::scsi::Op;
 const FLUSH_TRIES: u32 = 3;
 
 /// What belongs to a volume on this host.
-struct Ours {
-    devices: Vec<(Hctl, String)>,
-    map: Option<String>,
+pub(super) struct Ours {
+    pub(super) devices: Vec<(Hctl, String)>,
+    pub(super) map: Option<String>,
     sessions: BTreeSet<SessionId>,
 }
 
-fn ours(table: &HostTable, info: &ConnectionInfo) -> Ours {
+/// `defects` may make it blind.
+pub(super) fn ours(table: &HostTable, info: &ConnectionInfo, defects: ConnectorDefects) -> Ours {
     let mut devices = Vec::new();
     let mut sessions = BTreeSet::new();
     for target in &info.paths {
-        let Some(id) = table.session(target.portal, &target.iqn) else { continue };
-        sessions.insert(id);
-        let at = Hctl::new(id, target.lun);
-        // At our LUN may sit another volume by now, or still; that one is not ours to remove.
-        if let Some(device) = table.device(at)
-            && (info.wwn.is_none() || device.wwn.is_none() || device.wwn == info.wwn)
-        {
-            devices.push((at, device.name.clone()));
+        // All sessions of the pair: a host may have one for each of its interfaces.
+        let most = if defects.first_session_only { 1 } else { usize::MAX };
+        for (id, _) in table.sessions_to(target.portal, &target.iqn).take(most) {
+            sessions.insert(id);
+            let at = Hctl::new(id, target.lun);
+            // At our LUN may sit another volume by now, or still; that one is not ours to remove.
+            let any = info.wwn.is_none() || defects.disconnect_by_lun;
+            if let Some(device) = table.device(at)
+                && (any || device.wwn.is_none() || device.wwn == info.wwn)
+            {
+                devices.push((at, device.name.clone()));
+            }
         }
     }
     // The volume may also be here under another LUN, from an earlier connection info.
-    if info.wwn.is_some() {
+    if info.wwn.is_some() && !defects.first_session_only {
         for (at, device) in table.devices() {
             if device.wwn == info.wwn && !devices.iter().any(|(known, _)| *known == at) {
                 devices.push((at, device.name.clone()));
@@ -54,20 +60,29 @@ fn ours(table: &HostTable, info: &ConnectionInfo) -> Ours {
 
 impl Inner {
     pub(super) async fn disconnect(&self, info: &ConnectionInfo, force: bool) -> Result<(), ConnectorError> {
-        let ours = ours(&self.settled_table(), info);
-        if let Err(error) = self.flush(&ours, force).await {
+        let table = self.settled_table();
+        let ours = ours(&table, info, self.config.defects);
+        let of = |at: &Hctl| table.device(*at).and_then(|d| d.wwn);
+        let wwn = info.wwn.or_else(|| ours.devices.iter().find_map(|(at, _)| of(at)));
+        let flush = self.flush(&ours, force).await;
+        let flushed = matches!(flush, Ok(true));
+        if let Err(error) = flush {
             self.note("flush-failed", || json!({"why": error.to_string(), "force": force}));
             // Without force a failed flush keeps everything: the data is not lost yet (INV-H5).
             if !force || self.config.defects.leave_devices_on_force {
+                if let Some(wwn) = wwn {
+                    lock(&self.table).kept(wwn, force);
+                }
                 return Err(ConnectorError::FlushFailed(error));
             }
         }
+        if let Some(wwn) = wwn {
+            lock(&self.live).attached.remove(&wwn);
+            lock(&self.table).departed(wwn, Departure { flushed, forced: force });
+        }
         if let Some(name) = &ours.map {
             let _ = lock(&self.table).remove_map(name);
-            let map = lock(&self.live).maps.remove(name);
-            if let Some(map) = map {
-                map.remove();
-            }
+            self.bury(name);
             self.note("map-removed", || json!({"name": name}));
         }
         self.delete_devices(ours.devices.iter().map(|(at, _)| *at)).await;
@@ -85,13 +100,14 @@ impl Inner {
         Ok(())
     }
 
-    async fn flush(&self, ours: &Ours, force: bool) -> Result<(), BlockError> {
+    /// `Ok(true)`: what was written is on the array, or there was nothing to flush.
+    async fn flush(&self, ours: &Ours, force: bool) -> Result<bool, BlockError> {
         if self.config.defects.skip_flush_on_disconnect {
-            return Ok(());
+            return Ok(false);
         }
         let map = ours.map.as_ref().and_then(|name| lock(&self.live).maps.get(name).cloned());
         if let Some(map) = map {
-            return self.flush_one::<MultipathDevice>(&map, force).await;
+            return self.flush_one::<MultipathDevice>(&map, force).await.map(|()| true);
         }
         for (at, _) in &ours.devices {
             let device = lock(&self.live).devices.get(at).cloned();
@@ -99,7 +115,7 @@ impl Inner {
                 self.flush_one::<PathDevice>(&device, force).await?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn flush_one<R: Runner>(&self, device: &Arc<R>, force: bool) -> Result<(), BlockError> {
@@ -140,67 +156,13 @@ impl Inner {
         for at in devices {
             self.delete_device(at);
         }
+        if self.config.defects.trust_daemon_list {
+            return;
+        }
         let gone = |table: &HostTable| names.iter().all(|name| !table.is_settling(name));
         if !self.settle(SETTLE_LIMIT, gone).await {
             let mut table = lock(&self.table);
             names.iter().for_each(|name| table.forget(name));
         }
-    }
-
-    /// Makes all paths and the map show the present size, or none (INV-H8). Answers it in bytes.
-    pub(super) async fn extend(&self, info: &ConnectionInfo) -> Result<u64, ConnectorError> {
-        let ours = ours(&self.settled_table(), info);
-        let mut paths: Vec<(Hctl, String, Arc<PathDevice>)> = Vec::new();
-        for (at, name) in &ours.devices {
-            if let Some(device) = lock(&self.live).devices.get(at).cloned() {
-                paths.push((*at, name.clone(), device));
-            }
-        }
-        if self.config.defects.extend_one_path_only {
-            paths.truncate(1);
-        }
-        let unreadable = |name: &str, fault: PathFault| ConnectorError::UnequalPaths {
-            message: format!("{name} cannot be read: {}", describe(fault)),
-        };
-        // Every path must work before anything is changed.
-        for (_, name, device) in &paths {
-            device.check_readable().await.map_err(|f| unreadable(name, f))?;
-        }
-        let mut sizes = Vec::new();
-        for (at, name, device) in &paths {
-            let blocks = device.read_capacity().await.map_err(|f| unreadable(name, f))?;
-            sizes.push((*at, name, device, blocks));
-        }
-        let Some(blocks) = sizes.first().map(|(.., blocks)| *blocks) else {
-            let lun = info.paths.first().map_or(0, |p| p.lun);
-            return Err(ConnectorError::DeviceNotFound { lun, scans: 0 });
-        };
-        if sizes.iter().any(|(.., b)| *b != blocks) {
-            let all = sizes.iter().map(|(_, name, _, b)| format!("{name}={b} blocks"));
-            return Err(ConnectorError::UnequalPaths { message: all.collect::<Vec<_>>().join(", ") });
-        }
-        let bytes = blocks.saturating_mul(u64::from(sanbench_api::BLOCK_SIZE));
-        let now = self.env.now();
-        for (at, _, device, _) in &sizes {
-            device.set_capacity(blocks);
-            let _ = lock(&self.table).resize_device(now, *at, bytes);
-        }
-        if let Some(name) = &ours.map {
-            let _ = lock(&self.table).resize_map(name, bytes);
-            if let Some(map) = lock(&self.live).maps.get(name) {
-                map.set_capacity(blocks);
-            }
-        }
-        self.note("extended", || json!({"volume": info.volume_id.to_string(), "bytes": bytes}));
-        Ok(bytes)
-    }
-}
-
-fn describe(fault: PathFault) -> String {
-    match fault {
-        PathFault::NotSent(why) | PathFault::Lost { why, .. } => why,
-        PathFault::Aborted => "timed out".to_owned(),
-        PathFault::Stranger(_) => "it is another volume now".to_owned(),
-        PathFault::Block(error) => error.to_string(),
     }
 }

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`HostConnector`] (here) | the contract, the host-wide lock, fault points |
 //! | `connect` | log in, scan, verify the identity, build the map, undo on failure |
-//! | `disconnect` | flush, remove map, devices, names; log out; extend |
+//! | `disconnect` | flush, remove map, devices, names; log out |
+//! | `extend` | one size on all paths and the map |
+//! | `heal` | what goes on between calls: expelled paths go, missing ones join |
 //!
 //! What exists on the host is in the [`HostTable`]; the live objects behind it (sessions, devices, maps) are kept beside it
 //! under the same names. Each call runs as its own task of the node, so that a caller that gives up does not leave half a
@@ -12,10 +14,13 @@
 
 mod connect;
 mod disconnect;
+mod extend;
+mod heal;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,10 +40,13 @@ use crate::host::{Hctl, HostTable, SessionId, map_wwid};
 use crate::link::crash_here;
 use crate::lock;
 use crate::multipath::MultipathDevice;
+use crate::multipath::fence::InDoubt;
 use crate::portal::PortalSession;
 
 /// How long device nodes and names may take to vanish (os-brick: 30 s).
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// Sessions to one portal at most.
+const MAX_INTERFACES: u16 = 8;
 
 /// The objects behind the host table.
 #[derive(Default)]
@@ -46,14 +54,22 @@ struct Live {
     sessions: BTreeMap<SessionId, PortalSession>,
     devices: BTreeMap<Hctl, Arc<PathDevice>>,
     maps: BTreeMap<String, Arc<MultipathDevice>>,
+    /// Attached volumes and how they were asked for.
+    attached: BTreeMap<Wwn, ConnectionInfo>,
+    /// Changes that the last map of a volume left in doubt.
+    doubts: BTreeMap<Wwn, Vec<InDoubt>>,
 }
 
 struct Inner {
     env: Env,
     config: Arc<HostConfig>,
     table: Arc<Mutex<HostTable>>,
-    live: Mutex<Live>,
-    gate: tokio::sync::Mutex<()>,
+    live: Arc<Mutex<Live>>,
+    /// The host-wide lock: one file for all processes of the host.
+    gate: Arc<tokio::sync::Mutex<()>>,
+    /// Devices that their maps expelled, by name.
+    expelled: Arc<Mutex<Vec<String>>>,
+    healing: AtomicBool,
 }
 
 /// The connector of one host. Cheap to clone; clones are the same host.
@@ -74,8 +90,25 @@ impl HostConnector {
             env,
             config: Arc::new(config),
             table: Arc::new(Mutex::new(table)),
-            live: Mutex::default(),
-            gate: tokio::sync::Mutex::new(()),
+            live: Arc::default(),
+            gate: Arc::default(),
+            expelled: Arc::default(),
+            healing: AtomicBool::new(false),
+        }))
+    }
+
+    /// The connector of another process on the same host: same sessions, devices and maps, and the same lock file.
+    pub fn other_process(&self) -> Self {
+        let inner = &self.0;
+        let local = inner.config.defects.process_local_lock;
+        Self(Arc::new(Inner {
+            env: inner.env.clone(),
+            config: inner.config.clone(),
+            table: inner.table.clone(),
+            live: inner.live.clone(),
+            gate: if local { Arc::default() } else { inner.gate.clone() },
+            expelled: inner.expelled.clone(),
+            healing: AtomicBool::new(false),
         }))
     }
 
@@ -102,7 +135,7 @@ impl HostConnector {
     /// [`ConnectorError::NoSession`] without such a session; what the target answered.
     pub async fn report_luns(&self, portal: SocketAddr, iqn: &str) -> Result<Vec<u16>, ConnectorError> {
         let inner = &self.0;
-        let id = lock(&inner.table).session(portal, iqn);
+        let id = lock(&inner.table).sessions_to(portal, iqn).next().map(|(id, _)| id);
         let session = id.and_then(|id| lock(&inner.live).sessions.get(&id).cloned());
         let lost = |message: String| ConnectorError::NoSession { portals: portal.to_string(), message };
         let session = session.ok_or_else(|| lost("not logged in".to_owned()))?;
@@ -139,7 +172,9 @@ impl HostConnector {
                 Some(Fault::DropReply) => lose = true,
                 Some(Fault::CrashNode) => crash_here(&inner.env, &inner.config.on_crash, point).await,
             }
+            lock(&inner.table).begin_call(point);
             let result = work.await;
+            lock(&inner.table).end_call();
             if lose { Err(injected("the answer was lost")) } else { result }
         };
         match self.0.env.spawn(whole).await {
@@ -182,11 +217,22 @@ impl Inner {
     /// The block device of a device name: of its map when one holds it.
     fn attached(&self, wwn: Wwn, device: &str, at: Hctl, info: &ConnectionInfo) -> Option<Attached> {
         let read_only = info.access_mode == sanbench_api::AccessMode::ReadOnly;
-        let holder = lock(&self.table).holder(device).map(|(name, _)| name);
+        let (holder, partitions) = {
+            let table = lock(&self.table);
+            let holder = table.holder(device).map(|(name, _)| name);
+            (holder, table.device(at).map_or(0, |d| d.partitions))
+        };
+        let node = |name: &str, separator: &str| {
+            if self.config.defects.return_partition && partitions > 0 {
+                format!("/dev/{name}{separator}1")
+            } else {
+                format!("/dev/{name}")
+            }
+        };
         let live = lock(&self.live);
         if let Some(map) = holder.and_then(|name| live.maps.get(&name).cloned()) {
             return Some(Attached {
-                path: format!("/dev/{}", map.name()),
+                path: node(map.name(), "p"),
                 wwn,
                 multipath_id: Some(map_wwid(&wwn)),
                 paths: map.usable(),
@@ -195,7 +241,7 @@ impl Inner {
         }
         let path = live.devices.get(&at)?.clone();
         Some(Attached {
-            path: format!("/dev/{device}"),
+            path: node(device, ""),
             wwn,
             multipath_id: None,
             paths: usize::from(path.session().up().is_some()),
@@ -225,21 +271,53 @@ impl Inner {
             (name, orphan)
         };
         let (device, map) = {
-            let mut live = lock(&self.live);
-            (live.devices.remove(&at), orphan.and_then(|m| live.maps.remove(&m)))
+            (lock(&self.live).devices.remove(&at), orphan)
         };
         if let Some(device) = device {
             device.remove();
         }
         if let Some(map) = map {
-            map.remove();
+            self.bury(&map);
         }
         self.note("device-removed", || json!({"hctl": at.to_string(), "name": name}));
     }
 
+    /// Ends a map whose record is gone. What it leaves in doubt is kept for the next map of the volume.
+    fn bury(&self, name: &str) {
+        let mut live = lock(&self.live);
+        let Some(map) = live.maps.remove(name) else { return };
+        map.remove();
+        let doubts = map.doubts();
+        if !doubts.is_empty() {
+            live.doubts.entry(map.volume()).or_default().extend(doubts);
+        }
+    }
+
+    /// A login of this I_T nexus has ended whatever an earlier session of it left at the target.
+    fn reinstated(&self, session: &PortalSession) {
+        let live = lock(&self.live);
+        for doubt in live.doubts.values().flatten() {
+            let old = doubt.session();
+            if (old.portal(), old.iqn(), old.isid()) == (session.portal(), session.iqn(), session.isid()) {
+                doubt.reinstated();
+            }
+        }
+    }
+
+    /// The configuration of sessions over one interface of the host: each has an ISID of its own.
+    fn session_config(&self, interface: u16) -> Arc<HostConfig> {
+        if interface == 0 {
+            return self.config.clone();
+        }
+        let mut config = HostConfig::clone(&self.config);
+        // The upper bits of the qualifier; the lower ones tell connectors of one name apart.
+        config.session.isid_qualifier = config.session.isid_qualifier.wrapping_add(interface << 12);
+        Arc::new(config)
+    }
+
     /// Logs out of a session that no device uses, and removes its node record.
     async fn drop_session(&self, id: SessionId) {
-        if lock(&self.table).session_in_use(id) {
+        if lock(&self.table).session_in_use(id) && !self.config.defects.logout_shared_session {
             return;
         }
         let session = lock(&self.live).sessions.remove(&id);
@@ -281,6 +359,12 @@ impl Connector for HostConnector {
     }
 
     fn census(&self) -> HostCensus {
-        self.0.settled_table().census()
+        let table = self.0.settled_table();
+        if table.calls() == 0 && table.next_event().is_none() {
+            for violation in table.at_rest() {
+                self.0.note("violation", || json!({"rule": violation.rule, "text": violation.text}));
+            }
+        }
+        table.census()
     }
 }

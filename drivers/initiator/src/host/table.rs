@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sanbench_api::{HostCensus, HostDevice, HostSession, MultipathMap, Wwn};
 
+use super::ledger::Ledger;
 use super::names::{by_id_names, dm_name, map_wwid, sd_name};
 use super::uevent::{Queue, Uevent, UeventKind, UeventPlan};
 
@@ -47,6 +48,8 @@ pub struct SessionRecord {
     pub portal: SocketAddr,
     /// Target.
     pub iqn: String,
+    /// Which of several sessions to that portal: the host's interface, from 0.
+    pub interface: u16,
     /// Logged in now, or waiting to come back.
     pub logged_in: bool,
 }
@@ -60,6 +63,18 @@ pub struct DeviceRecord {
     pub wwn: Option<Wwn>,
     /// Capacity in bytes.
     pub size_bytes: u64,
+    /// Partitions that the kernel found when it first read the device.
+    pub partitions: u8,
+}
+
+/// `node.startup` of a node record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Startup {
+    /// Nobody logs in by itself.
+    #[default]
+    Manual,
+    /// The host logs in when it boots: the record of a session in use.
+    Automatic,
 }
 
 /// A multipath map.
@@ -113,16 +128,17 @@ pub enum HostError {
 pub struct HostTable {
     host: String,
     plan: UeventPlan,
-    sessions: BTreeMap<SessionId, SessionRecord>,
-    nodes: BTreeSet<(SocketAddr, String)>,
-    devices: BTreeMap<Hctl, DeviceRecord>,
-    maps: BTreeMap<u32, MapRecord>,
+    pub(super) sessions: BTreeMap<SessionId, SessionRecord>,
+    pub(super) nodes: BTreeMap<(SocketAddr, String), Startup>,
+    pub(super) devices: BTreeMap<Hctl, DeviceRecord>,
+    pub(super) maps: BTreeMap<u32, MapRecord>,
     /// by-id name to device name; made by udev.
-    by_id: BTreeMap<String, String>,
+    pub(super) by_id: BTreeMap<String, String>,
     /// multipathd's own path list: device name to the identity it learnt.
-    daemon: BTreeMap<String, Wwn>,
+    pub(super) daemon: BTreeMap<String, Wwn>,
     events: Queue,
     next_session: u32,
+    pub(super) ledger: Ledger,
 }
 
 impl HostTable {
@@ -133,9 +149,9 @@ impl HostTable {
 
     // ---- node records and sessions
 
-    /// Makes the node record; it may exist.
+    /// Makes the node record; one that exists keeps its startup value (INV-H12).
     pub fn add_node(&mut self, portal: SocketAddr, iqn: &str) {
-        self.nodes.insert((portal, iqn.to_owned()));
+        self.nodes.entry((portal, iqn.to_owned())).or_default();
     }
 
     /// Removes the node record; it may be missing.
@@ -143,7 +159,7 @@ impl HostTable {
     /// # Errors
     /// [`HostError::NodeBusy`] while a session uses it.
     pub fn remove_node(&mut self, portal: SocketAddr, iqn: &str) -> Result<(), HostError> {
-        if self.session(portal, iqn).is_some() {
+        if self.sessions_to(portal, iqn).next().is_some() {
             return Err(HostError::NodeBusy(portal));
         }
         self.nodes.remove(&(portal, iqn.to_owned()));
@@ -152,27 +168,47 @@ impl HostTable {
 
     /// Whether the node record exists.
     pub fn has_node(&self, portal: SocketAddr, iqn: &str) -> bool {
-        self.nodes.contains(&(portal, iqn.to_owned()))
+        self.startup(portal, iqn).is_some()
     }
 
-    /// Adds a session that has logged in.
+    /// `node.startup` of a node record.
+    pub fn startup(&self, portal: SocketAddr, iqn: &str) -> Option<Startup> {
+        self.nodes.get(&(portal, iqn.to_owned())).copied()
+    }
+
+    /// Adds a session of an interface that has logged in; its node record becomes automatic.
     ///
     /// # Errors
     /// [`HostError::SessionExists`].
-    pub fn add_session(&mut self, portal: SocketAddr, iqn: &str) -> Result<SessionId, HostError> {
-        if self.session(portal, iqn).is_some() {
+    pub fn add_session(
+        &mut self,
+        portal: SocketAddr,
+        iqn: &str,
+        interface: u16,
+    ) -> Result<SessionId, HostError> {
+        if self.session(portal, iqn, interface).is_some() {
             return Err(HostError::SessionExists(portal));
         }
         let id = SessionId(self.next_session);
         self.next_session += 1;
-        self.sessions.insert(id, SessionRecord { portal, iqn: iqn.to_owned(), logged_in: true });
-        self.add_node(portal, iqn);
+        self.sessions.insert(id, SessionRecord { portal, iqn: iqn.to_owned(), interface, logged_in: true });
+        self.nodes.insert((portal, iqn.to_owned()), Startup::Automatic);
         Ok(id)
     }
 
-    /// The session to a portal and target.
-    pub fn session(&self, portal: SocketAddr, iqn: &str) -> Option<SessionId> {
-        self.sessions.iter().find(|(_, s)| s.portal == portal && s.iqn == iqn).map(|(id, _)| *id)
+    /// The session of an interface to a portal and target.
+    pub fn session(&self, portal: SocketAddr, iqn: &str, interface: u16) -> Option<SessionId> {
+        self.sessions_to(portal, iqn).find(|(_, s)| s.interface == interface).map(|(id, _)| id)
+    }
+
+    /// All sessions to a portal and target.
+    pub fn sessions_to(
+        &self,
+        portal: SocketAddr,
+        iqn: &str,
+    ) -> impl Iterator<Item = (SessionId, &SessionRecord)> {
+        let all = self.sessions.iter().map(|(id, s)| (*id, s));
+        all.filter(move |(_, s)| s.portal == portal && s.iqn == iqn)
     }
 
     /// Notes that a session lost or regained its connection.
@@ -182,7 +218,7 @@ impl HostTable {
         }
     }
 
-    /// Removes a session.
+    /// Removes a session. The node record becomes manual with the last one.
     ///
     /// # Errors
     /// [`HostError::SessionBusy`] while a device of it exists (INV-H2), [`HostError::NoSession`].
@@ -190,7 +226,13 @@ impl HostTable {
         if self.session_in_use(id) {
             return Err(HostError::SessionBusy(id));
         }
-        self.sessions.remove(&id).map(|_| ()).ok_or(HostError::NoSession(id))
+        let session = self.sessions.remove(&id).ok_or(HostError::NoSession(id))?;
+        if self.sessions_to(session.portal, &session.iqn).next().is_none()
+            && let Some(startup) = self.nodes.get_mut(&(session.portal, session.iqn))
+        {
+            *startup = Startup::Manual;
+        }
+        Ok(())
     }
 
     /// True while a device of the session exists.
@@ -219,9 +261,19 @@ impl HostTable {
         }
         let used: BTreeSet<&str> = self.devices.values().map(|d| d.name.as_str()).collect();
         let name = (0..).map(sd_name).find(|n| !used.contains(n.as_str())).unwrap_or_default();
-        self.devices.insert(at, DeviceRecord { name: name.clone(), wwn, size_bytes });
+        self.devices.insert(at, DeviceRecord { name: name.clone(), wwn, size_bytes, partitions: 0 });
         self.announce(now, UeventKind::Add, &name, wwn);
         Ok(name)
+    }
+
+    /// The kernel found partitions on the device.
+    ///
+    /// # Errors
+    /// [`HostError::NoDevice`].
+    pub fn set_partitions(&mut self, at: Hctl, partitions: u8) -> Result<(), HostError> {
+        let device = self.devices.get_mut(&at).ok_or_else(|| HostError::NoDevice(at.to_string()))?;
+        device.partitions = partitions;
+        Ok(())
     }
 
     /// The device at an address.
@@ -291,7 +343,7 @@ impl HostTable {
         Ok(())
     }
 
-    fn by_name(&self, name: &str) -> Option<&DeviceRecord> {
+    pub(super) fn by_name(&self, name: &str) -> Option<&DeviceRecord> {
         self.devices.values().find(|d| d.name == name)
     }
 
@@ -433,7 +485,7 @@ impl HostTable {
                     logged_in: s.logged_in,
                 })
                 .collect(),
-            nodes: self.nodes.iter().map(|(portal, iqn)| format!("{portal},{iqn}")).collect(),
+            nodes: self.nodes.keys().map(|(portal, iqn)| format!("{portal},{iqn}")).collect(),
             devices: self
                 .devices
                 .iter()
@@ -457,43 +509,5 @@ impl HostTable {
                 })
                 .collect(),
         }
-    }
-
-    /// The rules that hold between any two transitions.
-    ///
-    /// # Errors
-    /// The first rule that is broken, in words.
-    pub fn check(&self) -> Result<(), String> {
-        let mut names = BTreeSet::new();
-        for (at, device) in &self.devices {
-            if !self.sessions.contains_key(&at.host) {
-                return Err(format!("device {at} has no session"));
-            }
-            if !names.insert(&device.name) {
-                return Err(format!("two devices are called {}", device.name));
-            }
-        }
-        for session in self.sessions.values() {
-            if !self.has_node(session.portal, &session.iqn) {
-                return Err(format!("session to {} has no node record", session.portal));
-            }
-        }
-        let mut held = BTreeSet::new();
-        for map in self.maps.values() {
-            for path in &map.paths {
-                if self.by_name(path).is_none_or(|d| d.wwn != Some(map.wwn)) {
-                    return Err(format!("map of {} holds {path}, which is not it", map.wwn));
-                }
-                if !held.insert(path) {
-                    return Err(format!("{path} is in two maps"));
-                }
-            }
-        }
-        for (link, device) in &self.by_id {
-            if !self.is_settling(device) && self.by_name(device).is_none() {
-                return Err(format!("{link} points to nothing"));
-            }
-        }
-        Ok(())
     }
 }

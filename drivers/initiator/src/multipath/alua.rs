@@ -2,6 +2,7 @@
 //! through, and in which state it is.
 
 use sanbench_api::BlockError;
+use sanbench_wire::scsi::alua::PortGroups;
 use sanbench_wire::scsi::inquiry::StandardInquiry;
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::vpd::{Association, Identifier, Vpd, page};
@@ -104,45 +105,36 @@ fn malformed(what: &'static str) -> BlockError {
     BlockError::Protocol { message: what.to_owned() }
 }
 
-/// The groups in REPORT TARGET PORT GROUPS data, length-only header format. Data that the allocation length cut off is left out.
+/// The groups in REPORT TARGET PORT GROUPS data, length-only header format.
 ///
 /// # Errors
 /// Malformed data.
 pub fn parse_groups(data: &[u8]) -> Result<Vec<PortGroup>, BlockError> {
-    const WHAT: &str = "REPORT TARGET PORT GROUPS data";
-    let head = data.first_chunk::<4>().ok_or_else(|| malformed(WHAT))?;
-    let length = usize::try_from(u32::from_be_bytes(*head)).unwrap_or(usize::MAX);
-    let mut rest = &data[4..];
-    rest = &rest[..rest.len().min(length)];
+    let report =
+        PortGroups::parse(data, false).map_err(|e| BlockError::Protocol { message: e.to_string() })?;
     let mut groups: Vec<PortGroup> = Vec::new();
-    while let Some(head) = rest.first_chunk::<8>() {
-        let count = usize::from(head[7]);
-        let Some(ports) = rest.get(8..8 + 4 * count) else { break };
-        let id = u16::from_be_bytes([head[2], head[3]]);
-        if groups.iter().any(|g| g.id == id) {
+    for group in report.groups {
+        if groups.iter().any(|g| g.id == group.id) {
             return Err(malformed("a target port group is reported twice"));
         }
-        groups.push(PortGroup {
-            id,
-            access: Access::from_bits(head[0]),
-            preferred: head[0] & 0x80 != 0,
-            ports: ports.chunks_exact(4).map(|p| u16::from_be_bytes([p[2], p[3]])).collect(),
-        });
-        rest = &rest[8 + 4 * count..];
+        let access = Access::from_bits(group.state.0);
+        groups.push(PortGroup { id: group.id, access, preferred: group.preferred, ports: group.ports });
     }
     Ok(groups)
 }
 
-/// The target port group and relative port in VPD page 83h.
+/// The target port group in VPD page 83h.
 ///
 /// # Errors
 /// Malformed data.
 pub fn parse_own_group(data: &[u8]) -> Result<Option<u16>, BlockError> {
     let (_, vpd) = Vpd::parse(data).map_err(|e| BlockError::Protocol { message: e.to_string() })?;
     let Vpd::DeviceId(designators) = vpd else { return Err(malformed("another VPD page than asked for")) };
-    Ok(designators.into_iter().filter(|d| d.association == Association::TargetPort).find_map(|d| match d.id {
-        Identifier::PortGroup(id) => Some(id),
-        _ => None,
+    Ok(designators.into_iter().filter(|d| d.association == Association::TargetPort).find_map(|d| {
+        match d.id {
+            Identifier::PortGroup(id) => Some(id),
+            _ => None,
+        }
     }))
 }
 

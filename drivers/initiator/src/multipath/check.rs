@@ -230,7 +230,9 @@ fn judge(fault: PathFault) -> Look {
         PathFault::Aborted => Look::Is(Health::Faulty),
         PathFault::Block(error) => match Access::from_refusal(&error) {
             Some(access) => Look::Refuses(access),
-            None if matches!(error, BlockError::Sense { key: 0x5, asc: 0x25, .. }) => Look::Is(Health::Expelled),
+            None if matches!(error, BlockError::Sense { key: 0x5, asc: 0x25, .. }) => {
+                Look::Is(Health::Expelled)
+            }
             None => Look::Is(Health::Faulty),
         },
     }

@@ -93,8 +93,11 @@ impl MultipathDevice {
     pub(super) fn doubt(&self, ranges: Vec<(u64, u64)>, path: &PathDevice, generation: u64) -> u64 {
         let since = self.env.now();
         let mut inner = lock(&self.inner);
-        let group =
-            inner.paths.iter().find(|p| p.device.session().portal() == path.session().portal()).and_then(|p| p.group);
+        let group = inner
+            .paths
+            .iter()
+            .find(|p| p.device.session().portal() == path.session().portal())
+            .and_then(|p| p.group);
         let id = inner.next_doubt;
         inner.next_doubt += 1;
         let session = path.session().clone();
@@ -182,9 +185,10 @@ impl MultipathDevice {
             for other in &others {
                 if self.reset_proves(doubt, other).await {
                     session.mark_dead(generation);
-                    self.env.note("initiator", || {
-                        json!({"what": "fenced", "portal": session.portal().to_string(), "by": "reset"})
-                    });
+                    self.env.note(
+                        "initiator",
+                        || json!({"what": "fenced", "portal": session.portal().to_string(), "by": "reset"}),
+                    );
                     return true;
                 }
             }

@@ -147,6 +147,11 @@ impl MultipathDevice {
         &self.name
     }
 
+    /// The volume.
+    pub fn volume(&self) -> Wwn {
+        self.wwn
+    }
+
     /// Calls `hook` for every event of a path.
     pub fn on_event(&self, hook: impl Fn(PathEvent) + Send + Sync + 'static) {
         *lock(&self.on_event) = Some(Box::new(hook));

@@ -259,9 +259,8 @@ impl Policy {
         };
         let current = self.current;
         self.active.clear();
-        self.active.extend(
-            self.paths.iter().filter(|p| current.is_some() && p.priority() == current).map(|p| p.id),
-        );
+        self.active
+            .extend(self.paths.iter().filter(|p| current.is_some() && p.priority() == current).map(|p| p.id));
     }
 
     /// The path for the next command: round robin in the group in use.
