@@ -229,9 +229,22 @@ impl Outbox {
         }
     }
 
+    /// Adds bytes that are PDUs already, digests included.
+    pub fn push_encoded(&mut self, bytes: &[u8]) {
+        self.tail.reserve(bytes.len());
+        self.put(bytes);
+    }
+
     /// Everything that is waiting, as one contiguous copy; for tests and sans-IO callers.
     pub fn take_all(&mut self) -> Bytes {
         self.copy_to_bytes(self.remaining)
+    }
+
+    /// Gives memory back that only busier times needed; does nothing while bytes wait.
+    pub fn slim(&mut self) {
+        if self.is_empty() {
+            *self = Outbox { taken: self.taken, ..Outbox::new() };
+        }
     }
 
     fn put(&mut self, bytes: &[u8]) {

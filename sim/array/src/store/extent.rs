@@ -77,15 +77,11 @@ impl Space<'_> {
 
 /// Content of an extent. Cloning shares the pages.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives in its extent's allocation; a box would be a second one for each extent"
-)]
 pub(crate) enum Body {
     /// Written as a whole: one buffer of 64 KiB, so that reads give one slice.
     Whole(Bytes),
     /// Page by page; none reads zero.
-    Pages([Option<Bytes>; PAGES]),
+    Pages(Box<[Option<Bytes>; PAGES]>),
 }
 
 /// An extent: content and the claim on space that it stands for.
@@ -97,14 +93,15 @@ pub(crate) struct Extent {
 
 impl Body {
     pub(crate) fn empty() -> Self {
-        Self::Pages([const { None }; PAGES])
+        Self::Pages(Box::new([const { None }; PAGES]))
     }
 
     fn pages(&mut self) -> &mut [Option<Bytes>; PAGES] {
         if let Self::Whole(whole) = self {
             let whole = std::mem::take(whole);
-            *self =
-                Self::Pages(std::array::from_fn(|i| Some(whole.slice(i * PAGE_BYTES..(i + 1) * PAGE_BYTES))));
+            *self = Self::Pages(Box::new(std::array::from_fn(|i| {
+                Some(whole.slice(i * PAGE_BYTES..(i + 1) * PAGE_BYTES))
+            })));
         }
         match self {
             Self::Pages(pages) => pages,
@@ -118,18 +115,31 @@ impl Body {
             *self = Self::Whole(Bytes::copy_from_slice(data));
             return;
         }
+        if let Self::Whole(whole) = self {
+            // In place when nobody else holds the buffer; otherwise the pages part from it.
+            match std::mem::take(whole).try_into_mut() {
+                Ok(mut own) => {
+                    own[offset..offset + data.len()].copy_from_slice(data);
+                    *whole = own.freeze();
+                    return;
+                }
+                Err(shared) => *whole = shared,
+            }
+        }
         let pages = self.pages();
         let (mut at, mut rest) = (offset, data);
         while !rest.is_empty() {
             let (index, start) = (at / PAGE_BYTES, at % PAGE_BYTES);
             let (head, tail) = rest.split_at(rest.len().min(PAGE_BYTES - start));
-            if head.len() == PAGE_BYTES {
-                pages[index] = Some(Bytes::copy_from_slice(head));
-            } else {
-                let mut page = writable(pages[index].take());
-                page[start..start + head.len()].copy_from_slice(head);
-                pages[index] = Some(page.freeze());
-            }
+            pages[index] = Some(match pages[index].take().map(Bytes::try_into_mut) {
+                Some(Ok(mut own)) => {
+                    own[start..start + head.len()].copy_from_slice(head);
+                    own.freeze()
+                }
+                None | Some(Err(_)) if head.len() == PAGE_BYTES => Bytes::copy_from_slice(head),
+                None => over(&[0; PAGE_BYTES], start, head),
+                Some(Err(shared)) => over(&shared, start, head),
+            });
             at += head.len();
             rest = tail;
         }
@@ -202,6 +212,13 @@ impl Body {
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
+}
+
+/// A copy of a page with `data` over it.
+fn over(page: &[u8], start: usize, data: &[u8]) -> Bytes {
+    let mut copy = page.to_vec();
+    copy[start..start + data.len()].copy_from_slice(data);
+    copy.into()
 }
 
 /// A page to write into: the old one itself when nobody else holds it, else a copy.
