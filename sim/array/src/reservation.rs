@@ -140,8 +140,8 @@ pub struct Reservations {
     generation: u32,
     held: Option<Held>,
     persist: bool,
-    /// Holder of RESERVE and the session it came through.
-    legacy: Option<(NexusId, u64)>,
+    /// Holder of RESERVE.
+    legacy: Option<NexusId>,
     alerts: BTreeMap<NexusId, Vec<Alert>>,
     mode: ModeState,
     saved_mode: ModeState,
@@ -160,7 +160,7 @@ impl Reservations {
 
     /// Whether a command of this nexus conflicts with a reservation.
     pub fn conflicts(&self, nexus: &NexusId, touch: Touch) -> bool {
-        if let Some((holder, _)) = &self.legacy
+        if let Some(holder) = &self.legacy
             && holder != nexus
         {
             return touch != Touch::Nothing;
@@ -362,17 +362,17 @@ impl Reservations {
 
     // ---- RESERVE and RELEASE of SPC-2
 
-    /// RESERVE through session `session`. A registrant's RESERVE is good and reserves nothing (CRH, SPC-4 clause 5.13.3);
+    /// RESERVE. A registrant's RESERVE is good and reserves nothing (CRH, SPC-4 clause 5.13.3);
     /// where others are registered it conflicts.
-    pub fn reserve_unit(&mut self, nexus: &NexusId, session: u64) -> Result<(), ReserveError> {
+    pub fn reserve_unit(&mut self, nexus: &NexusId) -> Result<(), ReserveError> {
         if !self.registrants.is_empty() {
             let known = self.registrants.contains_key(nexus);
             return if known { Ok(()) } else { Err(ReserveError::Conflict) };
         }
         match &self.legacy {
-            Some((holder, _)) if holder != nexus => Err(ReserveError::Conflict),
+            Some(holder) if holder != nexus => Err(ReserveError::Conflict),
             _ => {
-                self.legacy = Some((nexus.clone(), session));
+                self.legacy = Some(nexus.clone());
                 Ok(())
             }
         }
@@ -383,7 +383,7 @@ impl Reservations {
         if !self.registrants.is_empty() && !self.registrants.contains_key(nexus) {
             return Err(ReserveError::Conflict);
         }
-        if self.legacy.as_ref().is_some_and(|(holder, _)| holder == nexus) {
+        if self.legacy.as_ref() == Some(nexus) {
             self.legacy = None;
         }
         Ok(())
@@ -397,15 +397,15 @@ impl Reservations {
     // ---- events
 
     /// A session of a nexus ended: its RESERVE goes with it, registrations stay.
-    pub fn session_lost(&mut self, nexus: &NexusId, session: u64) {
-        if self.legacy.as_ref().is_some_and(|(holder, by)| holder == nexus && *by == session) {
+    pub fn session_lost(&mut self, nexus: &NexusId) {
+        if self.legacy.as_ref() == Some(nexus) {
             self.legacy = None;
         }
     }
 
     /// A session of a nexus began: what an earlier one left goes.
     pub fn session_begun(&mut self, nexus: &NexusId) {
-        if self.legacy.as_ref().is_some_and(|(holder, _)| holder == nexus) {
+        if self.legacy.as_ref() == Some(nexus) {
             self.legacy = None;
         }
         self.alerts.remove(nexus);

@@ -3,16 +3,21 @@
 use sanbench_array::{Array, DeviceInfo, EXTENT_BLOCKS};
 use sanbench_wire::scsi::inquiry::{Peripheral, StandardInquiry, version};
 use sanbench_wire::scsi::vpd::{
-    Association, BlockLimits, Characteristics, Designator, Identifier, Provisioning, Vpd, page,
+    Association, BlockLimits, Characteristics, Designator, Extended, Identifier, Provisioning, Vpd, page,
 };
 
-use super::{Done, Nexus, Unit, bad_field, cut};
-use crate::config::{MAX_TRANSFER_BLOCKS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS, MAX_WRITE_SAME_BLOCKS};
+use super::{Done, Nexus, Unit, alua, bad_field, cut};
+use crate::config::{
+    MAX_ATOMIC_BLOCKS, MAX_COMPARE_BLOCKS, MAX_TRANSFER_BLOCKS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS,
+    MAX_WRITE_SAME_BLOCKS,
+};
 
 /// T10 vendor identification of all units.
 const VENDOR: &str = "SANBENCH";
 /// iSCSI in PROTOCOL IDENTIFIER fields.
 const PROTOCOL_ISCSI: u8 = 5;
+/// Peripheral device type of well-known units.
+const WELL_KNOWN: u8 = 0x1e;
 /// Version descriptors: SAM-5, iSCSI, SPC-4, SBC-3 (SPC-4 annex of version descriptor values).
 const VERSIONS: [u16; 4] = [0x00a0, 0x0960, 0x0460, 0x04c0];
 
@@ -31,20 +36,31 @@ pub(super) fn inquiry(
             return Err(bad_field(2, None));
         }
         let peripheral = if unit.is_some() { Peripheral::DISK } else { Peripheral::NONE };
-        return Ok(cut(standard(peripheral).build(), allocation));
+        return Ok(cut(standard(array, peripheral).build(), allocation));
     }
     let info = unit.and_then(|unit| array.device(unit.device)).ok_or(bad_field(1, Some(0)))?;
     let page = vpd(nexus, &info, code).ok_or(bad_field(2, None))?;
     Ok(cut(page.build(Peripheral::DISK), allocation))
 }
 
-fn standard(peripheral: Peripheral) -> StandardInquiry {
+/// Answers INQUIRY of the REPORT LUNS well-known unit.
+pub(super) fn well_known(array: &Array, evpd: bool, code: u8, allocation: u16) -> Done {
+    let peripheral = Peripheral { qualifier: 0, device_type: WELL_KNOWN };
+    let data = match (evpd, code) {
+        (false, 0) => standard(array, peripheral).build(),
+        (true, page::SUPPORTED) => Vpd::Supported(vec![page::SUPPORTED]).build(peripheral),
+        _ => return Err(bad_field(2, None)),
+    };
+    Ok(cut(data, usize::from(allocation)))
+}
+
+fn standard(array: &Array, peripheral: Peripheral) -> StandardInquiry {
     StandardInquiry {
         peripheral,
         version: version::SPC4,
         hierarchical: true,
-        tpgs: 0,
-        third_party_copy: false,
+        tpgs: alua::tpgs(array),
+        third_party_copy: true,
         protect: false,
         command_queue: true,
         vendor: VENDOR.to_owned(),
@@ -60,14 +76,29 @@ fn vpd(nexus: &Nexus, info: &DeviceInfo, code: u8) -> Option<Vpd> {
             page::SUPPORTED,
             page::SERIAL,
             page::DEVICE_ID,
+            page::EXTENDED,
             page::BLOCK_LIMITS,
             page::CHARACTERISTICS,
             page::PROVISIONING,
         ]),
         page::SERIAL => Vpd::Serial(info.serial.clone()),
         page::DEVICE_ID => Vpd::DeviceId(designators(nexus, info)),
+        page::EXTENDED => Vpd::Extended(Extended {
+            head_of_queue: true,
+            ordered: true,
+            simple: true,
+            volatile_cache: true,
+            luns_changed_together: true,
+        }),
         page::BLOCK_LIMITS => Vpd::BlockLimits(BlockLimits {
+            max_compare_and_write: MAX_COMPARE_BLOCKS as u8,
             max_transfer: MAX_TRANSFER_BLOCKS,
+            max_prefetch: 0,
+            max_atomic: MAX_ATOMIC_BLOCKS,
+            atomic_alignment: 1,
+            atomic_granularity: 1,
+            max_atomic_with_boundary: MAX_ATOMIC_BLOCKS,
+            max_atomic_boundary: MAX_ATOMIC_BLOCKS,
             optimal_granularity: 8,
             optimal_transfer: EXTENT_BLOCKS as u32,
             max_unmap_blocks: if info.thin { MAX_UNMAP_BLOCKS } else { 0 },

@@ -1,26 +1,44 @@
 //! The SCSI device server: one command in, data or sense out. Plain functions over the array and the I_T nexus.
 //!
 //! [`begin`] does everything that can be done before write data arrives: masking, unit attentions, checks of the CDB,
-//! and, for commands without write data, the work itself. [`finish`] does the work of commands with write data, after
-//! looking at the mapping again, since it may have been revoked while the data was under way.
+//! access states, reservations, and, for commands without write data, the work itself. [`finish`] does the work of commands
+//! with write data, after looking at mapping and reservations again, since they may have changed while the data was under
+//! way.
+//!
+//! | module | commands |
+//! |---|---|
+//! | `opcodes` | the table of all commands, by which the others are found, checked and reported |
+//! | `medium` | reads, writes, comparisons, cache |
+//! | `provisioning` | UNMAP, WRITE SAME, GET LBA STATUS |
+//! | `copy` | EXTENDED COPY and its results |
+//! | `reserve`, `alua`, `mode` | reservations; target port groups; mode and log pages |
+//! | `inquiry`, `unit` | what the unit is; capacity, sense, LUN list, sanitize |
+//! | `nexus` | what an I_T nexus was told: unit attentions |
 //!
 //! It must not know PDUs, sequence numbers or sockets.
 
+mod alua;
+mod copy;
 mod inquiry;
 mod medium;
+mod mode;
 mod nexus;
+mod opcodes;
 mod provisioning;
+mod reserve;
 mod unit;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use sanbench_array::{Array, DeviceId, Geometry, IoError};
-use sanbench_wire::scsi::cdb::{self, Cdb};
+use sanbench_array::{Array, DeviceId, Geometry, IoError, Touch};
+use sanbench_wire::scsi::cdb::{Cdb, op};
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::sense::{Asc, FieldPointer, Sense, SenseKey};
+use sanbench_wire::scsi::status::Status;
 
-pub(crate) use nexus::{Nexus, PortIdentity};
+pub(crate) use nexus::{Nexus, NexusParts, PortIdentity};
+use opcodes::Needs;
 
 /// Block length in bytes; the array has no other.
 pub(crate) const BLOCK: u64 = 512;
@@ -30,10 +48,25 @@ pub(crate) const BLOCK: u64 = 512;
 pub(crate) enum Outcome {
     /// GOOD, with the data to send (already cut to the allocation length).
     Good(Vec<Bytes>),
-    /// CHECK CONDITION.
-    Check(Sense),
+    /// Another end.
+    Failed(Failure),
     /// The command takes this many bytes of write data (more than zero); call [`finish`] with them.
     NeedData(u64),
+}
+
+/// How a command ended that is not GOOD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// CHECK CONDITION.
+    Check(Sense),
+    /// A status without sense: RESERVATION CONFLICT and the like.
+    Status(Status),
+}
+
+impl From<Sense> for Failure {
+    fn from(sense: Sense) -> Failure {
+        Failure::Check(sense)
+    }
 }
 
 /// Result of one command's work.
@@ -60,38 +93,53 @@ pub(crate) fn begin(
     lun: Lun,
     raw: &[u8; 16],
 ) -> Outcome {
+    match start(array, now, nexus, lun, raw) {
+        Ok(outcome) => outcome,
+        Err(failure) => Outcome::Failed(failure),
+    }
+}
+
+fn start(
+    array: &mut Array,
+    now: Duration,
+    nexus: &mut Nexus,
+    lun: Lun,
+    raw: &[u8; 16],
+) -> Result<Outcome, Failure> {
+    if lun == Lun::REPORT_LUNS {
+        return Ok(Outcome::Good(well_known(array, nexus, raw)?));
+    }
     let unit = resolve(array, nexus, lun);
     nexus.observe(array, lun, unit);
     let command = Cdb::parse(raw);
     // These three answer for any LUN and leave unit attentions alone (SPC-4 clauses 6.6, 6.33, 6.39; SAM-5 clause 5.14).
     match command {
         Cdb::Inquiry { evpd, page, allocation } => {
-            return outcome(
-                check_control(raw)
-                    .and_then(|()| inquiry::inquiry(array, nexus, unit, evpd, page, allocation)),
-            );
+            opcodes::find(raw, |_| true)?;
+            return Ok(Outcome::Good(inquiry::inquiry(array, nexus, unit, evpd, page, allocation)?));
         }
         Cdb::ReportLuns { select, allocation } => {
-            return outcome(
-                check_control(raw).and_then(|()| unit::report_luns(array, nexus, select, allocation)),
-            );
+            opcodes::find(raw, |_| true)?;
+            return Ok(Outcome::Good(unit::report_luns(array, nexus, select, allocation)?));
         }
         Cdb::RequestSense { descriptor, allocation } => {
-            return Outcome::Good(unit::request_sense(nexus, lun, unit, descriptor, allocation));
+            opcodes::find(raw, |_| true)?;
+            return Ok(Outcome::Good(unit::request_sense(nexus, lun, unit, descriptor, allocation)));
         }
         _ => {}
     }
-    let Some(unit) = unit else { return Outcome::Check(illegal(Asc::LOGICAL_UNIT_NOT_SUPPORTED)) };
+    let unit = unit.ok_or(illegal(Asc::LOGICAL_UNIT_NOT_SUPPORTED))?;
     if let Some(attention) = nexus.take_attention(lun) {
-        return Outcome::Check(Sense::new(SenseKey::UNIT_ATTENTION, attention));
+        return Err(Sense::new(SenseKey::UNIT_ATTENTION, attention).into());
     }
-    if let Err(sense) = check_control(raw) {
-        return Outcome::Check(sense);
+    let entry = opcodes::find(raw, |needs| present(array, nexus, unit, needs))?;
+    alua::check(array, nexus, unit, entry)?;
+    if conflicts(array, nexus, unit, touch(command, entry.touch)) {
+        return Err(Failure::Status(Status::RESERVATION_CONFLICT));
     }
-    match data_out_length(array, unit, command) {
-        Err(sense) => Outcome::Check(sense),
-        Ok(Some(bytes)) => Outcome::NeedData(bytes),
-        Ok(None) => outcome(execute(array, now, unit, command)),
+    match data_out_length(array, unit, command)? {
+        Some(bytes) => Ok(Outcome::NeedData(bytes)),
+        None => execute(array, now, nexus, unit, command).map(Outcome::Good),
     }
 }
 
@@ -100,35 +148,145 @@ pub(crate) fn begin(
 pub(crate) fn finish(
     array: &mut Array,
     now: Duration,
-    nexus: &Nexus,
+    nexus: &mut Nexus,
     lun: Lun,
     device: DeviceId,
     raw: &[u8; 16],
     data: &[u8],
-) -> Done {
+) -> Result<Vec<Bytes>, Failure> {
     let unit = resolve(array, nexus, lun).filter(|unit| unit.device == device);
     let unit = unit.ok_or(illegal(Asc::LOGICAL_UNIT_NOT_SUPPORTED))?;
-    match Cdb::parse(raw) {
-        Cdb::Write(t) => medium::write(array, now, unit, t, data),
-        Cdb::Verify(v) => medium::verify_data(array, now, unit, v, data),
-        Cdb::WriteSame(w) => provisioning::write_same(array, now, unit, w, Some(data)),
-        Cdb::Unmap { .. } => provisioning::unmap(array, now, unit, data),
-        _ => Err(illegal(Asc::INVALID_OPERATION_CODE)),
+    let entry = opcodes::find(raw, |needs| present(array, nexus, unit, needs))?;
+    // Whoever was shut out meanwhile changes nothing any more.
+    if conflicts(array, nexus, unit, entry.touch) {
+        return Err(Failure::Status(Status::RESERVATION_CONFLICT));
     }
+    Ok(match Cdb::parse(raw) {
+        Cdb::Write(t) => medium::write(array, now, unit, t, data)?,
+        Cdb::Verify(v) => medium::verify_data(array, now, unit, v, data)?,
+        Cdb::WriteAndVerify(v) => medium::write_verify(array, now, unit, v, data)?,
+        Cdb::OrWrite(t) => medium::or_write(array, now, unit, t, data)?,
+        Cdb::CompareAndWrite(t) => medium::compare_and_write(array, now, nexus, unit, t, data)?,
+        Cdb::WriteAtomic { transfer, boundary } => {
+            medium::write_atomic(array, now, unit, transfer, boundary, data)?
+        }
+        Cdb::WriteSame(w) => provisioning::write_same(array, now, unit, w, Some(data))?,
+        Cdb::Unmap { .. } => provisioning::unmap(array, now, nexus, unit, data)?,
+        Cdb::ModeSelect { width, save, .. } => mode::select(array, now, nexus, unit, width, save, data)?,
+        Cdb::PersistentReserveOut { action, kind, .. } => {
+            reserve::change(array, nexus, unit, action, kind, data)?;
+            Vec::new()
+        }
+        Cdb::SetTargetPortGroups { .. } => alua::set(array, now, nexus, unit, data)?,
+        Cdb::ExtendedCopy { .. } => {
+            copy::copy(array, now, nexus, data)?;
+            Vec::new()
+        }
+        Cdb::Sanitize { action, parameter_length, .. } => {
+            unit::sanitize(array, now, unit, action, parameter_length, data)?
+        }
+        _ => return Err(illegal(Asc::INVALID_OPERATION_CODE).into()),
+    })
+}
+
+/// A logical unit was reset, by whatever path: what hangs on it returns to its beginnings.
+pub(crate) fn reset_unit(array: &mut Array, device: DeviceId) {
+    if let Some(reservations) = array.reservations_mut(device) {
+        reservations.reset();
+    }
+}
+
+/// Every logical unit that this nexus may reach was reset.
+pub(crate) fn reset_all(array: &mut Array, nexus: &Nexus) {
+    for (_, device) in array.view(&nexus.iqn) {
+        reset_unit(array, device);
+    }
+}
+
+/// Sense data in the format that the unit is set to (D_SENSE).
+pub(crate) fn sense_bytes(array: &Array, nexus: &Nexus, lun: Lun, sense: &Sense) -> Bytes {
+    let device = lun.number().and_then(|number| array.resolve(&nexus.iqn, number));
+    let state = device.and_then(|device| array.reservations(device));
+    if state.is_some_and(|state| state.mode().descriptor_sense) {
+        Bytes::from(sense.build_descriptor())
+    } else {
+        Bytes::copy_from_slice(&sense.build_fixed())
+    }
+}
+
+/// The REPORT LUNS well-known logical unit (SPC-4 clause 8.2).
+fn well_known(array: &Array, nexus: &mut Nexus, raw: &[u8; 16]) -> Done {
+    let command = Cdb::parse(raw);
+    let known = matches!(raw[0], op::INQUIRY | op::REPORT_LUNS | op::REQUEST_SENSE | op::TEST_UNIT_READY);
+    if !known {
+        return Err(illegal(Asc::INVALID_OPERATION_CODE));
+    }
+    opcodes::find(raw, |_| true)?;
+    match command {
+        Cdb::Inquiry { evpd, page, allocation } => inquiry::well_known(array, evpd, page, allocation),
+        Cdb::ReportLuns { select, allocation } => unit::report_luns(array, nexus, select, allocation),
+        Cdb::RequestSense { descriptor, allocation } => {
+            let sense = Sense::new(SenseKey::NO_SENSE, Asc::NO_ADDITIONAL_SENSE);
+            Ok(unit::sense_data(&sense, descriptor, allocation))
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Whether what a command needs is there.
+fn present(array: &Array, nexus: &Nexus, unit: Unit, needs: Needs) -> bool {
+    match needs {
+        Needs::Nothing => true,
+        Needs::Thin => provisioning::is_thin(array, unit),
+        Needs::ExplicitAlua => array.alua_modes().1,
+        Needs::Sanitize => nexus.allow_sanitize,
+    }
+}
+
+/// What a command touches, where that depends on more than its code (SBC-3 table 12).
+fn touch(command: Cdb, touch: Touch) -> Touch {
+    match command {
+        Cdb::StartStopUnit { start: true, .. } | Cdb::PreventAllow { prevent: 0 } => Touch::Nothing,
+        _ => touch,
+    }
+}
+
+/// Whether a reservation shuts this nexus out.
+fn conflicts(array: &Array, nexus: &Nexus, unit: Unit, touch: Touch) -> bool {
+    array
+        .reservations(unit.device)
+        .is_some_and(|state| !state.is_idle() && state.conflicts(&nexus.id, touch))
+        && !nexus.defects.conflict_not_reported
 }
 
 /// How much write data a command takes, after its checks; `None` when it takes none.
 fn data_out_length(array: &Array, unit: Unit, command: Cdb) -> Result<Option<u64>, Sense> {
     let bytes = match command {
-        Cdb::Write(t) => medium::check_write(unit, t)?,
+        Cdb::Write(t) | Cdb::OrWrite(t) => medium::check_write(array, unit, t)?,
         Cdb::Verify(v) if v.byte_check != 0 => medium::check_verify(unit, v)?,
+        Cdb::WriteAndVerify(v) => medium::check_write_verify(array, unit, v)?,
+        Cdb::CompareAndWrite(t) => medium::check_compare_write(array, unit, t)?,
+        Cdb::WriteAtomic { transfer, boundary } => {
+            medium::check_atomic(array, unit, transfer, boundary)?
+        }
         Cdb::WriteSame(w) if !w.no_data_out => {
             provisioning::check_write_same(array, unit, w)?;
             BLOCK
         }
-        Cdb::Unmap { anchor, parameter_length } => {
-            provisioning::check_unmap(array, unit, anchor)?;
+        Cdb::Unmap { parameter_length, .. } => {
+            provisioning::check_unmap(array, unit, parameter_length)?;
             u64::from(parameter_length)
+        }
+        Cdb::ModeSelect { page_format, parameter_length, .. } => {
+            mode::check_select(page_format, parameter_length)?
+        }
+        Cdb::PersistentReserveOut { action, scope, kind, parameter_length } => {
+            reserve::check_change(action, scope, kind, parameter_length)?
+        }
+        Cdb::SetTargetPortGroups { parameter_length } => alua::check_set(parameter_length)?,
+        Cdb::ExtendedCopy { parameter_length } => copy::check(parameter_length)?,
+        Cdb::Sanitize { action, parameter_length, .. } => {
+            unit::check_sanitize(array, unit, action, parameter_length)?
         }
         _ => return Ok(None),
     };
@@ -136,47 +294,80 @@ fn data_out_length(array: &Array, unit: Unit, command: Cdb) -> Result<Option<u64
 }
 
 /// Commands that need nothing more from the initiator, those with a length of zero included.
-fn execute(array: &mut Array, now: Duration, unit: Unit, command: Cdb) -> Done {
-    match command {
-        Cdb::TestUnitReady => ready(unit).map(|()| Vec::new()),
-        Cdb::Read(t) => medium::read(array, now, unit, t),
-        Cdb::Write(_) | Cdb::Unmap { .. } => Ok(Vec::new()),
-        Cdb::Verify(v) => medium::check_verify(unit, v).map(|_| Vec::new()),
-        Cdb::SynchronizeCache { lba, blocks, .. } => medium::synchronize(array, now, unit, lba, blocks),
+fn execute(
+    array: &mut Array,
+    now: Duration,
+    nexus: &mut Nexus,
+    unit: Unit,
+    command: Cdb,
+) -> Result<Vec<Bytes>, Failure> {
+    Ok(match command {
+        Cdb::TestUnitReady => ready(unit).map(|()| Vec::new())?,
+        Cdb::Read(t) => medium::read(array, now, unit, t)?,
+        Cdb::Verify(v) => medium::check_verify(unit, v).map(|_| Vec::new())?,
+        Cdb::PreFetch { lba, blocks, .. } => medium::pre_fetch(unit, lba, blocks)?,
+        Cdb::SynchronizeCache { lba, blocks, .. } => {
+            medium::synchronize(array, now, unit, lba, blocks)?
+        }
+        Cdb::ReadDefectData { width, primary, grown, format, allocation } => {
+            let flags = u8::from(primary) << 1 | u8::from(grown);
+            medium::defect_data(width, flags, format, allocation)?
+        }
         Cdb::WriteSame(w) => {
             provisioning::check_write_same(array, unit, w)?;
-            provisioning::write_same(array, now, unit, w, None)
+            provisioning::write_same(array, now, unit, w, None)?
         }
-        Cdb::ReadCapacity10 => unit::read_capacity_10(unit),
-        Cdb::ReadCapacity16 { allocation } => unit::read_capacity_16(array, unit, allocation),
-        Cdb::GetLbaStatus { lba, allocation } => provisioning::lba_status(array, unit, lba, allocation),
+        Cdb::ReadCapacity10 => unit::read_capacity_10(unit)?,
+        Cdb::ReadCapacity16 { allocation } => unit::read_capacity_16(array, unit, allocation)?,
+        Cdb::GetLbaStatus { lba, allocation } => provisioning::lba_status(array, unit, lba, allocation)?,
         Cdb::ModeSense { width, no_descriptors, control, page, subpage, allocation, .. } => {
-            unit::mode_sense(unit, width, no_descriptors, control, page, subpage, allocation)
+            let which = (page, subpage);
+            mode::sense(array, nexus, unit, width, no_descriptors, control, which, allocation)?
         }
-        Cdb::StartStopUnit { load_eject, power_condition, .. } => {
-            unit::start_stop(load_eject, power_condition)
+        Cdb::LogSense { save, control, page, subpage, pointer, allocation } => {
+            mode::log_sense(save, control, page, subpage, pointer, allocation)?
         }
-        // The operation code is known, its service action is not (SPC-4 clause 4.2.5.2).
-        Cdb::Unknown(raw) if raw[0] == cdb::op::SERVICE_ACTION_IN_16 => Err(bad_field(1, Some(4))),
-        Cdb::Inquiry { .. } | Cdb::ReportLuns { .. } | Cdb::RequestSense { .. } | Cdb::Unknown(_) => {
-            Err(illegal(Asc::INVALID_OPERATION_CODE))
+        // A virtual unit is always started, and nothing can be removed from it.
+        Cdb::StartStopUnit { .. } | Cdb::PreventAllow { .. } => Vec::new(),
+        Cdb::PersistentReserveIn { action, allocation } => reserve::read(array, unit, action, allocation)?,
+        Cdb::Reserve { .. } => {
+            reserve::reserve_unit(array, nexus, unit)?;
+            Vec::new()
         }
-    }
-}
-
-fn outcome(done: Done) -> Outcome {
-    match done {
-        Ok(data) => Outcome::Good(data),
-        Err(sense) => Outcome::Check(sense),
-    }
-}
-
-/// NACA is not supported (SAM-5 clause 5.2: NORMACA is zero in our INQUIRY data).
-fn check_control(raw: &[u8; 16]) -> Result<(), Sense> {
-    if cdb::control(raw) & 0x04 == 0 {
-        return Ok(());
-    }
-    Err(bad_field((cdb::length(raw[0]) - 1) as u16, Some(2)))
+        Cdb::Release { .. } => {
+            reserve::release_unit(array, nexus, unit)?;
+            Vec::new()
+        }
+        Cdb::ReportTargetPortGroups { extended, allocation } => {
+            alua::report(array, unit, extended, allocation)?
+        }
+        Cdb::ReportSupportedOpcodes { timeouts, option, opcode, action, allocation } => {
+            let present = |needs| present(array, nexus, unit, needs);
+            opcodes::report(timeouts, option, opcode, action, allocation, present)?
+        }
+        Cdb::ReportTaskFunctions { extended, allocation } => unit::task_functions(extended, allocation)?,
+        Cdb::ReceiveCopyResults { action, list, allocation } => {
+            copy::receive(nexus, action, list, allocation)?
+        }
+        Cdb::Sanitize { action, parameter_length, .. } => {
+            unit::sanitize(array, now, unit, action, parameter_length, &[])?
+        }
+        // Nothing to write, unmap, set or copy.
+        Cdb::Write(_)
+        | Cdb::WriteAndVerify(_)
+        | Cdb::OrWrite(_)
+        | Cdb::CompareAndWrite(_)
+        | Cdb::WriteAtomic { .. }
+        | Cdb::Unmap { .. }
+        | Cdb::ModeSelect { .. }
+        | Cdb::SetTargetPortGroups { .. }
+        | Cdb::ExtendedCopy { .. } => Vec::new(),
+        Cdb::Inquiry { .. }
+        | Cdb::ReportLuns { .. }
+        | Cdb::RequestSense { .. }
+        | Cdb::PersistentReserveOut { .. }
+        | Cdb::Unknown(_) => return Err(illegal(Asc::INVALID_OPERATION_CODE).into()),
+    })
 }
 
 /// ILLEGAL REQUEST with a code.
@@ -197,10 +388,13 @@ fn ready(unit: Unit) -> Result<(), Sense> {
     Err(Sense::new(SenseKey::NOT_READY, Asc::NOT_READY_CAUSE_NOT_REPORTABLE))
 }
 
-fn writable(unit: Unit) -> Result<(), Sense> {
+fn writable(array: &Array, unit: Unit) -> Result<(), Sense> {
     ready(unit)?;
     if unit.geometry.read_only {
         return Err(Sense::new(SenseKey::DATA_PROTECT, Asc::WRITE_PROTECTED));
+    }
+    if mode::protected(array, unit) {
+        return Err(Sense::new(SenseKey::DATA_PROTECT, Asc::SOFTWARE_WRITE_PROTECTED));
     }
     Ok(())
 }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sanbench_array::{Array, DeviceId};
+use sanbench_array::{AccessState, Alert, Array, DeviceId, NexusId};
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::sense::Asc;
 
 use super::Unit;
+use super::copy::CopyResults;
+use crate::defects::TargetDefects;
 
 /// The target port of a nexus, for the device identification page.
 #[derive(Clone, Debug)]
@@ -19,10 +21,18 @@ pub(crate) struct PortIdentity {
     pub(crate) target: String,
 }
 
+/// What the nexus was told of a unit.
 #[derive(Debug)]
 struct UnitState {
     device: DeviceId,
     size_generation: u64,
+    mode_generation: u64,
+    /// The array's access generation that `states` belongs to.
+    access_generation: u64,
+    /// Access states of all groups when they were last at rest.
+    states: Vec<AccessState>,
+    /// The nexus itself asked for the change that is under way.
+    own_change: bool,
     attentions: VecDeque<Asc>,
 }
 
@@ -31,32 +41,79 @@ struct UnitState {
 pub(crate) struct Nexus {
     pub(crate) iqn: String,
     pub(crate) port: PortIdentity,
+    /// The nexus as reservations know it.
+    pub(super) id: NexusId,
+    pub(super) defects: TargetDefects,
+    pub(super) allow_sanitize: bool,
+    /// Results of copies that the initiator may still ask for.
+    pub(super) copies: CopyResults,
+    /// Nexuses whose tasks on a device a PREEMPT AND ABORT of this one ends.
+    preempted: Vec<(NexusId, DeviceId)>,
+    /// What a unit that is new to the nexus has to say first.
+    birth: Asc,
     view_generation: u64,
     /// REPORTED LUNS DATA HAS CHANGED waits; it belongs to all units of the nexus together and is reported once.
     luns_changed: bool,
     units: BTreeMap<u16, UnitState>,
 }
 
+/// What is known of a nexus when its session begins.
+pub(crate) struct NexusParts<'a> {
+    pub(crate) initiator: &'a str,
+    pub(crate) isid: [u8; 6],
+    pub(crate) port: PortIdentity,
+    pub(crate) defects: TargetDefects,
+    pub(crate) allow_sanitize: bool,
+    /// The nexus was there before, since the last power on.
+    pub(crate) returns: bool,
+}
+
 impl Nexus {
-    /// A new nexus: every unit it sees has a power-on attention waiting.
-    pub(crate) fn new(array: &Array, iqn: &str, port: PortIdentity) -> Nexus {
+    /// A new nexus: every unit it sees has an attention waiting. It is *power on* after a loss of power, *nexus loss* for
+    /// one that was there before, and otherwise *power on, reset, or bus device reset*.
+    pub(crate) fn new(array: &mut Array, parts: NexusParts<'_>) -> Nexus {
+        let NexusParts { initiator, isid, port, defects, allow_sanitize, returns } = parts;
+        let id = NexusId { initiator: initiator.to_owned(), isid, port: port.relative };
+        let birth = match (returns, array.power_generation()) {
+            (true, _) => Asc::NEXUS_LOSS,
+            (false, 0) => Asc::POWER_ON_RESET,
+            (false, _) => Asc::POWER_ON,
+        };
         let mut nexus = Nexus {
-            iqn: iqn.to_owned(),
+            iqn: initiator.to_owned(),
             port,
-            view_generation: array.view_generation(iqn),
+            id,
+            defects,
+            allow_sanitize,
+            copies: CopyResults::default(),
+            preempted: Vec::new(),
+            birth,
+            view_generation: array.view_generation(initiator),
             luns_changed: false,
             units: BTreeMap::new(),
         };
-        for (lun, device) in array.view(iqn) {
+        for (lun, device) in array.view(initiator) {
+            if let Some(reservations) = array.reservations_mut(device) {
+                reservations.session_begun(&nexus.id);
+            }
             if let Some(geometry) = array.geometry(device) {
-                nexus.see(lun, Unit { device, geometry });
+                nexus.see(array, lun, Unit { device, geometry });
             }
         }
         nexus
     }
 
+    /// The session ended for good: what hangs on it goes.
+    pub(crate) fn end(&self, array: &mut Array) {
+        for state in self.units.values() {
+            if let Some(reservations) = array.reservations_mut(state.device) {
+                reservations.session_lost(&self.id);
+            }
+        }
+    }
+
     /// Compares what the array shows now with what this nexus was told; differences become unit attentions.
-    pub(crate) fn observe(&mut self, array: &Array, lun: Lun, unit: Option<Unit>) {
+    pub(crate) fn observe(&mut self, array: &mut Array, lun: Lun, unit: Option<Unit>) {
         let generation = array.view_generation(&self.iqn);
         if generation != self.view_generation {
             self.view_generation = generation;
@@ -65,19 +122,63 @@ impl Nexus {
             self.units.retain(|lun, state| view.contains(&(*lun, state.device)));
         }
         if let (Some(number), Some(unit)) = (lun.number(), unit) {
-            self.see(number, unit);
+            self.see(array, number, unit);
         }
     }
 
-    fn see(&mut self, lun: u16, unit: Unit) {
+    fn see(&mut self, array: &mut Array, lun: u16, unit: Unit) {
+        let access_generation = array.access_generation();
+        let Some(reservations) = array.reservations(unit.device) else { return };
+        let mode_generation = reservations.mode_generation();
+        let birth = self.birth;
         let state = self.units.entry(lun).or_insert_with(|| UnitState {
             device: unit.device,
             size_generation: unit.geometry.size_generation,
-            attentions: VecDeque::from([Asc::POWER_ON_RESET]),
+            mode_generation,
+            access_generation,
+            states: at_rest(array, unit.device).unwrap_or_default(),
+            own_change: false,
+            attentions: VecDeque::from([birth]),
         });
         if state.size_generation != unit.geometry.size_generation {
             state.size_generation = unit.geometry.size_generation;
-            push(&mut state.attentions, Asc::CAPACITY_DATA_HAS_CHANGED);
+            if !self.defects.resize_not_told {
+                push(&mut state.attentions, Asc::CAPACITY_DATA_HAS_CHANGED);
+            }
+        }
+        if state.mode_generation != mode_generation {
+            state.mode_generation = mode_generation;
+            // Who changed them knows; all others are told.
+            let own = reservations.mode_change().1 == Some(&self.id);
+            if own == self.defects.attention_to_wrong_nexus {
+                push(&mut state.attentions, Asc::MODE_PARAMETERS_CHANGED);
+            }
+        }
+        // A change that is still under way has not arrived; transitions are told by their own sense data.
+        if state.access_generation != access_generation
+            && let Some(states) = at_rest(array, unit.device)
+        {
+            state.access_generation = access_generation;
+            if state.states != states {
+                state.states = states;
+                if !std::mem::take(&mut state.own_change) {
+                    push(&mut state.attentions, Asc::ASYMMETRIC_ACCESS_STATE_CHANGED);
+                }
+            }
+        }
+        if array.reservations(unit.device).is_some_and(|reservations| !reservations.is_idle())
+            && let Some(reservations) = array.reservations_mut(unit.device)
+        {
+            for alert in reservations.take_alerts(&self.id) {
+                push(&mut state.attentions, alert_code(alert));
+            }
+        }
+    }
+
+    /// The nexus changes access states of a device itself and needs not be told.
+    pub(super) fn expect_access_change(&mut self, device: DeviceId) {
+        for state in self.units.values_mut().filter(|state| state.device == device) {
+            state.own_change = true;
         }
     }
 
@@ -106,11 +207,51 @@ impl Nexus {
             push(&mut state.attentions, asc);
         }
     }
+
+    /// Tasks of these nexuses on a device must end.
+    pub(super) fn preempt_tasks(&mut self, device: DeviceId, of: Vec<NexusId>) {
+        self.preempted.extend(of.into_iter().map(|nexus| (nexus, device)));
+    }
+
+    /// Whose tasks on which device must end now; asked after every command.
+    pub(crate) fn take_preempted(&mut self) -> Vec<(NexusId, DeviceId)> {
+        std::mem::take(&mut self.preempted)
+    }
+}
+
+/// Access states of all groups, unless one is between two states.
+fn at_rest(array: &Array, device: DeviceId) -> Option<Vec<AccessState>> {
+    let states: Vec<AccessState> =
+        array.target_port_groups(device).into_iter().map(|(_, state)| state).collect();
+    (!states.contains(&AccessState::Transitioning)).then_some(states)
+}
+
+fn alert_code(alert: Alert) -> Asc {
+    match alert {
+        Alert::ReservationsPreempted => Asc::RESERVATIONS_PREEMPTED,
+        Alert::ReservationsReleased => Asc::RESERVATIONS_RELEASED,
+        Alert::RegistrationsPreempted => Asc::REGISTRATIONS_PREEMPTED,
+    }
+}
+
+/// Order of precedence (SAM-5 clause 5.14, table 40): what begins the unit anew comes first and makes weaker ones of its
+/// kind needless; all others come in order.
+fn rank(asc: Asc) -> Option<u8> {
+    [Asc::POWER_ON, Asc::POWER_ON_RESET, Asc::BUS_DEVICE_RESET, Asc::NEXUS_LOSS]
+        .iter()
+        .position(|first| *first == asc)
+        .map(|at| at as u8)
 }
 
 /// One waiting attention of a kind is enough; that also bounds the queue.
 fn push(queue: &mut VecDeque<Asc>, asc: Asc) {
-    if !queue.contains(&asc) {
-        queue.push_back(asc);
+    if queue.contains(&asc) {
+        return;
     }
+    let Some(own) = rank(asc) else { return queue.push_back(asc) };
+    if queue.iter().filter_map(|other| rank(*other)).any(|other| other < own) {
+        return;
+    }
+    queue.retain(|other| rank(*other).is_none());
+    queue.push_front(asc);
 }

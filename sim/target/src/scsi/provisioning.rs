@@ -8,7 +8,7 @@ use sanbench_wire::scsi::lba_status::{self, LbaStatus, Provisioning};
 use sanbench_wire::scsi::sense::{Asc, FieldPointer, Sense};
 use sanbench_wire::scsi::unmap;
 
-use super::{BLOCK, Done, Unit, bad_field, cut, illegal, in_range, io_sense, ready, writable};
+use super::{BLOCK, Done, Nexus, Unit, bad_field, cut, illegal, in_range, io_sense, ready, writable};
 use crate::config::{MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS, MAX_WRITE_SAME_BLOCKS};
 
 /// Blocks written at a time by WRITE SAME.
@@ -16,25 +16,23 @@ const SAME_CHUNK: u64 = 1024;
 /// Runs told by one GET LBA STATUS at most.
 const MAX_RUNS: u32 = 256;
 
-fn is_thin(array: &Array, unit: Unit) -> bool {
+pub(super) fn is_thin(array: &Array, unit: Unit) -> bool {
     array.device(unit.device).is_some_and(|info| info.thin)
 }
 
-/// Checks an UNMAP before its parameter list is asked for. Thick units do not have the command.
-pub(super) fn check_unmap(array: &Array, unit: Unit, anchor: bool) -> Result<(), Sense> {
-    if !is_thin(array, unit) {
-        return Err(illegal(Asc::INVALID_OPERATION_CODE));
-    }
-    writable(unit)?;
-    if anchor {
-        return Err(bad_field(1, Some(0)));
+/// Checks an UNMAP before its parameter list is asked for. A list that is too short for its header is no error, and means
+/// nothing, only when it is empty.
+pub(super) fn check_unmap(array: &Array, unit: Unit, length: u16) -> Result<(), Sense> {
+    writable(array, unit)?;
+    if (1..8).contains(&length) {
+        return Err(illegal(Asc::PARAMETER_LIST_LENGTH_ERROR));
     }
     Ok(())
 }
 
 /// Unmaps all ranges of the list. Every descriptor is checked before the first block changes.
-pub(super) fn unmap(array: &mut Array, now: Duration, unit: Unit, list: &[u8]) -> Done {
-    check_unmap(array, unit, false)?;
+pub(super) fn unmap(array: &mut Array, now: Duration, nexus: &Nexus, unit: Unit, list: &[u8]) -> Done {
+    writable(array, unit)?;
     let ranges = unmap::parse(list).map_err(|_| illegal(Asc::PARAMETER_LIST_LENGTH_ERROR))?;
     let total: u64 = ranges.iter().map(|range| u64::from(range.blocks)).sum();
     if ranges.len() > MAX_UNMAP_DESCRIPTORS as usize || total > u64::from(MAX_UNMAP_BLOCKS) {
@@ -47,10 +45,17 @@ pub(super) fn unmap(array: &mut Array, now: Duration, unit: Unit, list: &[u8]) -
             in_range(unit, range.lba, u64::from(range.blocks))?;
         }
     }
-    for range in ranges.iter().filter(|range| range.blocks > 0) {
-        array.unmap(now, unit.device, range.lba, u64::from(range.blocks)).map_err(io_sense)?;
+    if nexus.defects.unmap_claimed_not_done {
+        return Ok(Vec::new());
     }
-    Ok(Vec::new())
+    let mut last = Ok(());
+    for range in ranges.iter().filter(|range| range.blocks > 0) {
+        last = array.unmap(now, unit.device, range.lba, u64::from(range.blocks)).map_err(io_sense);
+        if last.is_err() && !nexus.defects.unmap_hides_failure {
+            break;
+        }
+    }
+    last.map(|()| Vec::new())
 }
 
 /// Number of blocks that a WRITE SAME means: 0 is "to the end of the medium".
@@ -60,13 +65,7 @@ fn same_blocks(unit: Unit, w: WriteSame) -> u64 {
 
 /// Checks a WRITE SAME before its block is asked for.
 pub(super) fn check_write_same(array: &Array, unit: Unit, w: WriteSame) -> Result<(), Sense> {
-    writable(unit)?;
-    if w.protect != 0 {
-        return Err(bad_field(1, Some(7)));
-    }
-    if w.anchor {
-        return Err(bad_field(1, Some(4)));
-    }
+    writable(array, unit)?;
     if w.unmap && !is_thin(array, unit) {
         return Err(bad_field(1, Some(3)));
     }

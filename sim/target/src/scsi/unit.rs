@@ -1,29 +1,30 @@
-//! Commands about the unit rather than its blocks: capacity, mode pages, sense, LUN list, start and stop.
+//! Commands about the unit rather than its blocks: capacity, sense, LUN list, task functions, sanitize.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use sanbench_array::Array;
 use sanbench_wire::scsi::capacity::{Capacity10, Capacity16};
-use sanbench_wire::scsi::cdb::Width;
 use sanbench_wire::scsi::luns::{self, Lun, select};
-use sanbench_wire::scsi::mode::{BlockDescriptor, Caching, Control, ModeData, ModePage, PageControl, page};
-use sanbench_wire::scsi::sense::{Asc, Sense, SenseKey};
+use sanbench_wire::scsi::sense::{Asc, FieldPointer, Sense, SenseKey};
 
-use super::{BLOCK, Done, Nexus, Unit, bad_field, cut, illegal, ready};
+use super::{BLOCK, Done, Nexus, Unit, bad_field, cut, illegal, io_sense, ready, writable};
 
-/// REPORT LUNS (SPC-4 clause 6.33): what this nexus may reach, ascending. There are no well-known units.
+/// REPORT LUNS (SPC-4 clause 6.33): what this nexus may reach, ascending, and the well-known unit that answers this.
 pub(super) fn report_luns(array: &Array, nexus: &mut Nexus, which: u8, allocation: u32) -> Done {
     if allocation < 16 {
         return Err(bad_field(6, None));
     }
-    let list: Vec<Lun> = match which {
-        select::ADDRESSABLE | select::ALL => {
-            array.view(&nexus.iqn).into_iter().filter_map(|(number, _)| Lun::from_number(number)).collect()
-        }
-        select::WELL_KNOWN => Vec::new(),
-        _ => return Err(bad_field(2, None)),
-    };
+    if !matches!(which, select::ADDRESSABLE | select::ALL | select::WELL_KNOWN) {
+        return Err(bad_field(2, None));
+    }
+    let mut list: Vec<Lun> = Vec::new();
     if which != select::WELL_KNOWN {
+        list.extend(array.view(&nexus.iqn).into_iter().filter_map(|(number, _)| Lun::from_number(number)));
         nexus.luns_were_reported();
+    }
+    if which != select::ADDRESSABLE {
+        list.push(Lun::REPORT_LUNS);
     }
     Ok(cut(luns::build(&list), allocation as usize))
 }
@@ -43,6 +44,10 @@ pub(super) fn request_sense(
             None => ready(unit).err().unwrap_or(Sense::new(SenseKey::NO_SENSE, Asc::NO_ADDITIONAL_SENSE)),
         },
     };
+    sense_data(&sense, descriptor, allocation)
+}
+
+pub(super) fn sense_data(sense: &Sense, descriptor: bool, allocation: u8) -> Vec<Bytes> {
     let data = if descriptor { sense.build_descriptor() } else { sense.build_fixed().to_vec() };
     cut(data, usize::from(allocation))
 }
@@ -70,57 +75,79 @@ pub(super) fn read_capacity_16(array: &Array, unit: Unit, allocation: u32) -> Do
     Ok(cut(data.build(), allocation as usize))
 }
 
-/// MODE SENSE for the caching and control pages. Nothing is changeable and nothing can be saved. The caching page says
-/// WCE=0, since an acknowledged write is never volatile here.
-pub(super) fn mode_sense(
-    unit: Unit,
-    width: Width,
-    no_descriptors: bool,
-    control: PageControl,
-    code: u8,
-    subpage: u8,
-    allocation: u16,
-) -> Done {
-    if control == PageControl::Saved {
-        return Err(illegal(Asc::SAVING_NOT_SUPPORTED));
+/// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 clause 6.36): ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT
+/// RESET, TARGET RESET.
+pub(super) fn task_functions(extended: bool, allocation: u32) -> Done {
+    const FUNCTIONS: u8 = 0x80 | 0x40 | 0x10 | 0x08 | 0x02;
+    if allocation < 4 {
+        return Err(bad_field(6, None));
     }
-    if subpage != 0 && subpage != 0xff {
-        return Err(bad_field(3, None));
+    let mut data = vec![FUNCTIONS, 0, 0, 0];
+    if extended {
+        // Time-outs are not told.
+        data.resize(16, 0);
+        data[3] = 12;
     }
-    let changeable = control == PageControl::Changeable;
-    let caching = ModePage::Caching(Caching::default());
-    let control_page = ModePage::Control(Control {
-        write_protect: unit.geometry.read_only && !changeable,
-        // Unrestricted reordering is what a bench wants to provoke; a changeable mask has it zero like the rest.
-        queue_algorithm: if changeable { 0 } else { 1 },
-        ..Control::default()
-    });
-    let pages = match code {
-        page::CACHING => vec![caching],
-        page::CONTROL => vec![control_page],
-        page::ALL => vec![caching, control_page],
-        _ => return Err(bad_field(2, Some(5))),
-    };
-    let data = ModeData {
-        write_protected: unit.geometry.read_only,
-        dpofua: true,
-        descriptor: (!no_descriptors).then(|| BlockDescriptor {
-            blocks: u32::try_from(unit.geometry.blocks).unwrap_or(u32::MAX),
-            block_length: BLOCK as u32,
-        }),
-        pages,
-    };
-    let bytes = if width == Width::Six { data.build6() } else { data.build10() };
-    Ok(cut(bytes, usize::from(allocation)))
+    Ok(cut(data, allocation as usize))
 }
 
-/// START STOP UNIT: a virtual unit is always started; ejecting and power conditions make no sense for it.
-pub(super) fn start_stop(load_eject: bool, power_condition: u8) -> Done {
-    if load_eject {
-        return Err(bad_field(4, Some(1)));
+/// Service actions of SANITIZE.
+mod sanitize {
+    pub(super) const OVERWRITE: u8 = 1;
+    pub(super) const EXIT_FAILURE_MODE: u8 = 0x1f;
+}
+
+/// Checks a SANITIZE before its list is asked for; gives the length of the list.
+pub(super) fn check_sanitize(array: &Array, unit: Unit, action: u8, length: u16) -> Result<u64, Sense> {
+    writable(array, unit)?;
+    let right = match action {
+        sanitize::OVERWRITE => (5..=4 + BLOCK as u16).contains(&length),
+        _ => length == 0,
+    };
+    if !right {
+        return Err(bad_field(7, None));
     }
-    if power_condition != 0 {
-        return Err(bad_field(4, Some(7)));
+    Ok(u64::from(length))
+}
+
+/// SANITIZE (SBC-3 clause 5.24): overwritten, or deallocated, which is what a lost key leaves too. It never fails, so that
+/// there is no failure mode to exit from.
+pub(super) fn sanitize(
+    array: &mut Array,
+    now: Duration,
+    unit: Unit,
+    action: u8,
+    length: u16,
+    list: &[u8],
+) -> Done {
+    check_sanitize(array, unit, action, length)?;
+    if action == sanitize::EXIT_FAILURE_MODE {
+        return Ok(Vec::new());
     }
+    if action != sanitize::OVERWRITE {
+        array.sanitize(now, unit.device, None).map_err(io_sense)?;
+        return Ok(Vec::new());
+    }
+    let refuse = |byte, bit| {
+        let field = Some(FieldPointer { in_cdb: false, bit, byte });
+        Sense { field, ..illegal(Asc::INVALID_FIELD_IN_PARAMETER_LIST) }
+    };
+    let [flags, reserved, high, low, pattern @ ..] = list else {
+        return Err(illegal(Asc::PARAMETER_LIST_LENGTH_ERROR));
+    };
+    if flags & 0x1f == 0 {
+        return Err(refuse(0, Some(4)));
+    }
+    if *reserved != 0 {
+        return Err(refuse(1, None));
+    }
+    let stated = usize::from(u16::from_be_bytes([*high, *low]));
+    if stated == 0 || stated > BLOCK as usize || stated != pattern.len() {
+        return Err(refuse(2, None));
+    }
+    // With INVERT each pass inverts the one before; what stays is the pattern of the last.
+    let inverted = flags & 0x80 != 0 && (flags & 0x1f).is_multiple_of(2);
+    let last: Vec<u8> = pattern.iter().map(|byte| if inverted { !byte } else { *byte }).collect();
+    array.sanitize(now, unit.device, Some(&last)).map_err(io_sense)?;
     Ok(Vec::new())
 }
