@@ -140,9 +140,9 @@ pub(crate) fn code_of(refusal: Refusal, topic: Topic) -> i64 {
         Refusal::NameExists => NAME_EXISTS,
         Refusal::NoSuchController
         | Refusal::NoSuchPool
-        | Refusal::NoSuchLunGroup | Refusal::NoSuchPort | Refusal::NoSuchInitiator => {
-            OBJECT_MISSING
-        }
+        | Refusal::NoSuchLunGroup
+        | Refusal::NoSuchPort
+        | Refusal::NoSuchInitiator => OBJECT_MISSING,
         Refusal::NoSuchLun => LUN_MISSING,
         Refusal::NoSuchSnapshot => SNAPSHOT_MISSING,
         Refusal::NoSuchLunCopy => LUN_COPY_MISSING,

@@ -1,6 +1,6 @@
 //! The `/_ctl` surface: what foreign test drivers use to look at the array and to break calls.
 //!
-//! `GET /_ctl/state` and `POST /_ctl/{mark,expire,reset,fault}` each answer
+//! `GET /_ctl/state` and `POST /_ctl/{mark,expire,reset,fault,controller,power}` each answer
 //! `{"counts":{object:n,...},"sessions":n,"faults":[...]}`. `GET /_ctl/state?since=MARK` gives the counts as
 //! differences to those that `POST /_ctl/mark` with body `"MARK"` (a JSON string) has remembered.
 //!
@@ -9,6 +9,9 @@
 //! connection), `count` (calls that it hits, 1 when absent, 0 without end) and `after`: true does the work first;
 //! a number lets that many matching calls pass first. `expire` ends all sessions; `reset` forgets faults, marks and
 //! account locks, and leaves sessions and objects alone.
+//!
+//! `POST /_ctl/controller {"id":0,"up":false}` fails a controller of the array, `true` restores it. `POST /_ctl/power {}`
+//! takes the array's power away and gives it back: unsynchronised writes may vanish, management sessions do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

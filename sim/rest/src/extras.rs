@@ -23,7 +23,6 @@ pub(crate) const LUN_ATTRIBUTES: &[(&str, Option<&str>)] = &[
     ("READCACHEPOLICY", Some("2")),
     ("WRITECACHEPOLICY", Some("5")),
     ("MIRRORPOLICY", Some("1")),
-    ("OWNINGCONTROLLER", Some("0A")),
     ("IOPRIORITY", None),
     ("ENABLECOMPRESSION", None),
     ("ENABLESMARTDEDUP", None),

@@ -257,6 +257,29 @@ fn login(state: &RestState, fields: &Fields) -> Answer {
     ))
 }
 
+/// Fails or restores a controller as `{"id":0,"up":false}` says.
+fn switch_controller(state: &RestState, body: &Value) -> Result<(), String> {
+    let id = body.get("id").and_then(Value::as_u64).and_then(|id| u8::try_from(id).ok());
+    let (Some(id), Some(up)) = (id, body.get("up").and_then(Value::as_bool)) else {
+        return Err("give id (a number) and up (true or false)".to_owned());
+    };
+    let inner = state.inner();
+    let (now, mut array) = (inner.env.now(), inner.array.lock());
+    let done = if up { array.restore_controller(now, id) } else { array.fail_controller(now, id) };
+    done.map_err(|refusal| refusal.to_string())
+}
+
+/// Power goes and comes back, differently each time.
+fn cycle_power(state: &RestState) {
+    let inner = state.inner();
+    let mut array = inner.array.lock();
+    let mut dice = inner.env.rng(&format!("array power {}", array.power_generation()));
+    let report = array.power_loss(inner.env.now(), &mut |n| dice.below(n));
+    drop(array);
+    lock(&inner.sessions).expire_all();
+    inner.env.note("power", || json!({"lost": report.blocks_lost, "kept": report.blocks_kept}));
+}
+
 /// The control surface; errors are HTTP 400 with a text.
 async fn control(state: &RestState, method: &Method, verb: &str, query: &str, body: Body) -> Response {
     let refuse = |text: String| {
@@ -296,6 +319,11 @@ async fn control(state: &RestState, method: &Method, verb: &str, query: &str, bo
             Ok(())
         }
         (&Method::POST, "fault") => control.add(&body),
+        (&Method::POST, "controller") => switch_controller(state, &body),
+        (&Method::POST, "power") => {
+            cycle_power(state);
+            Ok(())
+        }
         _ => return envelope::with_status(StatusCode::NOT_FOUND, Bytes::new()),
     };
     let sessions = state.sessions();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sanbench_array::{Array, Command, DeviceId, Lun, SplitStatus};
+use sanbench_array::{Array, Command, DeviceId, Lun, SplitStatus, controller_name};
 
 use crate::codes::{self, Failure, Topic};
 use crate::dialect::{Call, Ground, bracketed, count, is_new, kind, list, view, wwn};
@@ -39,6 +39,11 @@ impl<'a> Facts<'a> {
             .text("HEALTHSTATUS", "1")
             .text("RUNNINGSTATUS", "27")
             .text("ALLOCTYPE", if lun.thin { "1" } else { "0" })
+            .text(
+                "OWNINGCONTROLLER",
+                array.home(DeviceId::Lun(lun.id)).map_or_else(String::new, controller_name),
+            )
+            .text("WORKINGCONTROLLER", controller_name(lun.owner))
             .number("CAPACITY", lun.blocks())
             .number("ALLOCCAPACITY", lun.allocated_blocks())
             .text("SECTORSIZE", "512")
@@ -180,9 +185,32 @@ fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
         };
         Command::CreateLun { name, description, pool, blocks, thin }
     };
+    let owner = owning_controller(ground, call)?;
     let id = ground.create(command, Topic::Lun)?;
     ground.extras.set_lun_attributes(id, attributes);
+    set_owning_controller(ground, id, owner)?;
     one(ground, id)
+}
+
+/// The controller that OWNINGCONTROLLER asks for; none when it is absent, empty or the dialect's "--".
+fn owning_controller(ground: &Ground<'_>, call: &Call<'_>) -> Result<Option<u8>, Failure> {
+    let wanted = call.fields.text("OWNINGCONTROLLER")?;
+    let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty() && *wanted != "--") else { return Ok(None) };
+    let known = ground.array.controllers().into_iter().find(|known| known.name.eq_ignore_ascii_case(&wanted));
+    known
+        .map(|known| Some(known.id))
+        .ok_or_else(|| Failure::parameter("OWNINGCONTROLLER names no controller"))
+}
+
+/// OWNINGCONTROLLER is the LUN's home, WORKINGCONTROLLER who serves it now.
+fn set_owning_controller(ground: &mut Ground<'_>, lun: u64, owner: Option<u8>) -> Result<(), Failure> {
+    match owner {
+        Some(owner) => {
+            let done = ground.array.set_home(ground.now, lun, owner);
+            done.map_err(|refusal| codes::failure(refusal, Topic::Lun))
+        }
+        None => Ok(()),
+    }
 }
 
 fn update(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
@@ -191,11 +219,13 @@ fn update(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let name = call.fields.text("NAME")?.map(|name| name.into_owned());
     let description = call.fields.text("DESCRIPTION")?.map(|text| text.into_owned());
     let attributes = read_attributes(&call.fields)?;
+    let owner = owning_controller(ground, call)?;
     if name.is_some() || description.is_some() {
         let name = name.unwrap_or(current);
         ground.apply(Command::RenameLun { lun: id, name, description }, Topic::Lun)?;
     }
     ground.extras.set_lun_attributes(id, attributes);
+    set_owning_controller(ground, id, owner)?;
     one(ground, id)
 }
 

@@ -210,7 +210,7 @@ pub(crate) fn dispatch(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     match object.as_str() {
         "system" => system::system(ground, call),
         "license" => system::license(call),
-        "controller" => system::controller(call),
+        "controller" => system::controller(ground, call),
         "workload_type" => system::workload_type(call),
         "storagepool" => pool::call(ground, call),
         "lun" => lun::call(ground, call),

@@ -19,7 +19,9 @@ fn target_port_object(portal: &Portal) -> Object {
         .number("PORT", portal.address.port())
 }
 
-fn eth_port_object(portal: &Portal) -> Object {
+/// The port of a failed controller is faulty and its link down.
+fn eth_port_object(array: &Array, portal: &Portal) -> Object {
+    let up = array.controllers().get(usize::from(portal.controller)).is_none_or(|controller| controller.up);
     let (v4, v6) = match portal.address.ip() {
         IpAddr::V4(ip) => (ip.to_string(), String::new()),
         IpAddr::V6(ip) => (String::new(), ip.to_string()),
@@ -31,8 +33,8 @@ fn eth_port_object(portal: &Portal) -> Object {
         .text("LOCATION", portal.location.as_str())
         .text("IPV4ADDR", v4)
         .text("IPV6ADDR", v6)
-        .text("HEALTHSTATUS", "1")
-        .text("RUNNINGSTATUS", "10")
+        .text("HEALTHSTATUS", if up { "1" } else { "2" })
+        .text("RUNNINGSTATUS", if up { "10" } else { "11" })
 }
 
 /// `/iscsi_tgt_port`: `data` is always sent, un-ranged lists are whole.
@@ -61,16 +63,19 @@ pub(crate) fn eth_port(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let (method, path) = call.route();
     let array = &*ground.array;
     match (method, path.as_slice()) {
-        ("GET", []) => Ok(Reply::FullList(page(call, array.ports().map(eth_port_object))?)),
-        ("GET", ["count"]) => count(array.ports().count()),
-        ("GET", ["associate"]) => {
-            Ok(Reply::List(page(call, of_group(array, call)?.into_iter().map(eth_port_object))?))
+        ("GET", []) => {
+            Ok(Reply::FullList(page(call, array.ports().map(|portal| eth_port_object(array, portal)))?))
         }
+        ("GET", ["count"]) => count(array.ports().count()),
+        ("GET", ["associate"]) => Ok(Reply::List(page(
+            call,
+            of_group(array, call)?.into_iter().map(|portal| eth_port_object(array, portal)),
+        )?)),
         ("GET", [_]) => {
             let id = call.id_at(1, codes::OBJECT_MISSING)?;
             array
                 .port(id)
-                .map(|port| Reply::One(eth_port_object(port)))
+                .map(|port| Reply::One(eth_port_object(array, port)))
                 .ok_or_else(|| codes::OBJECT_MISSING.into())
         }
         _ => Err(Failure::unsupported()),

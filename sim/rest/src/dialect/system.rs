@@ -46,17 +46,18 @@ pub(crate) fn license(call: &Call<'_>) -> Answer {
     }
 }
 
-/// `GET /controller`.
-pub(crate) fn controller(call: &Call<'_>) -> Answer {
-    let all = ["A", "B"].map(|letter| {
+/// `GET /controller`. A failed one is faulty and offline.
+pub(crate) fn controller(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let all = ground.array.controllers().into_iter().map(|controller| {
+        let letter = controller.name.trim_start_matches('0');
         Object::new()
-            .text("ID", format!("0{letter}"))
+            .text("ID", controller.name.as_str())
             .text("NAME", letter)
             .text("LOCATION", format!("CTE0.{letter}"))
-            .text("HEALTHSTATUS", "1")
-            .text("RUNNINGSTATUS", "27")
+            .text("HEALTHSTATUS", if controller.up { "1" } else { "2" })
+            .text("RUNNINGSTATUS", if controller.up { "27" } else { "28" })
     });
-    read_only(call, all.into_iter())
+    read_only(call, all)
 }
 
 /// `GET /workload_type`.

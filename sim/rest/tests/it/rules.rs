@@ -386,17 +386,60 @@ fn control_is_off_by_default() {
     });
 }
 
+async fn ctl(c: &Client, method: &str, verb: &str, body: Value) -> (StatusCode, Value) {
+    let body = (!body.is_null()).then(|| body.to_string());
+    match c.raw(c.request(method, &format!("!/_ctl/{verb}"), body)).await {
+        Raw::Answer(status, answer) => (status, answer),
+        Raw::Dropped => panic!("dropped"),
+    }
+}
+
+#[test]
+fn controllers_fail_and_power_goes_over_the_control_surface() {
+    let config = RestConfig { control: true, ..RestConfig::default() };
+    with_plan(NEW, config, FaultPlan::default(), |mut c| async move {
+        let wanted = json!({"NAME": "v", "PARENTID": "0", "CAPACITY": GIB, "OWNINGCONTROLLER": "0B"});
+        let id = c.make("lun", wanted).await;
+        let path = format!("lun/{id}");
+        let device = sanbench_array::DeviceId::Lun(id.parse().unwrap());
+        let owners = |lun: &Value| (lun["OWNINGCONTROLLER"].clone(), lun["WORKINGCONTROLLER"].clone());
+        assert_eq!(owners(&c.get(&path).await), (json!("0B"), json!("0B")));
+        let nobody = json!({"NAME": "w", "PARENTID": "0", "CAPACITY": GIB, "OWNINGCONTROLLER": "0C"});
+        assert_ne!(c.code("POST", "lun", nobody).await, 0);
+        assert_eq!(c.array.lock().luns().count(), 1, "a refused create makes nothing");
+
+        assert_eq!(ctl(&c, "POST", "controller", json!({"id": 1, "up": false})).await.0, StatusCode::OK);
+        assert_eq!(owners(&c.get(&path).await), (json!("0B"), json!("0A")));
+        let controllers = c.get("controller").await;
+        assert_eq!(controllers[0]["HEALTHSTATUS"], "1");
+        assert_eq!(controllers[1]["HEALTHSTATUS"], "2");
+        assert_eq!(controllers[1]["RUNNINGSTATUS"], "28");
+        let ports = c.get("eth_port").await;
+        assert_eq!((&ports[0]["RUNNINGSTATUS"], &ports[1]["RUNNINGSTATUS"]), (&json!("10"), &json!("11")));
+        ctl(&c, "POST", "controller", json!({"id": 1, "up": true})).await;
+        assert_eq!(owners(&c.get(&path).await), (json!("0B"), json!("0B")), "it comes home");
+        c.ok("PUT", &path, json!({"OWNINGCONTROLLER": "0A"})).await;
+        assert_eq!(owners(&c.get(&path).await), (json!("0A"), json!("0A")));
+        for bad in [json!({}), json!({"id": 2, "up": false}), json!({"id": -1, "up": true}), json!({"id": 0})]
+        {
+            assert_eq!(ctl(&c, "POST", "controller", bad).await.0, StatusCode::BAD_REQUEST);
+        }
+
+        let now = c.env.now();
+        c.array.lock().set_write_cache(now, device, true).unwrap();
+        c.array.lock().write(now, device, 0, &[7; 512 * 64]).unwrap();
+        let (status, state) = ctl(&c, "POST", "power", json!({})).await;
+        assert_eq!((status, &state["sessions"]), (StatusCode::OK, &json!(0)), "sessions go with the power");
+        let array = c.array.lock();
+        assert_eq!((array.power_generation(), array.unsynchronised_blocks(device)), (1, 0));
+        assert_eq!(array.luns().count(), 1);
+    });
+}
+
 #[test]
 fn control_surface() {
     let config = RestConfig { control: true, ..RestConfig::default() };
     with_plan(NEW, config, FaultPlan::default(), |mut c| async move {
-        async fn ctl(c: &Client, method: &str, verb: &str, body: Value) -> (StatusCode, Value) {
-            let body = (!body.is_null()).then(|| body.to_string());
-            match c.raw(c.request(method, &format!("!/_ctl/{verb}"), body)).await {
-                Raw::Answer(status, answer) => (status, answer),
-                Raw::Dropped => panic!("dropped"),
-            }
-        }
         let (status, state) = ctl(&c, "GET", "state", Value::Null).await;
         assert_eq!(status, StatusCode::OK);
         assert_eq!(state, json!({"counts": {"storagepool": 2, "portgroup": 1}, "sessions": 1, "faults": []}));
