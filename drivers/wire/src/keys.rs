@@ -92,9 +92,10 @@ pub fn decode(text: &[u8], limits: KeyLimits) -> Result<Vec<Pair>, KeyError> {
     Ok(pairs)
 }
 
-/// Standard-label bytes: letters, digits, `.-+@_` (RFC 7143 section 6.1).
+/// Standard-label bytes: letters, digits, `.-+@_` (RFC 7143 section 6.1), and the `#` of registered extension keys
+/// (`X#NodeArchitecture`, section 13.26).
 fn is_key_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'@' | b'_')
+    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'@' | b'_' | b'#')
 }
 
 /// Joins pairs into NUL-terminated text.

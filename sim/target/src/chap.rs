@@ -5,8 +5,14 @@ use sanbench_wire::keys::{Pair, decode_binary, encode_hex};
 use sha2::Digest;
 use subtle::ConstantTimeEq;
 
+use crate::defects::TargetDefects;
+
 /// Longest challenge accepted, bytes (RFC 7143 section 12.1.3).
 const MAX_CHALLENGE: usize = 1024;
+/// Bounds of a secret's length, bytes: 96 bits (RFC 7143 section 9.2.1), the longest text value.
+const SECRET: std::ops::RangeInclusive<usize> = 12..=255;
+/// Longest list of algorithms looked at, bytes.
+const MAX_OFFER: usize = 255;
 /// Length of our challenges, bytes. At least as long as the longest response, as RFC 1994 asks.
 const CHALLENGE: usize = 32;
 
@@ -20,7 +26,6 @@ pub(crate) enum Algorithm {
 }
 
 impl Algorithm {
-    /// Weakest first.
     const ALL: [Algorithm; 4] = [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha3];
 
     /// The registered number.
@@ -33,9 +38,9 @@ impl Algorithm {
         }
     }
 
-    /// The strongest algorithm of an offered list.
+    /// The first known algorithm of an offered list, which is in the initiator's order of preference (section 12.1.3).
     fn choose(offer: &str) -> Option<Algorithm> {
-        Algorithm::ALL.into_iter().rev().find(|a| offer.split(',').any(|o| o.parse::<u8>() == Ok(a.number())))
+        offer.split(',').filter_map(octet).find_map(|n| Algorithm::ALL.into_iter().find(|a| a.number() == n))
     }
 
     /// `H(identifier || secret || challenge)`.
@@ -57,6 +62,15 @@ impl Algorithm {
     }
 }
 
+/// A number of one octet, decimal or hexadecimal (RFC 7143 section 6.1).
+fn octet(text: &str) -> Option<u8> {
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) if hex.bytes().all(|b| b.is_ascii_hexdigit()) => u8::from_str_radix(hex, 16).ok(),
+        None if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    }
+}
+
 /// Why the exchange failed. Told to nobody but the log: the peer hears "authentication failure".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChapFailure {
@@ -68,6 +82,8 @@ pub(crate) enum ChapFailure {
     Wrong,
     #[error("the initiator sent our own challenge back")]
     Reflected,
+    #[error("a CHAP secret of less than 96 bits or more than 255 bytes")]
+    BadSecret,
     #[error("the initiator wants mutual CHAP and there is no secret for it")]
     NoMutualSecret,
 }
@@ -84,11 +100,14 @@ enum Step {
 pub(crate) struct Exchange {
     record: Chap,
     step: Step,
+    /// Planted: our own challenge is answered when it comes back.
+    answers_reflections: bool,
 }
 
 impl Exchange {
-    pub(crate) fn new(record: Chap) -> Exchange {
-        Exchange { record, step: Step::Offer }
+    pub(crate) fn new(record: Chap, defects: TargetDefects) -> Exchange {
+        let answers_reflections = defects.chap_accepts_reflection;
+        Exchange { record, step: Step::Offer, answers_reflections }
     }
 
     /// True once the initiator has proved itself.
@@ -105,7 +124,14 @@ impl Exchange {
         let get = |name: &str| keys.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         match &self.step {
             Step::Offer => {
-                let offer = get("CHAP_A").ok_or(ChapFailure::Malformed)?;
+                if keys.len() != 1 {
+                    return Err(ChapFailure::Malformed);
+                }
+                let offer = get("CHAP_A").filter(|offer| offer.len() <= MAX_OFFER);
+                let offer = offer.ok_or(ChapFailure::Malformed)?;
+                if !SECRET.contains(&self.record.initiator.secret.expose().len()) {
+                    return Err(ChapFailure::BadSecret);
+                }
                 let algorithm = Algorithm::choose(offer).ok_or(ChapFailure::NoAlgorithm)?;
                 let mut fresh = [0; CHALLENGE + 1];
                 entropy(&mut fresh);
@@ -129,9 +155,10 @@ impl Exchange {
                 let mutual = match (get("CHAP_I"), get("CHAP_C")) {
                     (None, None) => None,
                     (Some(id), Some(theirs)) => {
-                        let id: u8 = id.parse().map_err(|_| ChapFailure::Malformed)?;
+                        let id = octet(id).ok_or(ChapFailure::Malformed)?;
                         let theirs = decode_binary(theirs, MAX_CHALLENGE).ok_or(ChapFailure::Malformed)?;
-                        if theirs == *challenge {
+                        let reflected = theirs == *challenge;
+                        if reflected && !self.answers_reflections {
                             return Err(ChapFailure::Reflected);
                         }
                         Some((id, theirs))
@@ -147,6 +174,9 @@ impl Exchange {
                         // The same secret both ways would let a reflection through a second session succeed.
                         let own = self.record.mutual.as_ref().filter(|own| own.secret != initiator.secret);
                         let own = own.ok_or(ChapFailure::NoMutualSecret)?;
+                        if !SECRET.contains(&own.secret.expose().len()) {
+                            return Err(ChapFailure::BadSecret);
+                        }
                         let proof = algorithm.response(id, own.secret.expose(), &theirs);
                         vec![pair("CHAP_N", own.name.clone()), pair("CHAP_R", encode_hex(&proof))]
                     }
@@ -188,7 +218,7 @@ mod tests {
         mutual: Option<&str>,
         twist: impl FnOnce(&mut Vec<Pair>, &[u8]),
     ) -> Result<Vec<Pair>, ChapFailure> {
-        let mut exchange = Exchange::new(record(mutual));
+        let mut exchange = Exchange::new(record(mutual), TargetDefects::default());
         let mut entropy = |buf: &mut [u8]| buf.iter_mut().zip(1..).for_each(|(b, i)| *b = i);
         let first = exchange.advance(&keys(&[("CHAP_A", offer)]), &mut entropy)?;
         assert!(!exchange.is_done());
@@ -206,12 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn strongest_common_algorithm_wins() {
+    fn the_first_known_algorithm_wins() {
         for (offer, chosen) in [
             ("5", Some(5)),
-            ("5,6,7,8", Some(8)),
-            ("5,7", Some(7)),
+            ("8,7,6,5", Some(8)),
+            ("99,7,5", Some(7)),
             ("6,5", Some(6)),
+            ("0x8", Some(8)),
+            ("+5", None),
             ("9,1", None),
             ("", None),
         ] {
@@ -261,5 +293,26 @@ mod tests {
             keys.push(pair("CHAP_C", encode_hex(challenge)));
         };
         assert_eq!(run("7", Some("ba9876543210"), reflect), Err(ChapFailure::Reflected));
+        assert_eq!(run("7", Some("short"), ask), Err(ChapFailure::BadSecret));
+        for (key, value) in [("CHAP_I", "256"), ("CHAP_I", "-1"), ("CHAP_C", "0x"), ("CHAP_C", "1122")] {
+            let spoil = |keys: &mut Vec<Pair>, c: &[u8]| {
+                ask(keys, c);
+                keys.iter_mut().filter(|(k, _)| k == key).for_each(|(_, v)| *v = value.to_owned());
+            };
+            assert_eq!(run("7", Some("ba9876543210"), spoil), Err(ChapFailure::Malformed), "{key}={value}");
+        }
+        for (length, fits) in [(1, true), (1024, true), (1025, false)] {
+            for encode in [encode_hex, sanbench_wire::keys::encode_base64] {
+                let sized = |keys: &mut Vec<Pair>, c: &[u8]| {
+                    ask(keys, c);
+                    keys[3].1 = encode(&vec![3; length]);
+                };
+                assert_eq!(
+                    run("7", Some("ba9876543210"), sized).is_ok(),
+                    fits,
+                    "challenge of {length} bytes"
+                );
+            }
+        }
     }
 }

@@ -4,22 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sanbench_array::DeviceId;
 use sanbench_wire::bhs::RESERVED_TAG;
 use sanbench_wire::frame::RawPdu;
 use sanbench_wire::pdu::{
-    LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode, NopIn, NopOut, Pdu, RejectReason,
-    TaskFunction, TaskManagementRequest, TaskManagementResponse, TaskResponse,
+    LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode, Malformed, NopIn, NopOut, Pdu,
+    RejectReason,
 };
 use sanbench_wire::scsi::luns::Lun;
-use sanbench_wire::scsi::sense::Asc;
 use serde_json::json;
 
+use crate::ahs;
+use crate::common::{Common, serial_less};
 use crate::login::Agreed;
+use crate::manage::Fence;
 use crate::negotiate::Params;
-use crate::registry::Event;
-use crate::scsi::{self, Nexus};
-use crate::session::{Common, serial_less};
+use crate::scsi::Nexus;
 use crate::tasks::WriteTask;
 use crate::text::TextExchange;
 
@@ -39,7 +38,13 @@ pub(crate) struct Full {
     /// Commands that wait for write data, in order of arrival.
     pub(crate) tasks: Vec<WriteTask>,
     /// Commands that came before their turn; `None` is a command that was aborted before it arrived.
-    held: BTreeMap<u32, Option<RawPdu>>,
+    pub(crate) held: BTreeMap<u32, Option<RawPdu>>,
+    /// Bytes in `held`.
+    pub(crate) held_bytes: usize,
+    /// Task sets that were aborted while commands of theirs were still under way.
+    pub(crate) fences: Vec<Fence>,
+    /// The time that the initiator has to log out, when it was just told so.
+    pub(crate) leave_within: Option<Duration>,
     pub(crate) text: Option<TextExchange>,
     next_ttt: u32,
 }
@@ -49,6 +54,8 @@ enum Admit {
     Now,
     Later,
     Never,
+    /// Its number counts, the command does not.
+    Aborted,
 }
 
 impl Full {
@@ -62,6 +69,9 @@ impl Full {
             nexus,
             tasks: Vec::new(),
             held: BTreeMap::new(),
+            held_bytes: 0,
+            fences: Vec::new(),
+            leave_within: None,
             text: None,
             next_ttt: 1,
         }
@@ -77,21 +87,34 @@ impl Full {
     /// Takes one PDU, and those held back that follow it.
     pub(crate) fn receive(&mut self, common: &mut Common, now: Duration, raw: RawPdu, mute: bool) {
         if !raw.data_digest_ok {
-            return self.damaged(common, &raw);
+            return self.damaged(common, now, &raw);
         }
         let pdu = match Pdu::parse(&raw) {
             Ok(pdu) => pdu,
+            Err(Malformed::Opcode(_)) => return common.reject(RejectReason::NOT_SUPPORTED, &raw.bhs),
             Err(_) => return common.reject(RejectReason::PROTOCOL_ERROR, &raw.bhs),
         };
+        if let Some(replay) = &mut common.replay {
+            replay.acknowledge(raw.bhs.u32(28));
+        }
         match self.admit(common, &pdu) {
             Admit::Now => self.act(common, now, pdu, &raw, mute),
-            Admit::Later => {
-                self.held.insert(raw.bhs.u32(24), Some(raw));
-                return;
-            }
+            Admit::Later => return self.hold(common, raw),
             Admit::Never => return,
+            Admit::Aborted => {}
         }
         self.go_on(common, now);
+    }
+
+    /// Keeps a command until its turn has come. Its bytes are copied, so that the read buffer is not kept with it.
+    fn hold(&mut self, common: &mut Common, mut raw: RawPdu) {
+        raw.data = Bytes::copy_from_slice(&raw.data);
+        raw.ahs = Bytes::copy_from_slice(&raw.ahs);
+        self.held_bytes += raw.data.len() + raw.ahs.len();
+        if self.held_bytes > common.config.write_buffer {
+            return common.close("too much data before its turn");
+        }
+        self.held.insert(raw.bhs.u32(24), Some(raw));
     }
 
     /// Acts on the commands held back whose turn has come, and opens the window.
@@ -100,17 +123,21 @@ impl Full {
             && let Some(next) = self.held.remove(&common.numbers.exp_cmd_sn)
         {
             common.numbers.exp_cmd_sn = common.numbers.exp_cmd_sn.wrapping_add(1);
-            if let Some(raw) = next
-                && let Ok(pdu) = Pdu::parse(&raw)
-            {
+            let Some(raw) = next else { continue };
+            self.held_bytes -= raw.data.len() + raw.ahs.len();
+            if let Ok(pdu) = Pdu::parse(&raw) {
                 self.act(common, now, pdu, &raw, false);
             }
+        }
+        if !self.fences.is_empty() {
+            let expected = common.numbers.exp_cmd_sn;
+            self.fences.retain(|fence| serial_less(expected, fence.before));
         }
         common.numbers.open_window(common.config.queue_depth, self.tasks.len());
     }
 
     /// CmdSN rules (RFC 7143 section 4.2.2.1): in order, within the window, immediate PDUs outside of it.
-    fn admit(&self, common: &mut Common, pdu: &Pdu) -> Admit {
+    fn admit(&mut self, common: &mut Common, pdu: &Pdu) -> Admit {
         let (immediate, cmd_sn) = match pdu {
             Pdu::ScsiCommand(p) => (p.immediate, p.cmd_sn),
             Pdu::TaskManagementRequest(p) => (p.immediate, p.cmd_sn),
@@ -123,11 +150,23 @@ impl Full {
         if immediate {
             return Admit::Now;
         }
+        if let Pdu::ScsiCommand(command) = pdu
+            && self.fences.iter().any(|fence| fence.stops(cmd_sn, command.lun))
+        {
+            // Aborted before it came (section 4.2.3.3): its number is used up, nothing else happens.
+            if !serial_less(cmd_sn, numbers.exp_cmd_sn) && !serial_less(numbers.max_cmd_sn, cmd_sn) {
+                self.held.entry(cmd_sn).or_insert(None);
+            }
+            return Admit::Aborted;
+        }
         if cmd_sn == numbers.exp_cmd_sn && !serial_less(numbers.max_cmd_sn, cmd_sn) {
             numbers.exp_cmd_sn = cmd_sn.wrapping_add(1);
             return Admit::Now;
         }
         let outside = serial_less(cmd_sn, numbers.exp_cmd_sn) || serial_less(numbers.max_cmd_sn, cmd_sn);
+        if outside && common.config.defects.cmd_sn_window_ignored {
+            return Admit::Now;
+        }
         if outside || self.held.contains_key(&cmd_sn) { Admit::Never } else { Admit::Later }
     }
 
@@ -141,6 +180,8 @@ impl Full {
                 let busy = self.tasks.len() >= usize::from(common.config.queue_depth) + IMMEDIATE_TASKS;
                 if command.immediate && busy {
                     common.reject(RejectReason::TOO_MANY_IMMEDIATE, &raw.bhs);
+                } else if !raw.ahs.is_empty() && ahs::walk(&raw.ahs).is_none() {
+                    common.reject(RejectReason::INVALID_FIELD, &raw.bhs);
                 } else if self.tasks.iter().any(|task| task.itt == command.itt) {
                     common.reject(RejectReason::TASK_IN_PROGRESS, &raw.bhs);
                 } else {
@@ -150,19 +191,23 @@ impl Full {
             Pdu::DataOut(data) => self.data_out(common, now, data, raw),
             Pdu::NopOut(nop) => self.nop(common, nop),
             Pdu::TextRequest(request) => self.text_request(common, request, raw),
+            Pdu::LogoutRequest(request) if request.reason.0 > 2 => {
+                common.reject(RejectReason::INVALID_FIELD, &raw.bhs);
+            }
             Pdu::LogoutRequest(request) => self.log_out(common, &request),
             Pdu::TaskManagementRequest(request) => self.manage(common, &request),
-            Pdu::Snack(_) => common.reject(RejectReason::SNACK, &raw.bhs),
+            Pdu::Snack(snack) => self.snack(common, &snack, raw),
             // A second login, or a PDU that only targets send.
             _ => common.reject(RejectReason::PROTOCOL_ERROR, &raw.bhs),
         }
     }
 
-    /// A data digest error (RFC 7143 section 7.8): Reject, and the task ends when the PDU was write data.
-    fn damaged(&mut self, common: &mut Common, raw: &RawPdu) {
+    /// A data digest error (RFC 7143 section 7.8): Reject. A command whose immediate data is damaged never came; write data
+    /// is asked for anew at recovery level 1, else its task ends.
+    fn damaged(&mut self, common: &mut Common, now: Duration, raw: &RawPdu) {
         common.reject(RejectReason::DATA_DIGEST, &raw.bhs);
         if let Ok(Pdu::DataOut(data)) = Pdu::parse(raw) {
-            self.break_task(common, data.itt, Asc::PROTOCOL_SERVICE_CRC_ERROR);
+            self.lost_data(common, now, &data);
         }
     }
 
@@ -221,103 +266,6 @@ impl Full {
             let (initiator, tsih) = (&self.initiator, self.tsih);
             common.around.note("iscsi", &|| json!({"event": "logout", "initiator": initiator, "tsih": tsih}));
             common.close("logout");
-        }
-    }
-
-    /// Task management (RFC 7143 section 11.5). Only commands that wait for data can still be aborted: all others are
-    /// done when they have arrived.
-    fn manage(&mut self, common: &mut Common, request: &TaskManagementRequest) {
-        let response = self.manage_tasks(common, request);
-        let (initiator, function) = (&self.initiator, request.function);
-        common.around.note("iscsi", &|| {
-            json!({"event": "task_management", "initiator": initiator, "function": function.name(),
-                "response": response.name()})
-        });
-        common.numbers.open_window(common.config.queue_depth, self.tasks.len());
-        let stat_sn = common.numbers.take_stat();
-        common.send(TaskManagementResponse {
-            response,
-            itt: request.itt,
-            stat_sn,
-            exp_cmd_sn: common.numbers.exp_cmd_sn,
-            max_cmd_sn: common.numbers.max_cmd_sn,
-        });
-    }
-
-    fn manage_tasks(&mut self, common: &mut Common, request: &TaskManagementRequest) -> TaskResponse {
-        let device = || -> Option<DeviceId> {
-            let array = common.array.lock();
-            scsi::resolve(&array, self.nexus.as_ref()?, request.lun).map(|unit| unit.device)
-        };
-        match request.function {
-            TaskFunction::ABORT_TASK => self.abort_task(common, request),
-            TaskFunction::ABORT_TASK_SET
-            | TaskFunction::CLEAR_TASK_SET
-            | TaskFunction::LOGICAL_UNIT_RESET => {
-                let Some(device) = device() else { return TaskResponse::NO_SUCH_LUN };
-                self.tasks.retain(|task| task.device != device);
-                match request.function {
-                    TaskFunction::CLEAR_TASK_SET => {
-                        common.registry.tell_others(&common.mailbox, Event::TasksCleared(device));
-                    }
-                    TaskFunction::LOGICAL_UNIT_RESET => {
-                        common.registry.tell_others(&common.mailbox, Event::DeviceReset(device));
-                        self.event(common, Event::DeviceReset(device));
-                    }
-                    _ => {}
-                }
-                TaskResponse::COMPLETE
-            }
-            TaskFunction::TARGET_WARM_RESET => {
-                common.registry.tell_others(&common.mailbox, Event::TargetReset);
-                self.event(common, Event::TargetReset);
-                TaskResponse::COMPLETE
-            }
-            TaskFunction::TASK_REASSIGN => TaskResponse::REASSIGNMENT_NOT_SUPPORTED,
-            _ => TaskResponse::NOT_SUPPORTED,
-        }
-    }
-
-    fn abort_task(&mut self, common: &mut Common, request: &TaskManagementRequest) -> TaskResponse {
-        if let Some(at) = self.tasks.iter().position(|task| task.itt == request.referenced_itt) {
-            if self.tasks[at].lun != request.lun {
-                return TaskResponse::NO_SUCH_TASK;
-            }
-            self.tasks.remove(at);
-            return TaskResponse::COMPLETE;
-        }
-        // A command that has not arrived yet, or waits for its turn, is aborted by its number (section 11.5.5).
-        let sn = request.ref_cmd_sn;
-        let ahead = !serial_less(sn, common.numbers.exp_cmd_sn)
-            && !serial_less(common.numbers.max_cmd_sn, sn)
-            && serial_less(sn, request.cmd_sn);
-        if !ahead {
-            return TaskResponse::NO_SUCH_TASK;
-        }
-        self.held.insert(sn, None);
-        TaskResponse::COMPLETE
-    }
-
-    /// Something that another session, or a reset through this one, did.
-    pub(crate) fn event(&mut self, common: &mut Common, event: Event) {
-        let Some(nexus) = &mut self.nexus else { return };
-        match event {
-            Event::Close => common.close("closed by the target"),
-            Event::DeviceReset(device) => {
-                self.tasks.retain(|task| task.device != device);
-                nexus.alert(device, Asc::BUS_DEVICE_RESET);
-            }
-            Event::TasksCleared(device) => {
-                let before = self.tasks.len();
-                self.tasks.retain(|task| task.device != device);
-                if self.tasks.len() != before {
-                    nexus.alert(device, Asc::COMMANDS_CLEARED);
-                }
-            }
-            Event::TargetReset => {
-                self.tasks.clear();
-                nexus.alert_all(Asc::BUS_DEVICE_RESET);
-            }
         }
     }
 }

@@ -11,7 +11,9 @@
 //! | [`shell`](Target) | accept, read, write: the only async code |
 //! | `session` | a connection as a value: bytes and time in, bytes out |
 //! | `login`, `chap`, `negotiate` | the login phase, authentication, the rule of each key |
-//! | `full` | full feature phase: command order, NOP, logout, task management |
+//! | `common` | what the parts of a session share: numbers, output, the way out |
+//! | `full`, `manage` | full feature phase: command order, NOP, logout; task management and events |
+//! | `recovery` | SNACK and what is kept for it |
 //! | `tasks` | SCSI commands and their data: R2T, Data-Out, Data-In, status |
 //! | `text` | SendTargets |
 //! | `registry` | the sessions of a target, for reinstatement and resets |
@@ -29,12 +31,16 @@
 //!
 //! It must not know REST, volumes' names in the control plane, flows or checkers.
 
+mod ahs;
 mod chap;
+mod common;
 mod config;
 mod defects;
 mod full;
 mod login;
+mod manage;
 mod negotiate;
+mod recovery;
 mod registry;
 mod scsi;
 mod session;
@@ -44,7 +50,8 @@ mod tasks;
 mod text;
 
 pub use config::{
-    MAX_TRANSFER_BLOCKS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS, MAX_WRITE_SAME_BLOCKS, TargetConfig,
+    MAX_ATOMIC_BLOCKS, MAX_COMPARE_BLOCKS, MAX_TRANSFER_BLOCKS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS, MAX_WRITE_SAME_BLOCKS, Redirect, SPIN,
+    TargetConfig,
 };
 pub use defects::TargetDefects;
 pub use login::PortalContext;

@@ -12,13 +12,15 @@ use sanbench_wire::keys::{self, KeyLimits, NONE, Pair, REJECT};
 use sanbench_wire::pdu::{LoginRequest, LoginResponse, LoginStatus, Stage, Stages};
 
 use crate::chap::Exchange;
-use crate::config::TargetConfig;
-use crate::negotiate::{Answer, Params, apply};
+use crate::config::{Redirect, TargetConfig};
+use crate::negotiate::{Answer, Params, Phase, apply};
 
 /// Longest text of one negotiation step, continuations included, bytes.
 const MAX_TEXT: usize = 64 * 1024;
 /// Login Requests of one connection at most.
 const MAX_REQUESTS: u32 = 64;
+/// Data segment of a Login Response at most, bytes: the default of `MaxRecvDataSegmentLength` (section 13.12).
+const RESPONSE_SEGMENT: usize = 8192;
 
 /// Where a connection came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,10 @@ pub(crate) struct Login {
     auth: Auth,
     seen: BTreeSet<String>,
     params: Params,
+    /// Text that did not fit in the last response, and the stages that its last piece carries.
+    rest: Option<(Bytes, Stages)>,
+    /// Where the portal sends its initiators at present.
+    pub(crate) redirect: Option<Redirect>,
 }
 
 #[derive(Debug)]
@@ -73,10 +79,27 @@ enum Auth {
 pub(crate) struct Refused {
     pub(crate) status: LoginStatus,
     pub(crate) why: String,
+    /// Text of the response: the address of a redirection.
+    pub(crate) text: Bytes,
+}
+
+impl Refused {
+    pub(crate) fn new(status: LoginStatus, why: impl Into<String>) -> Refused {
+        Refused { status, why: why.into(), text: Bytes::new() }
+    }
+
+    fn elsewhere(redirect: &Redirect) -> Refused {
+        let status = match redirect.permanent {
+            true => LoginStatus::TARGET_MOVED_PERMANENTLY,
+            false => LoginStatus::TARGET_MOVED_TEMPORARILY,
+        };
+        let text = keys::encode([("TargetAddress", redirect.to.to_string())]);
+        Refused { text: text.into(), ..Refused::new(status, "redirected") }
+    }
 }
 
 fn refuse<T>(status: LoginStatus, why: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused { status, why: why.into() })
+    Err(Refused::new(status, why))
 }
 
 /// One step of a login, before the sequence numbers are filled in.
@@ -100,6 +123,8 @@ impl Login {
             auth: Auth::Open,
             seen: BTreeSet::new(),
             params: Params::default(),
+            rest: None,
+            redirect: None,
         }
     }
 
@@ -134,6 +159,13 @@ impl Login {
             return refuse(LoginStatus::INITIATOR_ERROR, "too many login requests");
         }
         self.check_header(request)?;
+        if let Some((rest, stages)) = self.rest.take() {
+            // The initiator asks for the rest with an empty request (section 6.2).
+            if !request.text.is_empty() || request.stages.continues {
+                return refuse(LoginStatus::INITIATOR_ERROR, "text in the middle of the target's answer");
+            }
+            return Ok(self.deliver(rest, stages));
+        }
         if self.text.len() + request.text.len() > MAX_TEXT {
             return refuse(LoginStatus::INITIATOR_ERROR, "login text is too long");
         }
@@ -155,6 +187,10 @@ impl Login {
             if !self.seen.insert(key.clone()) {
                 return refuse(LoginStatus::INITIATOR_ERROR, format!("{key} is negotiated twice"));
             }
+            if self.first.is_some() && matches!(key.as_str(), "InitiatorName" | "TargetName" | "SessionType")
+            {
+                return refuse(LoginStatus::INITIATOR_ERROR, format!("{key} belongs in the first request"));
+            }
         }
         let mut answers: Vec<Pair> = Vec::new();
         if self.first.is_none() {
@@ -168,20 +204,46 @@ impl Login {
             self.first = Some(request.clone());
         }
         self.authenticate(&pairs, &mut answers, array, config, entropy)?;
-        for (key, value) in &pairs {
-            if is_security_key(key) {
-                continue;
-            }
-            if let Answer::Value(v) = apply(&mut self.params, config, self.discovery, true, key, value) {
-                answers.push(pair(key, v));
-            }
-        }
+        self.negotiate(&pairs, &mut answers, config);
         let next = self.next_stage(request, array, config)?;
         let stages = Stages { continues: false, current: self.stage, next };
-        if let Some(next) = next {
+        Ok(self.deliver(Bytes::from(keys::encode(answers)), stages))
+    }
+
+    /// The operational keys of one step.
+    fn negotiate(&mut self, pairs: &[Pair], answers: &mut Vec<Pair>, config: &TargetConfig) {
+        let phase = match self.stage {
+            Stage::Security => Phase::Security,
+            Stage::Operational | Stage::FullFeature => Phase::Operational,
+        };
+        let place = answers.len();
+        // FirstBurstLength is bounded by the result of MaxBurstLength (section 13.14), whichever is named first.
+        let later = |key: &str| key == "FirstBurstLength";
+        let order = pairs.iter().enumerate().filter(|(_, (key, _))| !is_security_key(key));
+        let mut order: Vec<(usize, &Pair)> = order.collect();
+        order.sort_by_key(|(at, (key, _))| (later(key), *at));
+        let mut answered: Vec<(usize, Pair)> = Vec::new();
+        for (at, (key, value)) in order {
+            if let Answer::Value(v) = apply(&mut self.params, config, self.discovery, phase, key, value) {
+                answered.push((at, pair(key, v)));
+            }
+        }
+        answered.sort_by_key(|(at, _)| *at);
+        answers.splice(place.., answered.into_iter().map(|(_, answer)| answer));
+    }
+
+    /// As much of an answer as one response takes; its last piece carries the stages.
+    fn deliver(&mut self, mut text: Bytes, stages: Stages) -> Step {
+        let room = RESPONSE_SEGMENT.min(self.params.send_segment as usize);
+        if text.len() > room {
+            let piece = text.split_to(room);
+            self.rest = Some((text, stages));
+            return Step { stages: Stages { continues: true, current: self.stage, next: None }, text: piece };
+        }
+        if let Some(next) = stages.next {
             self.stage = next;
         }
-        Ok(Step { stages, text: Bytes::from(keys::encode(answers)) })
+        Step { stages, text }
     }
 
     fn check_header(&mut self, request: &LoginRequest) -> Result<(), Refused> {
@@ -225,10 +287,18 @@ impl Login {
             None if self.discovery => {}
             None => return refuse(LoginStatus::MISSING_PARAMETER, "TargetName is missing"),
             Some(name) if array.accepts_target_name(name) => self.target = Some(name.to_owned()),
+            Some(name) if config.removed_targets.contains(name) => {
+                return refuse(LoginStatus::TARGET_REMOVED, "the target was removed");
+            }
             Some(_) => return refuse(LoginStatus::NOT_FOUND, "no such target"),
         }
         if self.discovery {
             self.target = None;
+        }
+        if let Some(redirect) = self.redirect.as_ref().or(config.redirects.get(&self.portal.local))
+            && !self.discovery
+        {
+            return Err(Refused::elsewhere(redirect));
         }
         let stranger = array.initiator(&self.initiator).is_none() && array.view(&self.initiator).is_empty();
         if stranger && config.refuse_strangers && !self.discovery {
@@ -267,7 +337,7 @@ impl Login {
                         return refuse(LoginStatus::AUTHENTICATION_FAILURE, "CHAP is required");
                     }
                     answers.push(pair("AuthMethod", "CHAP".to_owned()));
-                    self.auth = Auth::Exchange(Box::new(Exchange::new(record)));
+                    self.auth = Auth::Exchange(Box::new(Exchange::new(record, config.defects)));
                 }
                 _ if offers(NONE) => {
                     answers.push(pair("AuthMethod", NONE.to_owned()));
@@ -339,10 +409,11 @@ pub(crate) fn response(request: &LoginRequest, step: Step) -> LoginResponse {
     }
 }
 
-/// The response that ends a refused login: T bit clear, no text.
-pub(crate) fn refusal(request: &LoginRequest, status: LoginStatus) -> LoginResponse {
+/// The response that ends a refused login: T bit clear.
+pub(crate) fn refusal(request: &LoginRequest, refused: &Refused) -> LoginResponse {
     let stages = Stages { continues: false, current: request.stages.current, next: None };
-    LoginResponse { status, ..response(request, Step { stages, text: Bytes::new() }) }
+    let status = refused.status;
+    LoginResponse { status, ..response(request, Step { stages, text: refused.text.clone() }) }
 }
 
 fn is_security_key(key: &str) -> bool {

@@ -25,6 +25,19 @@ pub(crate) struct Params {
     pub(crate) time2wait: u16,
     /// Seconds.
     pub(crate) time2retain: u16,
+    /// 0 or 1.
+    pub(crate) error_recovery_level: u8,
+}
+
+/// Where in a connection's life a key comes (the "Use" of each key in RFC 7143 section 13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Login, SecurityNegotiation.
+    Security,
+    /// Login, LoginOperationalNegotiation.
+    Operational,
+    /// Full feature phase.
+    FullFeature,
 }
 
 impl Default for Params {
@@ -39,6 +52,7 @@ impl Default for Params {
             max_outstanding_r2t: 1,
             time2wait: 2,
             time2retain: 20,
+            error_recovery_level: 0,
         }
     }
 }
@@ -60,17 +74,18 @@ fn word(value: &str) -> Answer {
     Answer::Value(value.to_owned())
 }
 
-/// A numeric value: decimal or `0x` hexadecimal (RFC 7143 section 6.1).
-fn number(text: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
-    let value = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+/// A numeric value: decimal or `0x` hexadecimal (RFC 7143 section 6.1). Values out of range have no meaning (section 6.2.2).
+fn number(text: &str, range: std::ops::RangeInclusive<u32>, clamp: bool) -> Option<u32> {
+    let value: u64 = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) if !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            u32::from_str_radix(hex, 16).ok()?
+            u64::from_str_radix(hex, 16).ok()?
         }
         Some(_) => return None,
         None if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
         None => return None,
     };
-    range.contains(&value).then_some(value)
+    let value = if clamp { value.clamp((*range.start()).into(), (*range.end()).into()) } else { value };
+    u32::try_from(value).ok().filter(|value| range.contains(value))
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -82,18 +97,25 @@ fn boolean(text: &str) -> Option<bool> {
 }
 
 /// Applies one key of the initiator and gives the answer.
-///
-/// `login` is false in full feature phase, where only `MaxRecvDataSegmentLength` may still be declared.
 pub(crate) fn apply(
     params: &mut Params,
     config: &TargetConfig,
     discovery: bool,
-    login: bool,
+    phase: Phase,
     key: &str,
     value: &str,
 ) -> Answer {
     let reject = word(REJECT);
-    if !login && key != "MaxRecvDataSegmentLength" {
+    // Declarations that may come at any time and want no answer (sections 13.7 and 13.26).
+    if matches!(key, "InitiatorAlias" | "X#NodeArchitecture") {
+        return Answer::Silent;
+    }
+    // The answer to an answer would go on for ever: these words are never an offer (section 6.2).
+    if matches!(value, NOT_UNDERSTOOD | IRRELEVANT | REJECT) {
+        return if is_known(key) { reject } else { Answer::Silent };
+    }
+    // Only this one may come in every phase; operational keys have no place before the operational stage.
+    if phase != Phase::Operational && key != "MaxRecvDataSegmentLength" {
         return if is_known(key) { reject } else { word(NOT_UNDERSTOOD) };
     }
     // In a discovery session these have no meaning (RFC 7143 section 13, "Irrelevant when: SessionType=Discovery").
@@ -107,10 +129,13 @@ pub(crate) fn apply(
             | "MaxOutstandingR2T"
             | "DataPDUInOrder"
             | "DataSequenceInOrder"
+            | "TaskReporting"
+            | "iSCSIProtocolLevel"
     );
     if discovery && session_wide {
         return word(IRRELEVANT);
     }
+    let number = |text: &str, range| number(text, range, config.defects.clamps_silently);
     /// min, max, AND, OR over what both sides want; a malformed value is rejected.
     macro_rules! number {
         ($range:expr, $with:expr, $ours:expr => $field:expr) => {
@@ -165,8 +190,13 @@ pub(crate) fn apply(
             Some(_) => word("1"),
             None => reject,
         },
-        "ErrorRecoveryLevel" => match number(value, 0..=2) {
-            Some(_) => word("0"),
+        "ErrorRecoveryLevel" => {
+            let ours = config.error_recovery_level.min(1);
+            number!(0..=2, u32::min, ours => params.error_recovery_level)
+        }
+        // RFC 7144 section 7.1; level 1 is RFC 7143.
+        "iSCSIProtocolLevel" => match number(value, 0..=31) {
+            Some(theirs) => word(&theirs.min(1).to_string()),
             None => reject,
         },
         "InitialR2T" => match boolean(value) {
@@ -187,13 +217,14 @@ pub(crate) fn apply(
         "DataPDUInOrder" | "DataSequenceInOrder" => boolean(value).map_or(reject, |_| yes_no(true)),
         // Obsolete since RFC 7143; AND, and we never want markers.
         "IFMarker" | "OFMarker" => boolean(value).map_or(reject, |_| yes_no(false)),
+        // With one connection the order of the stream is the response fence (section 4.2.2.3.3).
         "TaskReporting" => {
-            let offers = value.split(',').any(|offer| offer == "RFC3720");
-            if offers { word("RFC3720") } else { reject }
+            let chosen = value.split(',').find(|offer| matches!(*offer, "ResponseFence" | "RFC3720"));
+            chosen.map_or(reject, word)
         }
-        "InitiatorAlias" => Answer::Silent,
+        "IFMarkInt" | "OFMarkInt" => reject,
         // The target's own declarations make no sense from an initiator.
-        "TargetAlias" | "TargetAddress" | "TargetPortalGroupTag" => reject,
+        _ if is_known(key) => reject,
         _ => word(NOT_UNDERSTOOD),
     }
 }
@@ -222,6 +253,12 @@ fn is_known(key: &str) -> bool {
             | "TaskReporting"
             | "IFMarker"
             | "OFMarker"
+            | "IFMarkInt"
+            | "OFMarkInt"
+            | "iSCSIProtocolLevel"
+            | "MaxRecvDataSegmentLength"
+            | "SendTargets"
+            | "X#NodeArchitecture"
             | "TargetAlias"
             | "TargetAddress"
             | "TargetPortalGroupTag"
@@ -235,13 +272,16 @@ mod tests {
     use super::*;
 
     /// Every key with ordinary, extreme and wrong offers: the answer in a normal login, in a discovery login, in full
-    /// feature phase.
+    /// feature phase, in the security stage.
     #[test]
     fn table() {
         let offers = [
             ("HeaderDigest", &["CRC32C,None", "None,CRC32C", "CRC32C", "None", "MD5", ""][..]),
             ("DataDigest", &["CRC32C,None", "None"]),
-            ("MaxRecvDataSegmentLength", &["511", "512", "0x10000", "16777215", "16777216", "-1", "1 "]),
+            (
+                "MaxRecvDataSegmentLength",
+                &["511", "512", "0x10000", "16777215", "16777216", "4294967808", "-1", "1 ", "Reject"],
+            ),
             ("MaxBurstLength", &["16776192", "4096", "0"]),
             ("FirstBurstLength", &["16776192", "65536", "x"]),
             ("MaxOutstandingR2T", &["1", "65535", "0", "65536"]),
@@ -254,7 +294,12 @@ mod tests {
             ("DataPDUInOrder", &["Yes", "No"]),
             ("DataSequenceInOrder", &["Yes", "No"]),
             ("IFMarker", &["Yes", "No"]),
-            ("TaskReporting", &["FastAbort,RFC3720", "FastAbort"]),
+            ("IFMarkInt", &["2048"]),
+            ("TaskReporting", &["FastAbort,RFC3720", "ResponseFence,RFC3720", "FastAbort"]),
+            ("iSCSIProtocolLevel", &["0", "1", "31", "32"]),
+            ("SendTargets", &["All"]),
+            ("X#NodeArchitecture", &["ISP,1"]),
+            ("X-org.example.Answer", &["NotUnderstood"]),
             ("InitiatorAlias", &["me"]),
             ("TargetAlias", &["you"]),
             ("X-org.example.Thing", &["1"]),
@@ -263,25 +308,31 @@ mod tests {
         for (key, values) in offers {
             for value in values {
                 let config = TargetConfig::default();
-                let say = |discovery, login| match apply(
+                let say = |discovery, phase| match apply(
                     &mut Params::default(),
                     &config,
                     discovery,
-                    login,
+                    phase,
                     key,
                     value,
                 ) {
                     Answer::Value(v) => v,
                     Answer::Silent => "(silent)".to_owned(),
                 };
-                let line = [say(false, true), say(true, true), say(false, false)];
+                let line = [
+                    say(false, Phase::Operational),
+                    say(true, Phase::Operational),
+                    say(false, Phase::FullFeature),
+                    say(false, Phase::Security),
+                ];
                 let _ = writeln!(
                     table,
-                    "{:<42} {:<15} {:<15} {}",
+                    "{:<42} {:<15} {:<15} {:<15} {}",
                     format!("{key}={value}"),
                     line[0],
                     line[1],
-                    line[2]
+                    line[2],
+                    line[3]
                 );
             }
         }
@@ -295,9 +346,31 @@ mod tests {
             let mut params = Params::default();
             for key in order {
                 let value = if key == "MaxBurstLength" { "8192" } else { "65536" };
-                apply(&mut params, &config, false, true, key, value);
+                apply(&mut params, &config, false, Phase::Operational, key, value);
             }
             assert!(params.first_burst <= params.max_burst);
         }
+    }
+
+    #[test]
+    fn the_recovery_level_is_the_lower_one() {
+        for (ours, theirs, agreed) in [(0, "1", 0), (1, "0", 0), (1, "1", 1), (1, "2", 1), (9, "2", 1)] {
+            let config = TargetConfig { error_recovery_level: ours, ..TargetConfig::default() };
+            let mut params = Params::default();
+            apply(&mut params, &config, false, Phase::Operational, "ErrorRecoveryLevel", theirs);
+            assert_eq!(params.error_recovery_level, agreed, "{ours} {theirs}");
+        }
+    }
+
+    /// ISC-003: the planted defect takes what is out of range for the nearest bound.
+    #[test]
+    fn the_planted_clamp_is_the_only_one() {
+        let mut config = TargetConfig::default();
+        let say = |config: &TargetConfig| {
+            apply(&mut Params::default(), config, false, Phase::Operational, "MaxBurstLength", "16777216")
+        };
+        assert_eq!(say(&config), word(REJECT));
+        config.defects.clamps_silently = true;
+        assert_eq!(say(&config), word("1048576"));
     }
 }

@@ -9,106 +9,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use sanbench_array::ArrayHandle;
-use sanbench_wire::frame::{Broken, Decoded, Digests, FrameLimits, Outbox, RawPdu, decode};
-use sanbench_wire::pdu::{LoginRequest, LoginStatus, Pdu, Reject, RejectReason, Stage};
+use sanbench_wire::frame::{Broken, Decoded, Digests, FrameLimits, Outbox, RawPdu, decode, padding};
+use sanbench_wire::pdu::{AsyncEvent, LoginRequest, LoginStatus, RejectReason, Stage};
 use sanbench_wire::{Bhs, Opcode};
 use sanbench_world::Fault;
 use serde_json::json;
 
+use crate::common::{Common, Numbers};
 use crate::config::TargetConfig;
 use crate::full::Full;
 use crate::login::{self, Login, PortalContext, Refused};
-use crate::registry::{JoinError, Mailbox, NexusName, Registry};
-use crate::scsi::{Nexus, PortIdentity};
+use crate::recovery::Replay;
+use crate::registry::{JoinError, Joiner, Mailbox, NexusName, Registry};
+use crate::scsi::{Nexus, NexusParts, PortIdentity};
 use crate::surroundings::Surroundings;
 
 /// Data segments during login are at most as long as the default of `MaxRecvDataSegmentLength`.
 const LOGIN_SEGMENT: usize = 8192;
-/// Additional header segments accepted: room for an extended CDB.
-const MAX_AHS: usize = 256;
+/// Additional header segments accepted: all that the length field can say, so that no header breaks the stream.
+const MAX_AHS: usize = 255 * 4;
 /// Queued output above which no further input is looked at, bytes.
 const HIGH_WATER: usize = 1024 * 1024;
-
-/// StatSN, ExpCmdSN, MaxCmdSN (RFC 7143 section 4.2.2).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Numbers {
-    /// The next StatSN to give.
-    pub(crate) stat_sn: u32,
-    pub(crate) exp_cmd_sn: u32,
-    pub(crate) max_cmd_sn: u32,
-}
-
-impl Numbers {
-    /// The StatSN of an answer; the next one is one higher.
-    pub(crate) fn take_stat(&mut self) -> u32 {
-        let now = self.stat_sn;
-        self.stat_sn = now.wrapping_add(1);
-        now
-    }
-
-    /// Opens the command window as far as `busy` tasks allow. It never shrinks, as RFC 7143 section 4.2.2.1 asks.
-    pub(crate) fn open_window(&mut self, depth: u16, busy: usize) {
-        let room = usize::from(depth).saturating_sub(busy) as u32;
-        let wanted = self.exp_cmd_sn.wrapping_add(room).wrapping_sub(1);
-        if serial_less(self.max_cmd_sn, wanted) {
-            self.max_cmd_sn = wanted;
-        }
-    }
-}
-
-/// Serial number comparison (RFC 1982, 32 bits).
-pub(crate) fn serial_less(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) < 0
-}
-
-/// What all parts of a session share.
-pub(crate) struct Common {
-    pub(crate) config: Arc<TargetConfig>,
-    pub(crate) array: ArrayHandle,
-    pub(crate) registry: Registry,
-    pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) around: Box<dyn Surroundings>,
-    pub(crate) portal: PortalContext,
-    pub(crate) out: Outbox,
-    pub(crate) digests: Digests,
-    pub(crate) numbers: Numbers,
-    /// Output waits until then (a fault delayed an answer).
-    pub(crate) hold_output: Option<Duration>,
-    pub(crate) closed: Option<&'static str>,
-}
-
-impl Common {
-    pub(crate) fn send(&mut self, pdu: impl Into<Pdu>) {
-        pdu.into().push_to(&mut self.out, self.digests);
-    }
-
-    /// Rejects a PDU by its header (RFC 7143 section 11.17).
-    pub(crate) fn reject(&mut self, reason: RejectReason, header: &Bhs) {
-        let stat_sn = self.numbers.take_stat();
-        self.send(Reject {
-            reason,
-            stat_sn,
-            exp_cmd_sn: self.numbers.exp_cmd_sn,
-            max_cmd_sn: self.numbers.max_cmd_sn,
-            data_sn: 0,
-            header: Bytes::copy_from_slice(&header.0),
-        });
-    }
-
-    /// Ends the connection when the queued output is gone.
-    pub(crate) fn close(&mut self, why: &'static str) {
-        self.closed.get_or_insert(why);
-    }
-
-    /// The node crashes: nothing more is said, not even what was queued.
-    pub(crate) fn crash(&mut self) {
-        self.around.crash();
-        self.out = Outbox::new();
-        self.close("crash");
-    }
-}
 
 /// Everything needed to make sessions of one target.
 #[derive(Clone, Debug)]
@@ -135,6 +58,17 @@ pub struct Session {
     /// Bytes that the last call left in the input.
     unread: usize,
     ping_sent: Option<Duration>,
+    /// The latest moment this session heard of.
+    clock: Duration,
+    /// Bytes of a PDU with a damaged header that are still to be thrown away.
+    skip: usize,
+    /// Damaged headers in a row.
+    damaged_headers: u8,
+    /// Output at the last look, and when some of it was last taken.
+    queued: usize,
+    progressed: Duration,
+    /// When an initiator that was asked to log out must be gone.
+    leave_by: Option<Duration>,
 }
 
 impl Session {
@@ -156,6 +90,8 @@ impl Session {
                 out: Outbox::new(),
                 digests: Digests::default(),
                 numbers: Numbers { stat_sn: 1, exp_cmd_sn: 0, max_cmd_sn: 0 },
+                replay: None,
+                power_generation: 0,
                 hold_output: None,
                 closed: None,
             },
@@ -167,6 +103,12 @@ impl Session {
             last_input: now,
             unread: 0,
             ping_sent: None,
+            clock: now,
+            skip: 0,
+            damaged_headers: 0,
+            queued: 0,
+            progressed: now,
+            leave_by: None,
         }
     }
 
@@ -207,16 +149,36 @@ impl Session {
             self.last_input = now;
             self.ping_sent = None;
         }
+        self.watch_output(now);
         self.release(now);
         self.consume(now, input);
         if self.common.closed.is_some() {
             input.clear();
         }
         self.unread = input.len();
+        self.queued = self.common.out.len();
+    }
+
+    /// Notices whether the peer takes its answers.
+    fn watch_output(&mut self, now: Duration) {
+        self.clock = now;
+        let left = self.common.out.len();
+        if left == 0 || left < self.queued || self.common.hold_output.is_some() {
+            self.progressed = now;
+        }
+        self.queued = left;
     }
 
     fn consume(&mut self, now: Duration, input: &mut BytesMut) {
         while self.wants_input() && self.output_held_until(now).is_none() {
+            if self.skip > 0 {
+                let gone = self.skip.min(input.len());
+                input.advance(gone);
+                self.skip -= gone;
+                if self.skip > 0 {
+                    return;
+                }
+            }
             let limits = FrameLimits {
                 max_data_segment: match self.full {
                     Some(_) => self.common.config.max_recv_data_segment as usize,
@@ -226,8 +188,11 @@ impl Session {
             };
             match decode(input, limits, self.common.digests) {
                 Ok(Decoded::NeedMore(_)) => return,
-                Ok(Decoded::Pdu(raw)) => self.receive(now, raw),
-                Err(broken) => self.broken(broken),
+                Ok(Decoded::Pdu(raw)) => {
+                    self.damaged_headers = 0;
+                    self.receive(now, raw);
+                }
+                Err(broken) => self.broken(broken, input),
             }
         }
     }
@@ -246,10 +211,9 @@ impl Session {
         }
     }
 
-    fn broken(&mut self, broken: Broken) {
+    fn broken(&mut self, broken: Broken, input: &BytesMut) {
         match broken {
-            // Nothing behind a damaged header can be trusted (RFC 7143 section 7.7).
-            Broken::HeaderDigest { .. } => self.common.close("header digest error"),
+            Broken::HeaderDigest { .. } => self.damaged_header(input),
             Broken::DataTooLong { bhs, .. } | Broken::AhsTooLong { bhs, .. } => {
                 if self.full.is_some() {
                     self.common.reject(RejectReason::PROTOCOL_ERROR, &bhs);
@@ -257,6 +221,22 @@ impl Session {
                 self.common.close("PDU over the negotiated length");
             }
         }
+    }
+
+    /// A header digest error (RFC 7143 section 7.7). Below recovery level 1 nothing behind it can be trusted; with level 1
+    /// the PDU is thrown away when its length is credible, which the digest of the next header will show.
+    fn damaged_header(&mut self, input: &BytesMut) {
+        self.damaged_headers += 1;
+        let level = self.full.as_ref().map_or(0, |full| full.params.error_recovery_level);
+        let head = input.first_chunk().map(|head| Bhs(*head));
+        let longest = self.common.config.max_recv_data_segment as usize;
+        let credible = |head: &Bhs| head.data_len() <= longest && head.opcode().is_some();
+        let Some(head) = head.filter(|head| level > 0 && self.damaged_headers < 2 && credible(head)) else {
+            return self.common.close("header digest error");
+        };
+        let data = head.data_len();
+        let digest = if self.common.digests.data && data > 0 { 4 } else { 0 };
+        self.skip = head.0.len() + head.ahs_len() + 4 + data + padding(data) + digest;
     }
 
     /// Asks the fault plan about a PDU, then acts on it.
@@ -274,8 +254,7 @@ impl Session {
             Some(Fault::Fail) => match (&mut self.full, LoginRequest::parse(&raw)) {
                 (Some(full), _) => full.fail_command(&mut self.common, now, &raw),
                 (None, Ok(request)) => {
-                    let why = "fault injected".to_owned();
-                    self.refuse(&request, Refused { status: LoginStatus::SERVICE_UNAVAILABLE, why });
+                    self.refuse(&request, Refused::new(LoginStatus::SERVICE_UNAVAILABLE, "fault injected"));
                 }
                 (None, Err(_)) => self.common.close("malformed login"),
             },
@@ -287,9 +266,22 @@ impl Session {
         if let Some(full) = &mut self.full {
             return full.receive(&mut self.common, now, raw, mute);
         }
-        let Ok(request) = LoginRequest::parse(&raw) else {
+        let request = match LoginRequest::parse(&raw) {
+            Ok(request) => request,
             // Before the full feature phase nothing but login is legal (RFC 7143 section 6.3).
-            return self.common.close("not a login request");
+            Err(_) if raw.bhs.opcode() != Some(Opcode::LoginRequest) => {
+                return self.common.close("not a login request");
+            }
+            Err(malformed) => {
+                // Without the reserved stages that made it malformed it can be answered.
+                let mut raw = raw;
+                raw.bhs.0[1] = 0;
+                let Ok(request) = LoginRequest::parse(&raw) else {
+                    return self.common.close("malformed login");
+                };
+                return self
+                    .refuse(&request, Refused::new(LoginStatus::INITIATOR_ERROR, malformed.to_string()));
+            }
         };
         let before = mute.then(|| std::mem::take(&mut self.common.out));
         self.log_in(&request);
@@ -307,6 +299,7 @@ impl Session {
             common.numbers.max_cmd_sn = request.cmd_sn;
             common.numbers.open_window(common.config.queue_depth, 0);
         }
+        login.redirect = common.registry.redirect(common.portal.local);
         let around = &mut common.around;
         let step =
             login.handle(request, &common.array.lock(), &common.config, &mut |buf| around.entropy(buf));
@@ -341,8 +334,7 @@ impl Session {
     fn enter_full_feature(&mut self) -> Result<(u16, Digests), Refused> {
         let agreed = self.login.as_ref().and_then(|login| login.finish());
         let Some(agreed) = agreed else {
-            let why = "login ended before it began".to_owned();
-            return Err(Refused { status: LoginStatus::INITIATOR_ERROR, why });
+            return Err(Refused::new(LoginStatus::INITIATOR_ERROR, "login ended before it began"));
         };
         let common = &mut self.common;
         let normal = agreed.target.is_some();
@@ -353,8 +345,10 @@ impl Session {
         };
         let mut seed = [0; 2];
         common.around.entropy(&mut seed);
-        let joined =
-            common.registry.join(&nexus, agreed.tsih, agreed.cid, u16::from_be_bytes(seed), &common.mailbox);
+        let known = nexus.clone();
+        let joiner = Joiner { nexus, tsih: agreed.tsih, cid: agreed.cid, local: common.portal.local };
+        let seed = u16::from_be_bytes(seed);
+        let joined = common.registry.join(joiner, seed, &common.mailbox, common.config.defects);
         let tsih = joined.map_err(|error| {
             let (status, why) = match error {
                 JoinError::NoSuchSession => (LoginStatus::SESSION_DOES_NOT_EXIST, "no such session"),
@@ -363,8 +357,13 @@ impl Session {
                 }
                 JoinError::Full => (LoginStatus::OUT_OF_RESOURCES, "no session handle is free"),
             };
-            Refused { status, why: why.to_owned() }
+            Refused::new(status, why)
         })?;
+        // Taking the lock also waits for what a reinstated session was doing; it does nothing more afterwards.
+        common.power_generation = common.array.lock().power_generation();
+        if agreed.params.error_recovery_level > 0 {
+            common.replay = Some(Box::new(Replay::new(common.config.replay_buffer)));
+        }
         let unit_nexus = agreed.target.as_ref().map(|target| {
             let mut array = common.array.lock();
             array.count_session(&agreed.initiator, true);
@@ -373,7 +372,15 @@ impl Session {
                 relative: common.portal.relative_port,
                 target: target.clone(),
             };
-            Nexus::new(&array, &agreed.initiator, port)
+            let parts = NexusParts {
+                initiator: &agreed.initiator,
+                isid: agreed.isid,
+                port,
+                defects: common.config.defects,
+                allow_sanitize: common.config.allow_sanitize,
+                returns: common.registry.returns(known, array.power_generation()),
+            };
+            Nexus::new(&mut array, parts)
         });
         self.joined = Some((tsih, agreed.initiator.clone(), normal));
         let (initiator, portal) = (&agreed.initiator, common.portal.local);
@@ -389,12 +396,12 @@ impl Session {
     /// Answers with a status and ends the connection.
     fn refuse(&mut self, request: &LoginRequest, refused: Refused) {
         let initiator = self.login.as_ref().map_or(String::new(), |login| login.initiator().to_owned());
-        let Refused { status, why } = refused;
+        let (status, why) = (refused.status, &refused.why);
         self.common.around.note("iscsi", &|| {
             json!({"event": "login_refused", "initiator": initiator, "status": format!("{:04x}", status.0), "why": why})
         });
         let numbers = self.common.numbers;
-        let mut response = login::refusal(request, status);
+        let mut response = login::refusal(request, &refused);
         response.stat_sn = numbers.stat_sn;
         response.exp_cmd_sn = numbers.exp_cmd_sn;
         response.max_cmd_sn = numbers.max_cmd_sn;
@@ -413,14 +420,27 @@ impl Session {
             }
         };
         let delayed = self.delayed.as_ref().map(|(due, _)| *due);
-        [idle, delayed, self.common.hold_output].into_iter().flatten().min()
+        let stalled = (!config.stall_timeout.is_zero() && !self.common.out.is_empty())
+            .then(|| self.progressed + config.stall_timeout);
+        [idle, delayed, self.common.hold_output, stalled, self.leave_by].into_iter().flatten().min()
     }
 
     /// Acts on what is due: login time limit, pings, delayed PDUs. Call [`Session::handle`] afterwards, since a delay may
     /// have kept input waiting.
     pub fn handle_timer(&mut self, now: Duration) {
+        self.watch_output(now);
         self.release(now);
         let config = Arc::clone(&self.common.config);
+        let stalled = !config.stall_timeout.is_zero() && now >= self.progressed + config.stall_timeout;
+        if stalled && !self.common.out.is_empty() {
+            return self.common.cut("the peer takes no answers");
+        }
+        if self.leave_by.is_some_and(|due| due <= now) {
+            self.leave_by = None;
+            if let Some(full) = &mut self.full {
+                full.farewell(&mut self.common, AsyncEvent::SESSION_DROPPED);
+            }
+        }
         match (&mut self.full, self.ping_sent) {
             (None, _) if now >= self.opened + config.login_timeout => {
                 self.common.close("login takes too long")
@@ -440,13 +460,14 @@ impl Session {
 
     /// Takes the events that other sessions posted.
     pub fn handle_events(&mut self) {
-        for event in self.common.mailbox.take() {
-            if event == crate::registry::Event::Close {
-                self.common.out = Outbox::new();
-                self.common.close("closed by the target");
-            } else if let Some(full) = &mut self.full {
-                full.event(&mut self.common, event);
-            }
+        match &mut self.full {
+            Some(full) => full.absorb(&mut self.common),
+            None if self.common.mailbox.is_pending() => self.common.mailbox.take().clear(),
+            None => {}
+        }
+        if let Some(within) = self.full.as_mut().and_then(|full| full.leave_within.take()) {
+            let due = self.clock + within;
+            self.leave_by = Some(self.leave_by.map_or(due, |before| before.min(due)));
         }
     }
 }
@@ -455,9 +476,14 @@ impl Drop for Session {
     /// However a connection ends, its handle and its count go.
     fn drop(&mut self) {
         if let Some((tsih, initiator, counted)) = self.joined.take() {
-            self.common.registry.leave(tsih, &self.common.mailbox);
+            let last = self.common.registry.leave(tsih, &self.common.mailbox);
             if counted {
-                self.common.array.lock().count_session(&initiator, false);
+                let mut array = self.common.array.lock();
+                array.count_session(&initiator, false);
+                // A session that was replaced leaves nothing: its successor has the nexus now.
+                if let Some(nexus) = self.full.as_ref().and_then(|full| full.nexus.as_ref()).filter(|_| last) {
+                    nexus.end(&mut array);
+                }
             }
             let why = self.common.closed.unwrap_or("connection lost");
             self.common.around.note(

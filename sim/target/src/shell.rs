@@ -1,19 +1,25 @@
 //! The pump around [`Session`]: accept, read, act, write. All waiting is here, all rules are elsewhere.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use sanbench_array::ArrayHandle;
+use sanbench_array::{ArrayHandle, DeviceId};
+use sanbench_wire::frame::Outbox;
+use sanbench_wire::pdu::AsyncEvent;
+use sanbench_wire::scsi::sense::Asc;
 use sanbench_world::{Env, Listener, Stream, Task};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::config::TargetConfig;
+use crate::config::{Redirect, TargetConfig};
 use crate::login::PortalContext;
-use crate::registry::Registry;
+use crate::registry::{Event, Mailbox, Registry};
 use crate::session::{Session, SessionParts};
 use crate::surroundings::NodeSurroundings;
 
@@ -23,6 +29,8 @@ const READ_CHUNK: usize = 8 * 1024;
 const READ_CHUNK_MAX: usize = 256 * 1024;
 /// How long the last answers of a connection may take to leave.
 const LINGER: Duration = Duration::from_secs(5);
+/// How often the array is looked at for the sake of silent sessions.
+const WATCH: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,20 +42,75 @@ type Alarm = (Duration, Pin<Box<dyn Future<Output = ()> + Send>>);
 pub struct Target {
     parts: SessionParts,
     connections: Arc<AtomicUsize>,
+    /// Power cycles of the array at the last look.
+    power: Arc<AtomicU64>,
 }
 
 impl Target {
     /// A target that listens nowhere yet.
     pub fn new(array: ArrayHandle, config: TargetConfig) -> Target {
+        let power = Arc::new(AtomicU64::new(array.lock().power_generation()));
         let parts = SessionParts { array, registry: Registry::new(), config: Arc::new(config) };
-        Target { parts, connections: Arc::new(AtomicUsize::new(0)) }
+        Target { parts, connections: Arc::new(AtomicUsize::new(0)), power }
     }
 
     /// Serves each listener in a task of the node. The listener's address decides which of the array's portals it is; one
     /// that is none of them counts as the portal of its place in the list.
     pub fn spawn(&self, env: &Env, listeners: Vec<Listener>) -> Vec<Task<()>> {
         let serve = |(place, listener)| env.spawn(accept(env.clone(), self.clone(), listener, place));
-        listeners.into_iter().enumerate().map(serve).collect()
+        let tasks = listeners.into_iter().enumerate().map(serve).collect();
+        env.spawn(watch(env.clone(), self.clone()));
+        tasks
+    }
+
+    /// Asks the initiators of a portal (`None`: of all portals) to log out within a time, seconds at the finest; those that
+    /// stay are told that the session is dropped, and it is (RFC 7143 section 11.9, events 1 and 3). How many were asked.
+    pub fn request_logout(&self, portal: Option<SocketAddr>, within: Duration) -> usize {
+        self.parts.registry.tell(|at| portal.is_none_or(|only| only == at), Event::RequestLogout(within))
+    }
+
+    /// Asks the initiators of a portal (`None`: of all portals) to negotiate parameters anew within a time (event 4).
+    pub fn request_negotiation(&self, portal: Option<SocketAddr>, within: Duration) -> usize {
+        self.parts.registry.tell(|at| portal.is_none_or(|only| only == at), Event::RequestNegotiation(within))
+    }
+
+    /// Tells the initiators of a portal (`None`: of all portals) that their connection (event 2) or with `session` their
+    /// session (event 3) is dropped, and drops it. How many it were.
+    pub fn drop_connections(&self, portal: Option<SocketAddr>, session: bool) -> usize {
+        let how = if session { AsyncEvent::SESSION_DROPPED } else { AsyncEvent::CONNECTION_DROPPED };
+        self.parts.registry.tell(|at| portal.is_none_or(|only| only == at), Event::Farewell(how))
+    }
+
+    /// Tells every initiator that sees the device of a unit attention at once (event 0, sense data). The unit attention
+    /// itself is queued by what caused it.
+    pub fn announce(&self, device: DeviceId, asc: Asc) -> usize {
+        self.parts.registry.tell(|_| true, Event::Announce(device, asc))
+    }
+
+    /// From now on a portal sends normal sessions elsewhere, or no longer does with `None`; this comes before
+    /// [`TargetConfig::redirects`]. Sessions that run go on.
+    pub fn set_redirect(&self, portal: SocketAddr, to: Option<Redirect>) {
+        self.parts.registry.set_redirect(portal, to);
+    }
+
+    /// Looks at the array: sessions on portals that are down end, and all sessions when the power was off. Commands notice
+    /// by themselves; a watch of the pump calls this each second for sessions that are silent.
+    pub fn observe_array(&self) {
+        let array = self.parts.array.lock();
+        let power = array.power_generation();
+        let down: Vec<SocketAddr> = array
+            .portals()
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !array.portal_is_up(*at))
+            .map(|(_, portal)| portal.address)
+            .collect();
+        drop(array);
+        if self.power.swap(power, Ordering::Relaxed) != power {
+            self.parts.registry.drop_all();
+        } else if !down.is_empty() {
+            self.parts.registry.tell(|at| down.contains(&at), Event::Close);
+        }
     }
 
     /// Sessions in full feature phase, discovery sessions included.
@@ -74,6 +137,14 @@ pub async fn serve(env: Env, array: ArrayHandle, listeners: Vec<Listener>, confi
     }
 }
 
+/// Ends silent sessions whose portal or array went away.
+async fn watch(env: Env, target: Target) {
+    loop {
+        env.sleep(WATCH).await;
+        target.observe_array();
+    }
+}
+
 async fn accept(env: Env, target: Target, mut listener: Listener, place: usize) {
     loop {
         match listener.accept().await {
@@ -83,6 +154,10 @@ async fn accept(env: Env, target: Target, mut listener: Listener, place: usize) 
                     continue;
                 };
                 let portal = portal_of(&target.parts.array, &listener, &stream, place);
+                if !target.parts.array.lock().portal_is_up(usize::from(portal.relative_port) - 1) {
+                    // The controller behind this portal is down: nobody is there.
+                    continue;
+                }
                 let parts = target.parts.clone();
                 let connection = connection(env.clone(), stream, parts, portal);
                 env.spawn(async move {
@@ -104,8 +179,11 @@ struct Slot(Arc<AtomicUsize>);
 
 impl Slot {
     fn take(target: &Target) -> Option<Slot> {
-        let count = &target.connections;
-        if count.fetch_add(1, Ordering::Relaxed) < target.parts.config.max_connections {
+        let (count, config) = (&target.connections, &target.parts.config);
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        // Those that have not logged in cannot take every place.
+        let logins = before.saturating_sub(target.parts.registry.len());
+        if before < config.max_connections && logins < config.max_logins {
             return Some(Slot(Arc::clone(count)));
         }
         count.fetch_sub(1, Ordering::Relaxed);
@@ -137,14 +215,16 @@ async fn connection(env: Env, stream: Stream, parts: SessionParts, portal: Porta
     let around = NodeSurroundings { env: env.clone(), on_crash: parts.config.on_crash.clone() };
     let mut session = Session::new(&parts, Box::new(around), portal, env.now());
     let mailbox = session.mailbox();
-    let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut input = BytesMut::new();
-    let mut chunk = READ_CHUNK;
+    let mut link = Link { stream, input: BytesMut::new(), chunk: READ_CHUNK };
     let mut timer: Option<Alarm> = None;
+    let (mut moved, mut last_moved) = (false, Duration::ZERO);
     loop {
         let now = env.now();
+        if std::mem::take(&mut moved) {
+            last_moved = now;
+        }
         session.handle_events();
-        session.handle(now, &mut input);
+        session.handle(now, &mut link.input);
         if session.closed().is_some() {
             break;
         }
@@ -156,25 +236,19 @@ async fn connection(env: Env, stream: Stream, parts: SessionParts, portal: Porta
             timer = Some((due, Box::pin(async move { env.sleep_until(due).await })));
         }
         let held = session.output_held_until(now).is_some();
-        let may_read = session.wants_input() && !held;
-        let may_write = !held && !session.out().is_empty();
-        if may_read {
-            input.reserve(chunk);
-        }
-        // Reading comes first: answers go out together when the input runs dry or the output is full.
-        tokio::select! {
-            biased;
-            read = reader.read_buf(&mut input), if may_read => match read {
-                Ok(0) | Err(_) => return,
-                Ok(n) if n >= chunk => chunk = (chunk * 2).min(READ_CHUNK_MAX),
-                Ok(_) => {}
-            },
-            written = writer.write_buf(session.out()), if may_write => if written.is_err() {
-                return;
-            },
-            () = mailbox.ring.notified() => {}
-            () = fire(&mut timer) => {
+        let may = May {
+            read: session.wants_input() && !held,
+            write: !held && !session.out().is_empty(),
+            spin: now.saturating_sub(last_moved) < parts.config.spin,
+        };
+        match link.turn(session.out(), &mailbox, &mut timer, may).await {
+            Turn::Moved => moved = true,
+            Turn::Looked => {}
+            Turn::Gone => return,
+            Turn::Timer => {
                 timer = None;
+                link.slim();
+                session.out().slim();
                 session.handle_timer(env.now());
             }
         }
@@ -183,14 +257,97 @@ async fn connection(env: Env, stream: Stream, parts: SessionParts, portal: Porta
         env.sleep_until(until).await;
     }
     // Whether the last words arrive is the peer's business; they only must not wait for ever.
-    let _ = env.timeout(LINGER, async { writer.write_all_buf(session.out()).await }).await;
-    let _ = env.timeout(LINGER, writer.shutdown()).await;
+    let stream = &mut link.stream;
+    let _ = env.timeout(LINGER, async { stream.write_all_buf(session.out()).await }).await;
+    let _ = env.timeout(LINGER, stream.shutdown()).await;
 }
 
-/// Waits for the timer; for ever when there is none.
-async fn fire(timer: &mut Option<Alarm>) {
-    match timer {
-        Some((_, sleep)) => sleep.as_mut().await,
-        None => std::future::pending().await,
+/// What ended a turn of the pump.
+enum Turn {
+    /// Bytes came or went.
+    Moved,
+    /// Something may have changed without bytes.
+    Looked,
+    /// The timer fired.
+    Timer,
+    /// The connection is gone.
+    Gone,
+}
+
+/// What a turn of the pump may do.
+#[derive(Clone, Copy)]
+struct May {
+    read: bool,
+    write: bool,
+    /// Look again soon instead of sleeping: another command is likely to follow within microseconds, and waking a
+    /// sleeping processor takes longer than that.
+    spin: bool,
+}
+
+/// The stream and what was read from it.
+struct Link {
+    stream: Stream,
+    input: BytesMut,
+    /// Room that the next read offers, bytes.
+    chunk: usize,
+}
+
+impl Link {
+    /// Moves bytes one way, or waits until they can move or something else happens.
+    async fn turn(
+        &mut self,
+        out: &mut Outbox,
+        mailbox: &Mailbox,
+        timer: &mut Option<Alarm>,
+        may: May,
+    ) -> Turn {
+        let Link { stream, input, chunk } = self;
+        if may.read {
+            input.reserve(*chunk);
+        }
+        let mut ring = pin!(mailbox.ring.notified());
+        let mut again = pin!(tokio::task::yield_now());
+        // Reading comes first: answers go out together when the input runs dry or the output is full.
+        poll_fn(|cx| {
+            if may.read
+                && let Poll::Ready(read) = pin!(stream.read_buf(input)).poll(cx)
+            {
+                return Poll::Ready(match read {
+                    Ok(0) | Err(_) => Turn::Gone,
+                    Ok(n) => {
+                        if n >= *chunk {
+                            *chunk = (*chunk * 2).min(READ_CHUNK_MAX);
+                        }
+                        Turn::Moved
+                    }
+                });
+            }
+            if may.write
+                && let Poll::Ready(written) = pin!(stream.write_buf(out)).poll(cx)
+            {
+                return Poll::Ready(if written.is_ok() { Turn::Moved } else { Turn::Gone });
+            }
+            if ring.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Turn::Looked);
+            }
+            if let Some((_, sleep)) = timer
+                && sleep.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Turn::Timer);
+            }
+            if may.spin && again.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Turn::Looked);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Gives the room of busier times back. Called when a timer fires, which a busy connection keeps postponing.
+    fn slim(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+            self.chunk = READ_CHUNK;
+        }
     }
 }

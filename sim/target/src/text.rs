@@ -1,5 +1,7 @@
 //! Text requests in full feature phase: SendTargets and the few keys that may still change (RFC 7143 sections 6.2, 13.3).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use sanbench_array::Array;
 use sanbench_wire::bhs::RESERVED_TAG;
@@ -8,10 +10,10 @@ use sanbench_wire::keys::{self, KeyLimits, Pair, REJECT};
 use sanbench_wire::pdu::{RejectReason, TextRequest, TextResponse};
 use sanbench_wire::scsi::luns::Lun;
 
+use crate::common::Common;
 use crate::full::Full;
 use crate::login::PortalContext;
-use crate::negotiate::{Answer, apply};
-use crate::session::Common;
+use crate::negotiate::{Answer, Params, Phase, apply};
 
 /// Longest text request, continuations included, bytes.
 const MAX_TEXT: usize = 64 * 1024;
@@ -25,6 +27,9 @@ pub(crate) struct TextExchange {
     received: Vec<u8>,
     /// Answer not sent yet.
     rest: Bytes,
+    /// Keys that were named, and their results until the exchange ends.
+    seen: BTreeSet<String>,
+    params: Params,
 }
 
 impl Full {
@@ -41,7 +46,16 @@ impl Full {
                 return common.reject(RejectReason::PROTOCOL_ERROR, &raw.bhs);
             }
             _ => {
-                TextExchange { itt: request.itt, ttt: RESERVED_TAG, received: Vec::new(), rest: Bytes::new() }
+                let params = self.params.clone();
+                let (itt, ttt) = (request.itt, RESERVED_TAG);
+                TextExchange {
+                    itt,
+                    ttt,
+                    received: Vec::new(),
+                    rest: Bytes::new(),
+                    seen: BTreeSet::new(),
+                    params,
+                }
             }
         };
         if exchange.received.len() + request.text.len() > MAX_TEXT || (request.continues && request.last) {
@@ -56,7 +70,16 @@ impl Full {
             let Ok(pairs) = keys::decode(&std::mem::take(&mut exchange.received), KeyLimits::RFC) else {
                 return common.reject(RejectReason::PROTOCOL_ERROR, &raw.bhs);
             };
-            exchange.rest = Bytes::from(keys::encode(self.answers(common, &pairs)));
+            for (key, _) in &pairs {
+                // A key is negotiated once in an exchange; nothing of one that fails takes effect (section 7.12).
+                if !exchange.seen.insert(key.clone()) {
+                    return common.reject(RejectReason::PROTOCOL_ERROR, &raw.bhs);
+                }
+            }
+            let answers = self.answers(common, &pairs, &mut exchange.params);
+            exchange.rest = Bytes::from(keys::encode(answers));
+        } else if !request.text.is_empty() {
+            return common.reject(RejectReason::PROTOCOL_ERROR, &raw.bhs);
         }
         let chunk = exchange.rest.split_to(exchange.rest.len().min(self.params.send_segment as usize));
         let more = !exchange.rest.is_empty();
@@ -81,6 +104,7 @@ impl Full {
     ) {
         if last {
             exchange.ttt = RESERVED_TAG;
+            self.params = exchange.params.clone();
         }
         let stat_sn = common.numbers.take_stat();
         common.numbers.open_window(common.config.queue_depth, self.tasks.len());
@@ -98,18 +122,24 @@ impl Full {
         self.text = (!last).then_some(exchange);
     }
 
-    fn answers(&mut self, common: &mut Common, pairs: &[Pair]) -> Vec<Pair> {
+    fn answers(&self, common: &Common, pairs: &[Pair], params: &mut Params) -> Vec<Pair> {
         let mut answers = Vec::new();
         let discovery = self.target.is_none();
         for (key, value) in pairs {
             if key == "SendTargets" {
                 let array = common.array.lock();
+                let known =
+                    array.initiator(&self.initiator).is_some() || !array.view(&self.initiator).is_empty();
+                if common.config.refuse_strangers && !known {
+                    // They could not log in either.
+                    continue;
+                }
                 match send_targets(&array, &common.portal, self.target.as_deref(), value) {
                     Some(records) => answers.extend(records),
                     None => answers.push((key.clone(), REJECT.to_owned())),
                 }
             } else if let Answer::Value(v) =
-                apply(&mut self.params, &common.config, discovery, false, key, value)
+                apply(params, &common.config, discovery, Phase::FullFeature, key, value)
             {
                 answers.push((key.clone(), v));
             }

@@ -174,7 +174,7 @@ fn chap_login(
     let (first, text) = conn.login_step(Stage::Security, Some(Stage::Operational), &keys);
     assert_eq!(first.stages.next, None, "no way around the exchange");
     assert!(text.contains(&("AuthMethod".into(), "CHAP".into())));
-    let (_, text) = conn.login_step(Stage::Security, None, &[("CHAP_A", "5,7")]);
+    let (_, text) = conn.login_step(Stage::Security, None, &[("CHAP_A", "99,7,5")]);
     let get = |name: &str| text.iter().find(|(k, _)| k == name).unwrap().1.clone();
     assert_eq!(get("CHAP_A"), "7");
     let challenge = keys::decode_binary(&get("CHAP_C"), 1024).unwrap();

@@ -317,7 +317,7 @@ fn what_does_not_belong_is_rejected() {
         let Pdu::Reject(r) = pdu else { panic!("{pdu:?}") };
         reasons.push(r.reason);
     }
-    assert_eq!(reasons, [RejectReason::SNACK, RejectReason::PROTOCOL_ERROR, RejectReason::PROTOCOL_ERROR]);
+    assert_eq!(reasons, [RejectReason::SNACK, RejectReason::PROTOCOL_ERROR, RejectReason::NOT_SUPPORTED]);
     assert!(conn.session.closed().is_none());
     // More data than we said we take.
     let mut long = [0u8; 48];
