@@ -31,10 +31,13 @@ struct Catch {
 /// Defects that no story of this version can show, and why: reported as ignored, never as passed.
 const BLIND: &[(&str, &str)] = &[
     ("adopt_foreign", "no verb makes a foreign object under a name that the driver will want"),
-    ("skip_flush_after_image", "the simulated array has no volatile cache yet, so no flush can be missed"),
-    ("skip_flush_on_disconnect", "the simulated array has no volatile cache yet, so no flush can be missed"),
+    ("aptpl_forgotten", "no story cuts the power; the array's own model test shows it"),
+    ("identity_changes_on_failover", "no story fails a controller; the array's own model test shows it"),
+    ("skip_flush_after_image", "no story switches the write cache on and cuts the power, so no flush is missed"),
+    ("skip_flush_on_disconnect", "no story switches the write cache on and cuts the power, so no flush is missed"),
     ("skip_wwn_check", "no verb leaves a stale device on a host, so no wrong device is ever found"),
     ("sparse_over_dirty", "no verb writes an image over a volume that holds data"),
+    ("sync_cache_ignored", "no story cuts the power; the array's own model test shows it"),
 ];
 
 /// Any one of the requirements is right: which comparison meets the damage first depends on the story's steps.
