@@ -269,7 +269,7 @@ fn masking_holds_for_every_command() {
     let mut stranger = bench.connect();
     stranger.log_in(OTHER, Some(&target), OPERATIONAL);
     let list = |conn: &mut Conn| {
-        let (_, data, ..) = conn.run(0, Cdb::ReportLuns { select: 2, allocation: 1024 }, 1024);
+        let (_, data, ..) = conn.run(0, Cdb::ReportLuns { select: 0, allocation: 1024 }, 1024);
         luns::parse(&data).unwrap().luns.iter().map(|l| l.number().unwrap()).collect::<Vec<_>>()
     };
     assert!(list(&mut stranger).is_empty());
