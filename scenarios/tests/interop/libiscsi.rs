@@ -83,7 +83,7 @@ fn inq() -> Checked {
 
     let pages = page(0)?;
     let codes: Vec<&str> = pages.lines().filter_map(|l| l.strip_prefix("Page:0x")?.get(..2)).collect();
-    ensure!(codes == ["00", "80", "83", "b0", "b1", "b2"], "supported pages: {codes:?}");
+    ensure!(codes == ["00", "80", "83", "86", "b0", "b1", "b2"], "supported pages: {codes:?}");
 
     // The serial number of a LUN is the array's, which also ends its target name, and the LUN's own.
     let serial = page(0x80)?;
@@ -112,7 +112,7 @@ fn inq() -> Checked {
 
     has("page B0h", &page(0xb0)?, &["wsnz:0", "ugavalid:1", "optimal unmap granularity:128"])?;
     has("page B1h", &page(0xb1)?, &["Medium Rotation Rate:1RPM"])?;
-    let provisioning = ["lbpu:1", "lbpws:1", "lbpws10:1", "lbprz:1", "provisioning type:2"];
+    let provisioning = ["lbpu:1", "lbpws:1", "lbpws10:0", "lbprz:1", "provisioning type:2"];
     has("page B2h", &page(0xb2)?, &provisioning)
 }
 

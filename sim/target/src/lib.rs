@@ -50,8 +50,8 @@ mod tasks;
 mod text;
 
 pub use config::{
-    MAX_ATOMIC_BLOCKS, MAX_COMPARE_BLOCKS, MAX_TRANSFER_BLOCKS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS, MAX_WRITE_SAME_BLOCKS, Redirect, SPIN,
-    TargetConfig,
+    MAX_ATOMIC_BLOCKS, MAX_COMPARE_BLOCKS, MAX_TRANSFER_BLOCKS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS,
+    MAX_WRITE_SAME_BLOCKS, Redirect, SPIN, TargetConfig,
 };
 pub use defects::TargetDefects;
 pub use login::PortalContext;

@@ -56,6 +56,8 @@ pub(crate) struct WriteTask {
     data: Vec<u8>,
     /// Next DataSN of unsolicited data, while it goes on.
     unsolicited: Option<u32>,
+    /// Bytes that unsolicited data may bring at most.
+    promised: u32,
     /// Bytes that came or were skipped as unsolicited data (may exceed `length` when the initiator announced too much).
     seen: u32,
     /// How far data was asked for.
@@ -99,7 +101,7 @@ impl Full {
             let mut array = common.array.lock();
             match interrupted(common, &array) {
                 Some(why) => Err(why),
-                None => Ok(scsi::begin(&mut array, now, nexus, command.lun, &command.cdb)),
+                None => Ok(scsi::begin(&mut array, now, nexus, command.lun, &command.cdb, expected)),
             }
         };
         let outcome = match outcome {
@@ -159,6 +161,7 @@ impl Full {
             length,
             data: Vec::new(),
             unsolicited: (!command.last).then_some(0),
+            promised: self.params.first_burst.min(length),
             seen,
             asked: 0,
             bursts: VecDeque::new(),
@@ -510,9 +513,10 @@ impl WriteTask {
         }
     }
 
-    /// Bytes that the task holds or has asked for.
+    /// Bytes that the task holds, has asked for, or was told to come.
     fn reserved(&self) -> usize {
-        self.data.len().max(self.asked as usize)
+        let promised = if self.unsolicited.is_some() { self.promised } else { 0 };
+        self.data.len().max(self.asked.max(promised) as usize)
     }
 
     /// The next burst to ask for.

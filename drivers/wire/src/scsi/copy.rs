@@ -74,6 +74,8 @@ impl Header {
 pub struct Cscd {
     /// LU ID TYPE, two bits; must be 0.
     pub id_type: u8,
+    /// NUL: a null device.
+    pub null: bool,
     /// Peripheral device type, five bits.
     pub device_type: u8,
     /// CODE SET, four bits.
@@ -94,6 +96,7 @@ impl Cscd {
         let designator = wwn.to_vec();
         Cscd {
             id_type: 0,
+            null: false,
             device_type: 0,
             code_set: 1,
             association: 0,
@@ -108,7 +111,7 @@ impl Cscd {
         let mut data = [0; CSCD_BYTES];
         let length = self.designator.len().min(20);
         data[0] = CSCD_IDENTIFICATION;
-        data[1] = (self.id_type & 3) << 6 | self.device_type & 0x1f;
+        data[1] = (self.id_type & 3) << 6 | u8::from(self.null) << 5 | self.device_type & 0x1f;
         data[4] = self.code_set & 0x0f;
         data[5] = (self.association & 3) << 4 | self.kind & 0x0f;
         data[7] = length as u8;
@@ -124,6 +127,7 @@ impl Cscd {
         let designator = d.get(8..8 + usize::from(d[7])).filter(|id| id.len() <= 20).ok_or(WHAT)?;
         Ok(Cscd {
             id_type: d[1] >> 6,
+            null: d[1] & 0x20 != 0,
             device_type: d[1] & 0x1f,
             code_set: d[4] & 0x0f,
             association: d[5] >> 4 & 3,

@@ -1,4 +1,4 @@
-//! Vital product data pages 00h, 80h, 83h, B0h, B1h, B2h (SPC-4 clause 7.8, SBC-3 clause 6.5).
+//! Vital product data pages 00h, 80h, 83h, 86h, B0h, B1h, B2h (SPC-4 clause 7.8, SBC-3 clause 6.5).
 
 use super::inquiry::Peripheral;
 use super::{BadData, ascii, u16_at, u32_at, u64_at};
@@ -11,6 +11,8 @@ pub mod page {
     pub const SERIAL: u8 = 0x80;
     /// Device identification.
     pub const DEVICE_ID: u8 = 0x83;
+    /// Extended INQUIRY data.
+    pub const EXTENDED: u8 = 0x86;
     /// Block limits.
     pub const BLOCK_LIMITS: u8 = 0xb0;
     /// Block device characteristics.
@@ -28,6 +30,8 @@ pub enum Vpd {
     Serial(String),
     /// Page 83h: designators.
     DeviceId(Vec<Designator>),
+    /// Page 86h.
+    Extended(Extended),
     /// Page B0h.
     BlockLimits(BlockLimits),
     /// Page B1h.
@@ -43,6 +47,7 @@ impl Vpd {
             Vpd::Supported(_) => page::SUPPORTED,
             Vpd::Serial(_) => page::SERIAL,
             Vpd::DeviceId(_) => page::DEVICE_ID,
+            Vpd::Extended(_) => page::EXTENDED,
             Vpd::BlockLimits(_) => page::BLOCK_LIMITS,
             Vpd::Characteristics(_) => page::CHARACTERISTICS,
             Vpd::Provisioning(_) => page::PROVISIONING,
@@ -62,6 +67,7 @@ impl Vpd {
                     d.build(&mut data);
                 }
             }
+            Vpd::Extended(e) => data.extend_from_slice(&e.build()),
             Vpd::BlockLimits(limits) => data.extend_from_slice(&limits.build()),
             Vpd::Characteristics(c) => data.extend_from_slice(&c.build()),
             Vpd::Provisioning(p) => data.extend_from_slice(&p.build()),
@@ -82,6 +88,7 @@ impl Vpd {
             page::SUPPORTED => Vpd::Supported(body.to_vec()),
             page::SERIAL => Vpd::Serial(ascii(body)),
             page::DEVICE_ID => Vpd::DeviceId(Designator::parse_all(body)?),
+            page::EXTENDED => Vpd::Extended(Extended::parse(body)?),
             page::BLOCK_LIMITS => Vpd::BlockLimits(BlockLimits::parse(body)?),
             page::CHARACTERISTICS => Vpd::Characteristics(Characteristics::parse(body)?),
             page::PROVISIONING => Vpd::Provisioning(Provisioning::parse(body)?),
@@ -208,6 +215,42 @@ impl Designator {
     }
 }
 
+/// Extended INQUIRY data page, 86h; what is not here is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extended {
+    /// HEADSUP: head of queue tasks.
+    pub head_of_queue: bool,
+    /// ORDSUP: ordered tasks.
+    pub ordered: bool,
+    /// SIMPSUP: simple tasks.
+    pub simple: bool,
+    /// V_SUP: the unit may have a volatile cache.
+    pub volatile_cache: bool,
+    /// LUICLR: unit attentions of REPORTED LUNS DATA HAS CHANGED are cleared for all units of the nexus together.
+    pub luns_changed_together: bool,
+}
+
+impl Extended {
+    fn build(self) -> [u8; 60] {
+        let mut b = [0; 60];
+        b[1] = u8::from(self.head_of_queue) << 2 | u8::from(self.ordered) << 1 | u8::from(self.simple);
+        b[2] = u8::from(self.volatile_cache);
+        b[3] = u8::from(self.luns_changed_together);
+        b
+    }
+
+    fn parse(b: &[u8]) -> Result<Extended, BadData> {
+        let head = b.first_chunk::<4>().ok_or(BadData("extended INQUIRY data page"))?;
+        Ok(Extended {
+            head_of_queue: head[1] & 4 != 0,
+            ordered: head[1] & 2 != 0,
+            simple: head[1] & 1 != 0,
+            volatile_cache: head[2] & 1 != 0,
+            luns_changed_together: head[3] & 1 != 0,
+        })
+    }
+}
+
 /// Block limits page, B0h. Lengths in blocks; 0 mostly means "not reported".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlockLimits {
@@ -233,6 +276,16 @@ pub struct BlockLimits {
     pub unmap_alignment: Option<u32>,
     /// MAXIMUM WRITE SAME LENGTH.
     pub max_write_same: u64,
+    /// MAXIMUM ATOMIC TRANSFER LENGTH.
+    pub max_atomic: u32,
+    /// ATOMIC ALIGNMENT.
+    pub atomic_alignment: u32,
+    /// ATOMIC TRANSFER LENGTH GRANULARITY.
+    pub atomic_granularity: u32,
+    /// MAXIMUM ATOMIC TRANSFER LENGTH WITH ATOMIC BOUNDARY.
+    pub max_atomic_with_boundary: u32,
+    /// MAXIMUM ATOMIC BOUNDARY SIZE.
+    pub max_atomic_boundary: u32,
 }
 
 impl BlockLimits {
@@ -250,6 +303,11 @@ impl BlockLimits {
         let alignment = self.unmap_alignment.map_or(0, |a| 0x8000_0000 | a & 0x7fff_ffff);
         b[28..32].copy_from_slice(&alignment.to_be_bytes());
         b[32..40].copy_from_slice(&self.max_write_same.to_be_bytes());
+        b[40..44].copy_from_slice(&self.max_atomic.to_be_bytes());
+        b[44..48].copy_from_slice(&self.atomic_alignment.to_be_bytes());
+        b[48..52].copy_from_slice(&self.atomic_granularity.to_be_bytes());
+        b[52..56].copy_from_slice(&self.max_atomic_with_boundary.to_be_bytes());
+        b[56..60].copy_from_slice(&self.max_atomic_boundary.to_be_bytes());
         b
     }
 
@@ -273,6 +331,11 @@ impl BlockLimits {
             unmap_granularity: word(24),
             unmap_alignment: (alignment & 0x8000_0000 != 0).then_some(alignment & 0x7fff_ffff),
             max_write_same: u64_at(b, 32).unwrap_or(0),
+            max_atomic: word(40),
+            atomic_alignment: word(44),
+            atomic_granularity: word(48),
+            max_atomic_with_boundary: word(52),
+            max_atomic_boundary: word(56),
         })
     }
 }
@@ -284,6 +347,10 @@ pub struct Characteristics {
     pub rotation_rate: u16,
     /// PRODUCT TYPE.
     pub product_type: u8,
+    /// WABEREQ, two bits: reads after a block erase; 0 not told, 1 good, 2 and 3 an error.
+    pub after_block_erase: u8,
+    /// WACEREQ, two bits: the same after a cryptographic erase.
+    pub after_crypto_erase: u8,
     /// NOMINAL FORM FACTOR, four bits.
     pub form_factor: u8,
 }
@@ -293,7 +360,7 @@ impl Characteristics {
         let mut b = [0; 60];
         b[0..2].copy_from_slice(&self.rotation_rate.to_be_bytes());
         b[2] = self.product_type;
-        b[3] = self.form_factor & 0x0f;
+        b[3] = (self.after_block_erase & 3) << 6 | (self.after_crypto_erase & 3) << 4 | self.form_factor & 0x0f;
         b
     }
 
@@ -302,6 +369,8 @@ impl Characteristics {
         Ok(Characteristics {
             rotation_rate: u16::from_be_bytes([head[0], head[1]]),
             product_type: head[2],
+            after_block_erase: head[3] >> 6,
+            after_crypto_erase: head[3] >> 4 & 3,
             form_factor: head[3] & 0x0f,
         })
     }

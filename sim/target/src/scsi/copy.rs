@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sanbench_array::{Array, DeviceId, Touch};
 use sanbench_wire::scsi::copy::{
-    CSCD_BYTES, CSCD_IDENTIFICATION, CopyStatus, Cscd, HEADER_BYTES, Header,
-    OperatingParameters, SEGMENT_BLOCK_TO_BLOCK, SEGMENT_BYTES, Segment, results,
+    CSCD_BYTES, CSCD_IDENTIFICATION, CopyStatus, Cscd, HEADER_BYTES, Header, OperatingParameters,
+    SEGMENT_BLOCK_TO_BLOCK, SEGMENT_BYTES, Segment, results,
 };
 use sanbench_wire::scsi::sense::{Asc, FieldPointer, Sense, SenseKey};
 use sanbench_wire::scsi::status::Status;
@@ -117,7 +117,11 @@ fn resolve_all(array: &Array, nexus: &Nexus, list: &[u8]) -> Result<Vec<Option<U
         let cscd = Cscd::parse(descriptor).map_err(|_| bad_parameter(at + 7))?;
         // LU ID TYPE, NUL and the device type's own parameters (SPC-4 clause 6.4.5.1).
         if cscd.id_type != 0 {
-            return Err(illegal(Asc::UNSUPPORTED_TARGET_DESCRIPTOR));
+            return Err(bad_parameter(at + 1));
+        }
+        if cscd.null {
+            found.push(None);
+            continue;
         }
         if cscd.device_type != 0 {
             return Err(Sense::new(SenseKey::COPY_ABORTED, Asc::INCORRECT_COPY_TARGET_TYPE));
@@ -127,7 +131,10 @@ fn resolve_all(array: &Array, nexus: &Nexus, list: &[u8]) -> Result<Vec<Option<U
         }
         let named = |device: &DeviceId| {
             array.device(*device).is_some_and(|info| {
-                cscd.code_set == 1 && cscd.kind == 3 && cscd.association == 0 && info.wwn == cscd.designator[..]
+                cscd.code_set == 1
+                    && cscd.kind == 3
+                    && cscd.association == 0
+                    && info.wwn == cscd.designator[..]
             })
         };
         let device = devices.iter().copied().find(named);
@@ -148,9 +155,9 @@ fn plan(list: &[u8], start: usize, units: &[Option<Unit>]) -> Result<Vec<Segment
         if segment.blocks > MAX_SEGMENT_BLOCKS {
             return Err(bad_parameter(start + at + 10));
         }
-        for (index, byte) in [(segment.source, 4), (segment.destination, 6)] {
+        for index in [segment.source, segment.destination] {
             match units.get(usize::from(index)) {
-                None => return Err(bad_parameter(start + at + byte)),
+                None => return Err(Sense::new(SenseKey::COPY_ABORTED, Asc::UNREACHABLE_COPY_TARGET)),
                 Some(None) => {
                     return Err(Sense::new(SenseKey::COPY_ABORTED, Asc::COPY_TARGET_NOT_REACHABLE));
                 }
@@ -189,7 +196,7 @@ fn one(
     let blocks = u64::from(segment.blocks);
     let fits = |unit: Unit, lba: u64| lba.checked_add(blocks).is_some_and(|end| end <= unit.geometry.blocks);
     if !fits(from, segment.source_lba) || !fits(to, segment.destination_lba) {
-        return Err(Sense::new(SenseKey::COPY_ABORTED, Asc::LBA_OUT_OF_RANGE).into());
+        return Err(Sense::new(SenseKey::COPY_ABORTED, Asc::NO_ADDITIONAL_SENSE).into());
     }
     array
         .copy_blocks(now, from.device, segment.source_lba, to.device, segment.destination_lba, blocks)
@@ -234,7 +241,12 @@ mod tests {
 
     #[test]
     fn a_list_is_bounded() {
-        let list = wire::build_list(0, 0, &vec![Cscd::naa(&[0; 16]); MAX_CSCDS], &[Segment::default(); MAX_SEGMENTS]);
+        let list = wire::build_list(
+            0,
+            0,
+            &vec![Cscd::naa(&[0; 16]); MAX_CSCDS],
+            &[Segment::default(); MAX_SEGMENTS],
+        );
         assert_eq!(list.len(), MAX_LIST);
         assert!(check(list.len() as u32).is_ok());
         assert!(check(list.len() as u32 + 1).is_err());

@@ -109,13 +109,20 @@ fn vpd(nexus: &Nexus, info: &DeviceInfo, code: u8) -> Option<Vpd> {
             ..BlockLimits::default()
         }),
         page::CHARACTERISTICS => {
-            Vpd::Characteristics(Characteristics { rotation_rate: 1, ..Default::default() })
+            Vpd::Characteristics(Characteristics {
+                rotation_rate: 1,
+                // After either erasure blocks read as zeros.
+                after_block_erase: u8::from(nexus.allow_sanitize),
+                after_crypto_erase: u8::from(nexus.allow_sanitize),
+                ..Default::default()
+            })
         }
         page::PROVISIONING => Vpd::Provisioning(Provisioning {
             threshold_exponent: 0,
             unmap: info.thin,
             write_same_16: info.thin,
-            write_same_10: info.thin,
+            // WRITE SAME (10) has no UNMAP here.
+            write_same_10: false,
             unmapped_reads_zero: true,
             anchor: false,
             kind: if info.thin { 2 } else { 0 },

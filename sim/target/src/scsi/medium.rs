@@ -226,13 +226,7 @@ pub(super) fn pre_fetch(unit: Unit, lba: u64, blocks: u32) -> Done {
 }
 
 /// SYNCHRONIZE CACHE; with IMMED too the answer comes when it is done.
-pub(super) fn synchronize(
-    array: &mut Array,
-    now: Duration,
-    unit: Unit,
-    lba: u64,
-    blocks: u32,
-) -> Done {
+pub(super) fn synchronize(array: &mut Array, now: Duration, unit: Unit, lba: u64, blocks: u32) -> Done {
     ready(unit)?;
     in_range(unit, lba, u64::from(blocks))?;
     array.flush(now, unit.device, lba, u64::from(blocks)).map_err(io_sense)?;

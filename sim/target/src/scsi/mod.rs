@@ -85,15 +85,16 @@ pub(crate) fn resolve(array: &Array, nexus: &Nexus, lun: Lun) -> Option<Unit> {
     Some(Unit { device, geometry: array.geometry(device)? })
 }
 
-/// First half of a command.
+/// First half of a command. `announced` is the expected data transfer length that came with it, in bytes.
 pub(crate) fn begin(
     array: &mut Array,
     now: Duration,
     nexus: &mut Nexus,
     lun: Lun,
     raw: &[u8; 16],
+    announced: u32,
 ) -> Outcome {
-    match start(array, now, nexus, lun, raw) {
+    match start(array, now, nexus, lun, raw, announced) {
         Ok(outcome) => outcome,
         Err(failure) => Outcome::Failed(failure),
     }
@@ -105,6 +106,7 @@ fn start(
     nexus: &mut Nexus,
     lun: Lun,
     raw: &[u8; 16],
+    announced: u32,
 ) -> Result<Outcome, Failure> {
     if lun == Lun::REPORT_LUNS {
         return Ok(Outcome::Good(well_known(array, nexus, raw)?));
@@ -137,7 +139,7 @@ fn start(
     if conflicts(array, nexus, unit, touch(command, entry.touch)) {
         return Err(Failure::Status(Status::RESERVATION_CONFLICT));
     }
-    match data_out_length(array, unit, command)? {
+    match data_out_length(array, unit, command, announced)? {
         Some(bytes) => Ok(Outcome::NeedData(bytes)),
         None => execute(array, now, nexus, unit, command).map(Outcome::Good),
     }
@@ -253,22 +255,25 @@ fn touch(command: Cdb, touch: Touch) -> Touch {
 
 /// Whether a reservation shuts this nexus out.
 fn conflicts(array: &Array, nexus: &Nexus, unit: Unit, touch: Touch) -> bool {
-    array
-        .reservations(unit.device)
-        .is_some_and(|state| !state.is_idle() && state.conflicts(&nexus.id, touch))
+    array.reservations(unit.device).is_some_and(|state| !state.is_idle() && state.conflicts(&nexus.id, touch))
         && !nexus.defects.conflict_not_reported
 }
 
 /// How much write data a command takes, after its checks; `None` when it takes none.
-fn data_out_length(array: &Array, unit: Unit, command: Cdb) -> Result<Option<u64>, Sense> {
+fn data_out_length(
+    array: &Array,
+    unit: Unit,
+    command: Cdb,
+    announced: u32,
+) -> Result<Option<u64>, Sense> {
     let bytes = match command {
+        // 256 blocks look like none; whoever has data for them must not believe that they were written.
+        Cdb::CompareAndWrite(t) if t.blocks == 0 && announced > 0 => return Err(bad_field(13, None)),
         Cdb::Write(t) | Cdb::OrWrite(t) => medium::check_write(array, unit, t)?,
         Cdb::Verify(v) if v.byte_check != 0 => medium::check_verify(unit, v)?,
         Cdb::WriteAndVerify(v) => medium::check_write_verify(array, unit, v)?,
         Cdb::CompareAndWrite(t) => medium::check_compare_write(array, unit, t)?,
-        Cdb::WriteAtomic { transfer, boundary } => {
-            medium::check_atomic(array, unit, transfer, boundary)?
-        }
+        Cdb::WriteAtomic { transfer, boundary } => medium::check_atomic(array, unit, transfer, boundary)?,
         Cdb::WriteSame(w) if !w.no_data_out => {
             provisioning::check_write_same(array, unit, w)?;
             BLOCK
@@ -306,9 +311,7 @@ fn execute(
         Cdb::Read(t) => medium::read(array, now, unit, t)?,
         Cdb::Verify(v) => medium::check_verify(unit, v).map(|_| Vec::new())?,
         Cdb::PreFetch { lba, blocks, .. } => medium::pre_fetch(unit, lba, blocks)?,
-        Cdb::SynchronizeCache { lba, blocks, .. } => {
-            medium::synchronize(array, now, unit, lba, blocks)?
-        }
+        Cdb::SynchronizeCache { lba, blocks, .. } => medium::synchronize(array, now, unit, lba, blocks)?,
         Cdb::ReadDefectData { width, primary, grown, format, allocation } => {
             let flags = u8::from(primary) << 1 | u8::from(grown);
             medium::defect_data(width, flags, format, allocation)?

@@ -41,11 +41,9 @@ fn values(array: &Array, nexus: &Nexus, unit: Unit, which: PageControl) -> Optio
         PageControl::Saved => Values { mode: state.saved_mode(), write_cache: told, queue_algorithm: 1 },
         PageControl::Default => Values { mode: ModeState::default(), write_cache: false, queue_algorithm: 1 },
         // Snapshots cannot be written, so that nothing about writing can be changed.
-        PageControl::Changeable if unit.geometry.read_only => Values {
-            mode: ModeState { write_protect: false, ..all },
-            write_cache: false,
-            queue_algorithm: 0,
-        },
+        PageControl::Changeable if unit.geometry.read_only => {
+            Values { mode: ModeState { write_protect: false, ..all }, write_cache: false, queue_algorithm: 0 }
+        }
         PageControl::Changeable => Values { mode: all, write_cache: true, queue_algorithm: 0 },
     })
 }
@@ -78,8 +76,7 @@ pub(super) fn sense(
         descriptor: (!no_descriptors).then(|| descriptor(unit)),
         pages,
     };
-    let (mut bytes, header) =
-        if width == Width::Six { (data.build6(), 4) } else { (data.build10(), 8) };
+    let (mut bytes, header) = if width == Width::Six { (data.build6(), 4) } else { (data.build10(), 8) };
     // PS: each of these pages can be saved.
     let mut at = header + if no_descriptors { 0 } else { 8 };
     while let Some([head, length]) = bytes.get_mut(at..at + 2) {
@@ -96,8 +93,7 @@ fn descriptor(unit: Unit) -> BlockDescriptor {
 
 /// Whether nobody may write: a snapshot, or SWP.
 pub(super) fn protected(array: &Array, unit: Unit) -> bool {
-    unit.geometry.read_only
-        || array.reservations(unit.device).is_some_and(|state| state.mode().write_protect)
+    unit.geometry.read_only || array.reservations(unit.device).is_some_and(|state| state.mode().write_protect)
 }
 
 /// Checks a MODE SELECT before its list is asked for.
@@ -142,7 +138,8 @@ pub(super) fn select(
     }
     let body = list.get(header + described..).ok_or(short)?;
     if described == 8 {
-        check_descriptor(unit, &list[header..header + 8]).map_err(|byte| bad_parameter(header + byte, None))?;
+        check_descriptor(unit, &list[header..header + 8])
+            .map_err(|byte| bad_parameter(header + byte, None))?;
     }
     let gone = illegal(Asc::LOGICAL_UNIT_NOT_SUPPORTED);
     let current = values(array, nexus, unit, PageControl::Current).ok_or(gone)?;
@@ -201,14 +198,20 @@ fn check_descriptor(unit: Unit, d: &[u8]) -> Result<(), usize> {
 /// Pages as they travel, without PS.
 fn raw(pages: [ModePage; 2]) -> [Vec<u8>; 2] {
     pages.map(|page| {
-        let data =
-            ModeData { write_protected: false, dpofua: false, descriptor: None, pages: vec![page] };
+        let data = ModeData { write_protected: false, dpofua: false, descriptor: None, pages: vec![page] };
         data.build6().split_off(4)
     })
 }
 
 /// LOG SENSE: the list of pages, and informational exceptions, of which there are none.
-pub(super) fn log_sense(save: bool, control: u8, code: u8, subpage: u8, pointer: u16, allocation: u16) -> Done {
+pub(super) fn log_sense(
+    save: bool,
+    control: u8,
+    code: u8,
+    subpage: u8,
+    pointer: u16,
+    allocation: u16,
+) -> Done {
     const SUPPORTED: u8 = 0x00;
     const EXCEPTIONS: u8 = 0x2f;
     if save {

@@ -51,6 +51,8 @@ const DATA: u32 = 30;
 const LONG: u32 = 120;
 
 const F: u8 = 0xff;
+/// GROUP NUMBER: anything goes, and means nothing here.
+const G: u8 = 0x1f;
 
 const fn plain(
     opcode: u8,
@@ -95,15 +97,15 @@ static TABLE: &[Entry] = &[
     plain(op::START_STOP_UNIT, &[0x1b, 1, 0, 0, 0x05, 0], Write, Active, Any, QUICK),
     plain(op::PREVENT_ALLOW, &[0x1e, 0, 0, 0, 1, 0], Write, Active, Any, QUICK),
     plain(op::READ_CAPACITY_10, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], Nothing, Active, Any, QUICK),
-    plain(op::READ_10, &[0x28, 0x18, F, F, F, F, 0, F, F, 0], Read, Active, Any, DATA),
-    plain(op::WRITE_10, &[0x2a, 0x18, F, F, F, F, 0, F, F, 0], Write, Active, Any, DATA),
-    plain(op::WRITE_AND_VERIFY_10, &[0x2e, 0x16, F, F, F, F, 0, F, F, 0], Write, Active, Any, DATA),
-    plain(op::VERIFY_10, &[0x2f, 0x16, F, F, F, F, 0, F, F, 0], Read, Active, Any, DATA),
-    plain(op::PRE_FETCH_10, &[0x34, 2, F, F, F, F, 0, F, F, 0], Read, Active, Any, DATA),
-    plain(op::SYNCHRONIZE_CACHE_10, &[0x35, 2, F, F, F, F, 0, F, F, 0], Write, Active, Any, LONG),
+    plain(op::READ_10, &[0x28, 0x18, F, F, F, F, G, F, F, 0], Read, Active, Any, DATA),
+    plain(op::WRITE_10, &[0x2a, 0x18, F, F, F, F, G, F, F, 0], Write, Active, Any, DATA),
+    plain(op::WRITE_AND_VERIFY_10, &[0x2e, 0x16, F, F, F, F, G, F, F, 0], Write, Active, Any, DATA),
+    plain(op::VERIFY_10, &[0x2f, 0x16, F, F, F, F, G, F, F, 0], Read, Active, Any, DATA),
+    plain(op::PRE_FETCH_10, &[0x34, 2, F, F, F, F, G, F, F, 0], Read, Active, Any, DATA),
+    plain(op::SYNCHRONIZE_CACHE_10, &[0x35, 2, F, F, F, F, G, F, F, 0], Write, Active, Any, LONG),
     plain(op::READ_DEFECT_DATA_10, &[0x37, 0, 0x1f, 0, 0, 0, 0, F, F, 0], Read, Active, Any, QUICK),
-    plain(op::WRITE_SAME_10, &[0x41, 0x08, F, F, F, F, 0, F, F, 0], Write, Active, Any, LONG),
-    plain(op::UNMAP, &[0x42, 0, 0, 0, 0, 0, 0, F, F, 0], Write, Active, Thin, LONG),
+    plain(op::WRITE_SAME_10, &[0x41, 0, F, F, F, F, G, F, F, 0], Write, Active, Any, LONG),
+    plain(op::UNMAP, &[0x42, 0, 0, 0, 0, 0, G, F, F, 0], Write, Active, Thin, LONG),
     with_action(op::SANITIZE, 0x01, &[0x48, 0xa1, 0, 0, 0, 0, 0, F, F, 0], Write, Active, Sanitize),
     with_action(op::SANITIZE, 0x02, &[0x48, 0xa2, 0, 0, 0, 0, 0, F, F, 0], Write, Active, Sanitize),
     with_action(op::SANITIZE, 0x03, &[0x48, 0xa3, 0, 0, 0, 0, 0, F, F, 0], Write, Active, Sanitize),
@@ -130,16 +132,16 @@ static TABLE: &[Entry] = &[
     with_action(op::RECEIVE_COPY_RESULTS, 0, &[0x84, 0, F, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0], Read, Active, Any),
     with_action(op::RECEIVE_COPY_RESULTS, 3, &[0x84, 3, F, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0], Read, Active, Any),
     with_action(op::RECEIVE_COPY_RESULTS, 4, &[0x84, 4, F, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0], Read, Active, Any),
-    plain(op::READ_16, &[0x88, 0x18, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], Read, Active, Any, DATA),
-    plain(op::COMPARE_AND_WRITE, &[0x89, 0x18, F, F, F, F, F, F, F, F, 0, 0, 0, F, 0, 0], Write, Active, Any, DATA),
-    plain(op::WRITE_16, &[0x8a, 0x18, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], Write, Active, Any, DATA),
-    plain(op::OR_WRITE_16, &[0x8b, 0x18, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], Write, Active, Any, DATA),
-    plain(op::WRITE_AND_VERIFY_16, &[0x8e, 0x16, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], Write, Active, Any, DATA),
-    plain(op::VERIFY_16, &[0x8f, 0x16, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], Read, Active, Any, DATA),
-    plain(op::PRE_FETCH_16, &[0x90, 2, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], Read, Active, Any, DATA),
-    plain(op::SYNCHRONIZE_CACHE_16, &[0x91, 2, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], Write, Active, Any, LONG),
-    plain(op::WRITE_SAME_16, &[0x93, 0x09, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], Write, Active, Any, LONG),
-    plain(op::WRITE_ATOMIC_16, &[0x9c, 0x18, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], Write, Active, Any, DATA),
+    plain(op::READ_16, &[0x88, 0x18, F, F, F, F, F, F, F, F, F, F, F, F, G, 0], Read, Active, Any, DATA),
+    plain(op::COMPARE_AND_WRITE, &[0x89, 0x18, F, F, F, F, F, F, F, F, 0, 0, 0, F, G, 0], Write, Active, Any, DATA),
+    plain(op::WRITE_16, &[0x8a, 0x18, F, F, F, F, F, F, F, F, F, F, F, F, G, 0], Write, Active, Any, DATA),
+    plain(op::OR_WRITE_16, &[0x8b, 0x18, F, F, F, F, F, F, F, F, F, F, F, F, G, 0], Write, Active, Any, DATA),
+    plain(op::WRITE_AND_VERIFY_16, &[0x8e, 0x16, F, F, F, F, F, F, F, F, F, F, F, F, G, 0], Write, Active, Any, DATA),
+    plain(op::VERIFY_16, &[0x8f, 0x16, F, F, F, F, F, F, F, F, F, F, F, F, G, 0], Read, Active, Any, DATA),
+    plain(op::PRE_FETCH_16, &[0x90, 2, F, F, F, F, F, F, F, F, F, F, F, F, G, 0], Read, Active, Any, DATA),
+    plain(op::SYNCHRONIZE_CACHE_16, &[0x91, 2, F, F, F, F, F, F, F, F, F, F, F, F, G, 0], Write, Active, Any, LONG),
+    plain(op::WRITE_SAME_16, &[0x93, 0x09, F, F, F, F, F, F, F, F, F, F, F, F, G, 0], Write, Active, Any, LONG),
+    plain(op::WRITE_ATOMIC_16, &[0x9c, 0x18, F, F, F, F, F, F, F, F, F, F, F, F, G, 0], Write, Active, Any, DATA),
     with_action(op::SERVICE_ACTION_IN_16, 0x10, &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0], Nothing, Active, Any),
     with_action(op::SERVICE_ACTION_IN_16, 0x12, &[0x9e, 0x12, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], Read, Active, Any),
     plain(op::REPORT_LUNS, &[0xa0, 0, F, 0, 0, 0, F, F, F, F, 0, 0], Nothing, Always, Any, QUICK),
@@ -147,10 +149,10 @@ static TABLE: &[Entry] = &[
     with_action(op::MAINTENANCE_IN, 0x0c, &[0xa3, 0x0c, 0x87, F, F, F, F, F, F, F, 0, 0], Read, Standby, Any),
     with_action(op::MAINTENANCE_IN, 0x0d, &[0xa3, 0x0d, 0x80, 0, 0, 0, F, F, F, F, 0, 0], Read, Standby, Any),
     with_action(op::MAINTENANCE_OUT, 0x0a, &[0xa4, 0x0a, 0, 0, 0, 0, F, F, F, F, 0, 0], Write, Settled, ExplicitAlua),
-    plain(op::READ_12, &[0xa8, 0x18, F, F, F, F, F, F, F, F, 0, 0], Read, Active, Any, DATA),
-    plain(op::WRITE_12, &[0xaa, 0x18, F, F, F, F, F, F, F, F, 0, 0], Write, Active, Any, DATA),
-    plain(op::WRITE_AND_VERIFY_12, &[0xae, 0x16, F, F, F, F, F, F, F, F, 0, 0], Write, Active, Any, DATA),
-    plain(op::VERIFY_12, &[0xaf, 0x16, F, F, F, F, F, F, F, F, 0, 0], Read, Active, Any, DATA),
+    plain(op::READ_12, &[0xa8, 0x18, F, F, F, F, F, F, F, F, G, 0], Read, Active, Any, DATA),
+    plain(op::WRITE_12, &[0xaa, 0x18, F, F, F, F, F, F, F, F, G, 0], Write, Active, Any, DATA),
+    plain(op::WRITE_AND_VERIFY_12, &[0xae, 0x16, F, F, F, F, F, F, F, F, G, 0], Write, Active, Any, DATA),
+    plain(op::VERIFY_12, &[0xaf, 0x16, F, F, F, F, F, F, F, F, G, 0], Read, Active, Any, DATA),
     plain(op::READ_DEFECT_DATA_12, &[0xb7, 0x1f, F, F, F, F, F, F, F, F, 0, 0], Read, Active, Any, QUICK),
 ];
 
@@ -201,7 +203,10 @@ pub(super) fn find(raw: &[u8; 16], present: impl Fn(Needs) -> bool) -> Result<&'
         let allowed = if at == 1 && entry.action.is_some() { usage | 0x1f } else { *usage };
         let wrong = byte & !allowed;
         if wrong != 0 {
-            return Err(bad_field(at as u16, Some(7 - wrong.leading_zeros() as u8)));
+            // The three high bits of the second byte are one field wherever there is no service action: protection.
+            let protection = at == 1 && entry.action.is_none() && wrong & 0xe0 != 0;
+            let bit = if protection { 7 } else { 7 - wrong.leading_zeros() as u8 };
+            return Err(bad_field(at as u16, Some(bit)));
         }
     }
     Ok(entry)
@@ -239,10 +244,13 @@ pub(super) fn report(
         }
         option::OPCODE if has_actions => return Err(bad_field(2, Some(2))),
         option::SERVICE_ACTION if !all.is_empty() && !has_actions => return Err(bad_field(2, Some(2))),
-        option::OPCODE | option::SERVICE_ACTION | option::EITHER => all
-            .iter()
-            .filter(there)
-            .find(|entry| if has_actions { entry.action.map(u16::from) == Some(action) } else { action == 0 || what == option::OPCODE }),
+        option::OPCODE | option::SERVICE_ACTION | option::EITHER => all.iter().filter(there).find(|entry| {
+            if has_actions {
+                entry.action.map(u16::from) == Some(action)
+            } else {
+                action == 0 || what == option::OPCODE
+            }
+        }),
         _ => return Err(bad_field(2, Some(2))),
     };
     let times = one.filter(|_| timed).map(timeouts);
@@ -294,8 +302,9 @@ mod tests {
                 raw[1] = entry.action.unwrap_or(0);
                 raw[byte] |= mask;
                 let refused = find(&raw, |_| true).err();
+                let field = if byte == 1 && entry.action.is_none() && mask & 0xe0 != 0 { 0x80 } else { mask };
                 let wanted = (entry.usage[byte] & mask == 0)
-                    .then(|| bad_field(byte as u16, Some(mask.trailing_zeros() as u8)));
+                    .then(|| bad_field(byte as u16, Some(field.trailing_zeros() as u8)));
                 assert_eq!(refused, wanted, "{entry:?} byte {byte} mask {mask:02x}");
             }
         }

@@ -69,14 +69,16 @@ pub(super) fn read(array: &Array, unit: Unit, what: u8, allocation: u16) -> Done
 
 /// Checks a PERSISTENT RESERVE OUT before its list is asked for.
 pub(super) fn check_change(what: u8, scope: u8, kind: u8, length: u32) -> Result<u64, Sense> {
-    let typed = matches!(what, action::RESERVE | action::RELEASE | action::PREEMPT | action::PREEMPT_AND_ABORT);
+    let typed =
+        matches!(what, action::RESERVE | action::RELEASE | action::PREEMPT | action::PREEMPT_AND_ABORT);
     if typed && scope != 0 {
         return Err(bad_field(2, Some(7)));
     }
     if typed && ReservationKind::from_code(kind).is_none() {
         return Err(bad_field(2, Some(3)));
     }
-    let right = if what == action::REGISTER_AND_MOVE { (24..=MAX_LIST).contains(&length) } else { length == 24 };
+    let right =
+        if what == action::REGISTER_AND_MOVE { (24..=MAX_LIST).contains(&length) } else { length == 24 };
     if !right {
         return Err(illegal(Asc::PARAMETER_LIST_LENGTH_ERROR));
     }
