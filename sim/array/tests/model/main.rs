@@ -59,12 +59,49 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op(), 1..60)
 }
 
+/// Three small LUNs with caches under writes that meet each other, flushes, copies and power losses.
+fn ops_on_few_blocks() -> impl Strategy<Value = Vec<Op>> {
+    let pick = || 0..3_usize;
+    let lba = || prop_oneof![3 => 0..10_u64, 1 => 124..132_u64];
+    let blocks = || prop_oneof![6 => 1..8_u64, 1 => Just(128), 1 => Just(256)];
+    let fill = || any::<u8>();
+    let op = prop_oneof![
+        6 => (pick(), lba(), blocks(), fill()).prop_map(|(pick, lba, blocks, fill)| Op::Write { pick, lba, blocks, fill }),
+        1 => (pick(), lba(), blocks(), fill()).prop_map(|(pick, lba, blocks, fill)| Op::Fua { pick, lba, blocks, fill }),
+        2 => (pick(), lba(), blocks()).prop_map(|(pick, lba, blocks)| Op::Unmap { pick, lba, blocks }),
+        2 => (pick(), Just(0), prop_oneof![Just(128), Just(256)]).prop_map(|(pick, lba, blocks)| Op::Unmap { pick, lba, blocks }),
+        3 => (pick(), lba(), 0..8_u64).prop_map(|(pick, lba, blocks)| Op::Flush { pick, lba, blocks }),
+        1 => (pick(), pick(), any::<bool>()).prop_map(|(from, to, pair)| Op::Copy { from, to, pair }),
+        1 => (pick(), lba(), pick(), lba(), blocks())
+            .prop_map(|(from, from_lba, to, to_lba, blocks)| Op::CopyBlocks { from, from_lba, to, to_lba, blocks }),
+        1 => (pick(), pick(), prop_oneof![Just(128), Just(256)])
+            .prop_map(|(from, to, blocks)| Op::CopyBlocks { from, from_lba: 0, to, to_lba: 0, blocks }),
+        1 => pick().prop_map(|pick| Op::StartSplit { pick }),
+        1 => (0..40_u64).prop_map(|ms| Op::Tick { ms }),
+        3 => any::<u64>().prop_map(|seed| Op::PowerLoss { seed }),
+    ];
+    prop::collection::vec(op, 1..40).prop_map(|ops| {
+        let made = [
+            Op::Create { blocks: 256, thin: true },
+            Op::Write { pick: 0, lba: 2, blocks: 140, fill: 1 },
+            Op::CloneLun { pick: 0 },
+            Op::Create { blocks: 256, thin: false },
+        ];
+        made.into_iter().chain(ops).collect()
+    })
+}
+
 proptest! {
     #![proptest_config(Config { cases: 192, ..Config::default() })]
 
     #[test]
     fn the_array_does_what_the_model_says(ops in ops(), born_active: bool, cached: bool) {
         run(&ops, Defects::default(), [born_active, cached], 100_000).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn caches_keep_what_is_synchronised(ops in ops_on_few_blocks()) {
+        run(&ops, Defects::default(), [true; 2], 100_000).map_err(TestCaseError::fail)?;
     }
 
     #[test]
