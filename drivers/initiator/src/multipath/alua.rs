@@ -3,6 +3,7 @@
 
 use sanbench_api::BlockError;
 use sanbench_wire::scsi::alua::PortGroups;
+use sanbench_wire::scsi::cdb::Cdb;
 use sanbench_wire::scsi::inquiry::StandardInquiry;
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::vpd::{Association, Identifier, Vpd, page};
@@ -12,7 +13,7 @@ use crate::scsi;
 use crate::session::{Request, Transfer};
 
 /// Bytes of a REPORT TARGET PORT GROUPS answer that are asked for: some 250 groups of two ports.
-const ALLOCATION: u16 = 4096;
+const ALLOCATION: u32 = 4096;
 
 /// Asymmetric access state of a target port group (SPC-4 clause 5.15.2.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,13 +139,10 @@ pub fn parse_own_group(data: &[u8]) -> Result<Option<u16>, BlockError> {
     }))
 }
 
-/// REPORT TARGET PORT GROUPS (MAINTENANCE IN, service action 0Ah), length-only format.
+/// REPORT TARGET PORT GROUPS, length-only format.
 pub fn report_request(lun: Lun) -> Request {
-    let mut cdb = [0; 16];
-    cdb[0] = 0xa3;
-    cdb[1] = 0x0a;
-    cdb[6..10].copy_from_slice(&u32::from(ALLOCATION).to_be_bytes());
-    Request { lun, cdb, data: Transfer::In(u32::from(ALLOCATION)) }
+    let cdb = Cdb::ReportTargetPortGroups { extended: false, allocation: ALLOCATION };
+    scsi::request(lun, cdb, Transfer::In(ALLOCATION))
 }
 
 /// Asks a path for its group and all groups' states. `None`: the unit has no ALUA (TPGS is 0), or knows the command not.

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::alua::{self, Access, Report};
-use super::policy::{Health, PathId};
+use super::policy::{Health, PathId, Policy};
 use super::{MultipathDevice, any};
 use crate::device::{PathDevice, PathFault};
 use crate::join::join_all;
@@ -110,9 +110,7 @@ impl MultipathDevice {
         };
         join_all(due.into_iter().map(|id| self.check_path(id))).await;
         // The load may return to a better group by now.
-        self.tell(|policy, now| {
-            policy.pick(now);
-        });
+        self.tell(Policy::tick);
     }
 
     /// Looks at one path and tells the policy.

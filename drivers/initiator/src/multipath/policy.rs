@@ -263,11 +263,16 @@ impl Policy {
             .extend(self.paths.iter().filter(|p| current.is_some() && p.priority() == current).map(|p| p.id));
     }
 
-    /// The path for the next command: round robin in the group in use.
-    pub fn pick(&mut self, now: Duration) -> Pick {
+    /// Time passed: the load may return to a better group.
+    pub fn tick(&mut self, now: Duration) {
         if self.better_since.is_some() {
             self.regroup(now);
         }
+    }
+
+    /// The path for the next command: round robin in the group in use.
+    pub fn pick(&mut self, now: Duration) -> Pick {
+        self.tick(now);
         if !self.active.is_empty() {
             self.turn = self.turn.wrapping_add(1);
             if let Some(id) = self.active.get(self.turn % self.active.len()) {

@@ -3,6 +3,11 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+mod mischief;
+mod unit;
+
+pub(crate) use mischief::Mischief;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,6 +21,7 @@ use sanbench_wire::bhs::RESERVED_TAG;
 use sanbench_wire::frame::{self, Decoded, FrameLimits};
 use sanbench_wire::keys::{self, KeyLimits};
 use sanbench_wire::pdu::*;
+use sanbench_wire::scsi::alua;
 use sanbench_wire::scsi::capacity::Capacity16;
 use sanbench_wire::scsi::cdb::Cdb;
 use sanbench_wire::scsi::inquiry::{Peripheral, StandardInquiry};
@@ -72,6 +78,33 @@ pub(crate) struct Array {
     /// Data-In segment size.
     pub(crate) data_in: usize,
     pub(crate) max_in_flight: u32,
+    /// What the next READs and WRITEs meet.
+    pub(crate) mischief: VecDeque<Mischief>,
+    /// For each coming login: the request (from 0) at which the connection is closed without an answer.
+    pub(crate) login_cuts: VecDeque<u32>,
+    /// Connections that are closed right after their login.
+    pub(crate) drop_after_login: u32,
+    /// Two portals redirect to each other.
+    pub(crate) circle: bool,
+    /// The redirection is for good.
+    pub(crate) moved_for_good: bool,
+    /// Takes CHAP algorithm 7 for another one, like tgt; with 5 alone it is right.
+    pub(crate) confused: bool,
+    /// Portals of the logins seen.
+    pub(crate) login_portals: Vec<SocketAddr>,
+    /// The ISID of each login.
+    pub(crate) login_isids: Vec<[u8; 6]>,
+    /// ALUA: access state (four bits) by target port group; empty: the units have no ALUA.
+    pub(crate) alua: BTreeMap<u16, u8>,
+    /// Data commands executed, by portal.
+    pub(crate) served: BTreeMap<SocketAddr, u32>,
+    /// Identities that one portal shows in place of the right ones.
+    pub(crate) strangers: BTreeMap<(SocketAddr, u16), Wwn>,
+    /// Capacities that one portal shows in place of the right ones.
+    pub(crate) short: BTreeMap<(SocketAddr, u16), u64>,
+    /// UNMAP is not offered (LBPU is 0); how many came all the same.
+    pub(crate) no_unmap: bool,
+    pub(crate) unmaps: u32,
     sessions: BTreeMap<([u8; 6], u16), Arc<Notify>>,
 }
 
@@ -159,6 +192,13 @@ impl Connection {
             stash: VecDeque::new(),
         };
         let (isid, discovery) = c.login().await?;
+        {
+            let mut array = c.fake.lock();
+            if array.drop_after_login > 0 {
+                array.drop_after_login -= 1;
+                return Ok(());
+            }
+        }
         let kill = Arc::new(Notify::new());
         if !discovery && let Some(old) = c.fake.lock().sessions.insert((isid, tag), kill.clone()) {
             old.notify_one();
@@ -202,11 +242,25 @@ impl Connection {
     }
 
     async fn login(&mut self) -> Io<([u8; 6], bool)> {
-        self.fake.lock().logins += 1;
+        let cut = {
+            let mut array = self.fake.lock();
+            array.logins += 1;
+            array.login_portals.push(self.portal);
+            array.login_cuts.pop_front()
+        };
+        let mut requests = 0;
+        let mut list = String::new();
         let mut discovery = false;
         let mut own: Option<(u8, Vec<u8>)> = None;
         loop {
             let Pdu::LoginRequest(request) = self.pdu().await? else { return Err(gone()) };
+            if cut == Some(requests) {
+                return Err(gone());
+            }
+            if requests == 0 {
+                self.fake.lock().login_isids.push(request.isid);
+            }
+            requests += 1;
             let pairs: BTreeMap<String, String> =
                 keys::decode(&request.text, KeyLimits::RFC).unwrap().into_iter().collect();
             let mut answer: Vec<(String, String)> = Vec::new();
@@ -222,8 +276,17 @@ impl Connection {
                     status = refused;
                 }
                 if let Some(to) = array.redirect.clone().filter(|to| *to != self.portal.to_string()) {
-                    status = LoginStatus::TARGET_MOVED_TEMPORARILY;
+                    status = if array.moved_for_good {
+                        LoginStatus::TARGET_MOVED_PERMANENTLY
+                    } else {
+                        LoginStatus::TARGET_MOVED_TEMPORARILY
+                    };
                     answer = vec![("TargetAddress".into(), to)];
+                }
+                if array.circle {
+                    let to = if self.portal == at(A) { B } else { A };
+                    status = LoginStatus::TARGET_MOVED_TEMPORARILY;
+                    answer = vec![("TargetAddress".into(), to.into())];
                 }
             }
             let chap = self.fake.lock().chap.clone();
@@ -242,7 +305,9 @@ impl Connection {
                                 status = LoginStatus::AUTHENTICATION_FAILURE;
                             }
                             next = None;
-                        } else if pairs.contains_key("CHAP_A") {
+                        } else if let Some(offered) = pairs.get("CHAP_A") {
+                            list = offered.clone();
+                            let hash = if self.fake.lock().confused && list == "5" { ChapHash::Md5 } else { hash };
                             let challenge = vec![0x5a; 24];
                             answer.push(("CHAP_A".into(), hash.number().to_string()));
                             answer.push(("CHAP_I".into(), "77".into()));
@@ -251,7 +316,9 @@ impl Connection {
                             next = None;
                         } else if let Some(proof) = pairs.get("CHAP_R") {
                             let (id, challenge) = own.clone().unwrap();
-                            let right = hash.response(id, &auth.password, &challenge);
+                            let hash = if self.fake.lock().confused && list == "5" { ChapHash::Md5 } else { hash };
+                            let used = if self.fake.lock().confused && list != "5" { ChapHash::Sha1 } else { hash };
+                            let right = used.response(id, &auth.password, &challenge);
                             if keys::decode_binary(proof, 64).unwrap() != right
                                 || pairs.get("CHAP_N") != Some(&auth.username)
                             {
@@ -346,7 +413,7 @@ impl Connection {
                     };
                     self.send(pong).await?;
                 }
-                Pdu::NopOut(_) => {}
+                Pdu::NopOut(_) | Pdu::DataOut(_) => {}
                 Pdu::TaskManagementRequest(p) => {
                     let response = {
                         let mut array = self.fake.lock();
@@ -479,6 +546,14 @@ impl Connection {
     }
 
     async fn command(&mut self, command: ScsiCommand) -> Io<()> {
+        if matches!(Cdb::parse(&command.cdb), Cdb::Read(_) | Cdb::Write(_)) {
+            let how = self.fake.lock().mischief.pop_front();
+            if let Some(how) = how
+                && !self.misbehave(how, &command).await?
+            {
+                return Ok(());
+            }
+        }
         let data = if command.write { self.receive(&command).await? } else { Vec::new() };
         let cdb = Cdb::parse(&command.cdb);
         if matches!(cdb, Cdb::Read(_) | Cdb::Write(_)) {
@@ -557,146 +632,6 @@ impl Connection {
             response_data: Bytes::new(),
         };
         self.send(response).await
-    }
-
-    fn execute(&self, lun: u16, cdb: Cdb, data: &[u8]) -> Result<Vec<u8>, (Status, Option<Sense>)> {
-        let mut guard = self.fake.lock();
-        let array = &mut *guard;
-        let check = |key, asc| Err((Status::CHECK_CONDITION, Some(Sense::new(key, asc))));
-        let visible = !array.hidden.contains(&(self.portal, lun));
-        if let Cdb::Inquiry { evpd: false, .. } = cdb {
-            let there = visible && array.luns.contains_key(&lun);
-            let peripheral = if there { Peripheral::DISK } else { Peripheral::NONE };
-            return Ok(StandardInquiry {
-                peripheral,
-                version: 6,
-                hierarchical: false,
-                tpgs: 0,
-                third_party_copy: false,
-                protect: false,
-                command_queue: true,
-                vendor: "FAKE".into(),
-                product: "DISK".into(),
-                revision: "1".into(),
-                version_descriptors: vec![],
-            }
-            .build());
-        }
-        if !matches!(cdb, Cdb::Inquiry { .. } | Cdb::ReportLuns { .. })
-            && let Some(sense) = array.attentions.pop_front()
-        {
-            return Err((Status::CHECK_CONDITION, Some(sense)));
-        }
-        let numbers: Vec<u16> = array.luns.keys().copied().collect();
-        if matches!(cdb, Cdb::ReportLuns { .. }) {
-            return Ok(luns::build(
-                &numbers.iter().map(|n| Lun::from_number(*n).unwrap()).collect::<Vec<_>>(),
-            ));
-        }
-        let Some(volume) = array.luns.get_mut(&lun).filter(|_| visible) else {
-            return check(SenseKey::ILLEGAL_REQUEST, Asc::LOGICAL_UNIT_NOT_SUPPORTED);
-        };
-        if matches!(cdb, Cdb::Read(_) | Cdb::Write(_))
-            && let Some(status) = array.statuses.pop_front()
-        {
-            return Err((status, None));
-        }
-        match cdb {
-            Cdb::Inquiry { page, .. } => {
-                let page = match page {
-                    vpd::page::DEVICE_ID => Vpd::DeviceId(vec![
-                        Designator {
-                            association: Association::TargetPort,
-                            protocol: Some(5),
-                            id: Identifier::RelativePort(1),
-                        },
-                        Designator {
-                            association: Association::LogicalUnit,
-                            protocol: None,
-                            id: Identifier::Naa(volume.wwn.0.to_vec()),
-                        },
-                    ]),
-                    vpd::page::BLOCK_LIMITS => Vpd::BlockLimits(vpd::BlockLimits {
-                        write_same_non_zero: false,
-                        max_compare_and_write: 0,
-                        optimal_granularity: 0,
-                        max_transfer: 64,
-                        optimal_transfer: 0,
-                        max_prefetch: 0,
-                        max_unmap_blocks: 100,
-                        max_unmap_descriptors: 2,
-                        unmap_granularity: 0,
-                        unmap_alignment: None,
-                        max_write_same: 0,
-                    }),
-                    vpd::page::PROVISIONING => Vpd::Provisioning(vpd::Provisioning {
-                        threshold_exponent: 0,
-                        unmap: true,
-                        write_same_16: false,
-                        write_same_10: false,
-                        unmapped_reads_zero: true,
-                        anchor: false,
-                        kind: 2,
-                    }),
-                    _ => return check(SenseKey::ILLEGAL_REQUEST, Asc::INVALID_FIELD_IN_CDB),
-                };
-                Ok(page.build(Peripheral::DISK))
-            }
-            Cdb::TestUnitReady => Ok(vec![]),
-            Cdb::ReadCapacity16 { .. } => Ok(Capacity16 {
-                last_lba: volume.blocks - 1,
-                block_length: 512,
-                protection: false,
-                protection_type: 0,
-                physical_exponent: 0,
-                thin: true,
-                unmapped_reads_zero: true,
-                lowest_aligned: 0,
-            }
-            .build()
-            .to_vec()),
-            Cdb::Read(t) => {
-                assert!(t.blocks <= 64, "the block limits are obeyed");
-                if t.lba + u64::from(t.blocks) > volume.blocks {
-                    return check(SenseKey::ILLEGAL_REQUEST, Asc::LBA_OUT_OF_RANGE);
-                }
-                Ok((t.lba..t.lba + u64::from(t.blocks))
-                    .flat_map(|lba| volume.data.get(&lba).cloned().unwrap_or_else(|| vec![0; 512]))
-                    .collect())
-            }
-            Cdb::Write(t) => {
-                if t.lba + u64::from(t.blocks) > volume.blocks {
-                    return check(SenseKey::ILLEGAL_REQUEST, Asc::LBA_OUT_OF_RANGE);
-                }
-                for (lba, block) in (t.lba..).zip(data.chunks(512)) {
-                    volume.data.insert(lba, block.to_vec());
-                }
-                Ok(vec![])
-            }
-            Cdb::SynchronizeCache { .. } => {
-                array.flushes += 1;
-                match array.flush_sense {
-                    Some(sense) => Err((Status::CHECK_CONDITION, Some(sense))),
-                    None => Ok(vec![]),
-                }
-            }
-            Cdb::Unmap { .. } => {
-                let ranges = unmap::parse(data).unwrap();
-                assert!(ranges.len() <= 2 && ranges.iter().map(|r| r.blocks).sum::<u32>() <= 100);
-                for range in ranges {
-                    volume
-                        .data
-                        .retain(|lba, _| *lba < range.lba || *lba >= range.lba + u64::from(range.blocks));
-                }
-                Ok(vec![])
-            }
-            Cdb::GetLbaStatus { lba, .. } => {
-                let mapped = volume.data.contains_key(&lba);
-                let status = if mapped { LbaProvisioning::MAPPED } else { LbaProvisioning::DEALLOCATED };
-                Ok(lba_status::build(&[LbaStatus { lba, blocks: 1, status }]))
-            }
-            other => panic!("unexpected {other:?}"),
-        }
     }
 }
 
