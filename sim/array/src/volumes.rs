@@ -36,7 +36,7 @@ impl Array {
         }
         let quota = (!thin).then(|| Quota { used: Arc::new(AtomicU64::new(0)), extents: needed });
         let place = self.plant.next_home();
-        Ok(self.insert_lun(name, description, pool, Content::empty(blocks), quota, None, place))
+        Ok(self.insert_lun((name, description), (pool, place), Content::empty(blocks), quota, None))
     }
 
     pub(crate) fn clone_lun(
@@ -74,18 +74,22 @@ impl Array {
             return Err(Refusal::TooDeep);
         }
         let origin = CloneOrigin { source, overlap_blocks: blocks };
-        Ok(self.insert_lun(name, description, pool, Content::over(layer, blocks), None, Some(origin), place))
+        Ok(self.insert_lun(
+            (name, description),
+            (pool, place),
+            Content::over(layer, blocks),
+            None,
+            Some(origin),
+        ))
     }
 
     fn insert_lun(
         &mut self,
-        name: String,
-        description: String,
-        pool: u64,
+        (name, description): (String, String),
+        (pool, (home, owner)): (u64, (u8, u8)),
         content: Content,
         quota: Option<Quota>,
         origin: Option<CloneOrigin>,
-        (home, owner): (u8, u8),
     ) -> Outcome {
         let id = self.new_id();
         let (wwn, serial) = self.new_wwn();

@@ -69,21 +69,15 @@ impl Bench {
                     expected[at] ^= 1;
                 }
                 let (mut answer, data) = (None, pattern(blocks, fill));
-                let now_or_old = if differs.is_some() { newest.unwrap_or_default() } else { data.clone() };
-                if differs.is_some() {
+                if let Some(at) = differs {
                     // Nothing changes: it must not even cast doubt.
-                    let Some(id) = self.pick_lun(pick) else { return Ok(()) };
-                    let done =
-                        self.array.compare_and_write(self.now, DeviceId::Lun(id), lba, &expected, &data, fua);
-                    let want = if now_or_old.is_empty() {
-                        Err(IoError::OutOfRange)
-                    } else {
-                        Ok(Err(differs.unwrap()))
-                    };
+                    let Some(id) = self.pick_lun(pick).map(DeviceId::Lun) else { return Ok(()) };
+                    let done = self.array.compare_and_write(self.now, id, lba, &expected, &data, fua);
+                    let want = newest.map(|_| Err(at)).ok_or(IoError::OutOfRange);
                     ensure!(done == want, "compare and write gave {done:?}, model says {want:?}");
                     return Ok(());
                 }
-                self.change(pick, lba, blocks, now_or_old, |array, now, id, _| {
+                self.change(pick, lba, blocks, data.clone(), |array, now, id, _| {
                     let done = array.compare_and_write(now, id, lba, &expected, &data, fua);
                     answer = Some(done);
                     done.map(|_| ())
@@ -286,11 +280,8 @@ impl Bench {
                 seen.push(state);
             }
         }
-        for portal in 0..2 {
-            ensure!(
-                self.array.portal_is_up(portal) == up[portal],
-                "portal {portal} disagrees with its controller"
-            );
+        for (portal, up) in up.iter().enumerate() {
+            ensure!(self.array.portal_is_up(portal) == *up, "portal {portal} disagrees with its controller");
         }
         let generation = self.array.access_generation();
         let same_devices = self.plant.seen.0.len() == seen.len();
