@@ -13,6 +13,9 @@ use sanbench_wire::pdu::{RejectReason, Snack, SnackType};
 use crate::common::{Common, serial_less};
 use crate::full::Full;
 
+/// PDUs kept at most, however small.
+const MAX_KEPT: usize = 4096;
+
 /// A Data-In that may be asked for again.
 #[derive(Debug)]
 pub(crate) struct KeptData {
@@ -39,12 +42,14 @@ pub(crate) struct Replay {
     held: usize,
     answers: VecDeque<RawPdu>,
     data: VecDeque<KeptData>,
+    /// The last acknowledgement, so that the same one again costs nothing.
+    acknowledged: Option<u32>,
 }
 
 impl Replay {
     /// Keeps at most `limit` bytes.
     pub(crate) fn new(limit: usize) -> Replay {
-        Replay { limit, held: 0, answers: VecDeque::new(), data: VecDeque::new() }
+        Replay { limit, held: 0, answers: VecDeque::new(), data: VecDeque::new(), acknowledged: None }
     }
 
     pub(crate) fn keep_answer(&mut self, raw: &RawPdu) {
@@ -60,7 +65,7 @@ impl Replay {
     }
 
     fn shrink(&mut self) {
-        while self.held > self.limit {
+        while self.held > self.limit || self.answers.len() + self.data.len() > MAX_KEPT {
             if let Some(old) = self.data.pop_front() {
                 self.held -= old.size();
             } else if let Some(old) = self.answers.pop_front() {
@@ -73,6 +78,9 @@ impl Replay {
 
     /// The initiator expects `exp_stat_sn` next: everything before has arrived.
     pub(crate) fn acknowledge(&mut self, exp_stat_sn: u32) {
+        if self.acknowledged.replace(exp_stat_sn) == Some(exp_stat_sn) {
+            return;
+        }
         while let Some(old) = self.answers.front()
             && serial_less(old.bhs.u32(24), exp_stat_sn)
         {
@@ -104,7 +112,7 @@ impl Replay {
     fn data(&self, itt: u32, begin: u32, run: u32) -> Option<Vec<(Bhs, Vec<Bytes>)>> {
         let of_task = self.data.iter().filter(|kept| kept.header.itt() == itt);
         let end = match run {
-            0 => of_task.clone().map(|kept| kept.data_sn().wrapping_add(1)).last()?,
+            0 => of_task.clone().map(|kept| kept.data_sn().wrapping_add(1)).next_back()?,
             _ => begin.wrapping_add(run),
         };
         let found: Vec<_> = of_task

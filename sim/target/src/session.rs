@@ -343,6 +343,10 @@ impl Session {
             isid: agreed.isid,
             portal_group: normal.then_some(common.portal.tpgt),
         };
+        common.power_generation = common.array.lock().power_generation();
+        if let Some(why) = common.lost(&common.array.lock()) {
+            return Err(Refused::new(LoginStatus::SERVICE_UNAVAILABLE, why));
+        }
         let mut seed = [0; 2];
         common.around.entropy(&mut seed);
         let known = nexus.clone();
@@ -359,8 +363,8 @@ impl Session {
             };
             Refused::new(status, why)
         })?;
-        // Taking the lock also waits for what a reinstated session was doing; it does nothing more afterwards.
-        common.power_generation = common.array.lock().power_generation();
+        // Taking the lock waits for what a reinstated session was doing; it does nothing more afterwards.
+        drop(common.array.lock());
         if agreed.params.error_recovery_level > 0 {
             common.replay = Some(Box::new(Replay::new(common.config.replay_buffer)));
         }
@@ -481,7 +485,8 @@ impl Drop for Session {
                 let mut array = self.common.array.lock();
                 array.count_session(&initiator, false);
                 // A session that was replaced leaves nothing: its successor has the nexus now.
-                if let Some(nexus) = self.full.as_ref().and_then(|full| full.nexus.as_ref()).filter(|_| last) {
+                if let Some(nexus) = self.full.as_ref().and_then(|full| full.nexus.as_ref()).filter(|_| last)
+                {
                     nexus.end(&mut array);
                 }
             }

@@ -67,8 +67,8 @@ pub(crate) struct WriteTask {
     /// Unsolicited data was lost; what is missing is asked for when the sequence ends (recovery level 1).
     lost: bool,
     pub(crate) mute: bool,
-    /// Its place among all commands of the target that wait.
-    _slot: TaskSlot,
+    /// Its place among all commands of the target that wait, given back with it.
+    slot: Option<TaskSlot>,
 }
 
 /// What an answer needs to know about its command.
@@ -144,9 +144,6 @@ impl Full {
                 .map(|unit| unit.device)
         };
         let Some(device) = device else { return };
-        let Some(slot) = common.registry.task_slot(common.config.max_tasks) else {
-            return self.too_busy(common, asker);
-        };
         let expected = if command.write { command.expected_length } else { 0 };
         let length = u32::try_from(wanted.min(u64::from(expected))).unwrap_or(expected);
         let immediate = &command.data[..command.data.len().min(length as usize)];
@@ -168,11 +165,15 @@ impl Full {
             r2t_sn: 0,
             lost: false,
             mute: asker.mute,
-            _slot: slot,
+            slot: None,
         };
         if task.unsolicited.is_none() && immediate.len() == length as usize {
             // The whole write in one PDU: no copy on the way to the array.
             return self.complete(common, now, task, immediate);
+        }
+        task.slot = common.registry.task_slot(common.config.max_tasks);
+        if task.slot.is_none() {
+            return self.too_busy(common, asker);
         }
         let reserved: usize = self.tasks.iter().map(WriteTask::reserved).sum();
         let more = if command.last { immediate.len() } else { self.params.first_burst as usize };

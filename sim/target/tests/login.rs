@@ -436,3 +436,130 @@ fn faults_at_login() {
     assert!(conn.rest().is_empty() && conn.session.closed() == Some("crash"));
     assert_eq!(bench.script.notes(), ["crash"]);
 }
+
+/// An answer that is longer than one response goes on with the C bit; the initiator asks with empty requests.
+#[test]
+fn long_answers_continue() {
+    let mut bench = Bench::new();
+    let target = bench.target();
+    let mut conn = bench.connect();
+    let names: Vec<String> = (0..60).map(|n| format!("X-org.example.{n:0>40}")).collect();
+    let mut keys =
+        vec![("InitiatorName", HOST), ("TargetName", target.as_str()), ("MaxRecvDataSegmentLength", "512")];
+    keys.extend(names.iter().map(|name| (name.as_str(), "1")));
+    let request = conn.login_request(Stage::Operational, Some(Stage::FullFeature), &keys);
+    let mut text = Vec::new();
+    conn.send(request);
+    let mut pieces = 0;
+    loop {
+        let Some(Pdu::LoginResponse(response)) = conn.next() else { panic!("no answer") };
+        assert!(response.status == LoginStatus::SUCCESS && response.text.len() <= 512);
+        text.extend_from_slice(&response.text);
+        pieces += 1;
+        if !response.stages.continues {
+            assert_eq!(response.stages.next, Some(Stage::FullFeature));
+            break;
+        }
+        assert!(response.stages.next.is_none() && !conn.session.is_full_feature());
+        let next = conn.login_request(Stage::Operational, Some(Stage::FullFeature), &[]);
+        conn.send(next);
+    }
+    let pairs = keys::decode(&text, keys::KeyLimits::RFC).unwrap();
+    assert!(pieces > 5 && pairs.iter().filter(|(_, v)| v == "NotUnderstood").count() == 60);
+    assert!(conn.session.is_full_feature());
+    // Text in the middle of it is an error.
+    let mut conn = bench.connect();
+    conn.login_step(Stage::Operational, None, &keys[..3]);
+    let mut conn = bench.connect();
+    let request = conn.login_request(Stage::Operational, None, &keys);
+    conn.send(request);
+    conn.rest();
+    let (refused, _) = conn.login_step(Stage::Operational, None, &[("MaxConnections", "1")]);
+    assert_eq!(refused.status, LoginStatus::INITIATOR_ERROR);
+}
+
+#[test]
+fn redirections_and_removed_targets() {
+    use sanbench_target::Redirect;
+    let gone = "iqn.2000-01.org.example:gone";
+    let moved = |permanent| Redirect { to: ([10, 0, 0, 2], 3260).into(), permanent };
+    for (permanent, expected) in
+        [(false, LoginStatus::TARGET_MOVED_TEMPORARILY), (true, LoginStatus::TARGET_MOVED_PERMANENTLY)]
+    {
+        let config = TargetConfig {
+            redirects: [(([10, 0, 0, 1], 3260).into(), moved(permanent))].into(),
+            removed_targets: [gone.to_owned()].into(),
+            ..TargetConfig::default()
+        };
+        let mut bench = Bench::with(config);
+        let target = bench.target();
+        let keys = [("InitiatorName", HOST), ("TargetName", target.as_str())];
+        let mut conn = bench.connect();
+        let (response, text) = conn.login_step(Stage::Operational, Some(Stage::FullFeature), &keys);
+        assert_eq!((response.status, response.stages.next, response.tsih), (expected, None, 0));
+        assert_eq!(text, [("TargetAddress".to_owned(), "10.0.0.2:3260".to_owned())]);
+        assert!(conn.session.closed().is_some());
+        // Discovery stays, and so does the other portal.
+        assert_eq!(bench.connect().log_in(HOST, None, &[]).status, LoginStatus::SUCCESS);
+        assert_eq!(bench.connect_to(2).log_in(HOST, Some(&target), &[]).status, LoginStatus::SUCCESS);
+        let removed = bench.connect().log_in(HOST, Some(gone), &[]).status;
+        assert_eq!(removed, LoginStatus::TARGET_REMOVED);
+    }
+}
+
+#[test]
+fn keys_out_of_place() {
+    let mut bench = Bench::new();
+    let target = bench.target();
+    let names = [("InitiatorName", HOST), ("TargetName", target.as_str())];
+    // Operational keys in the security stage.
+    let keys = [names[0], names[1], ("AuthMethod", "None"), ("MaxBurstLength", "4096")];
+    let (_, text) = bench.connect().login_step(Stage::Security, None, &keys);
+    assert!(text.contains(&("MaxBurstLength".into(), "Reject".into())));
+    // The first burst obeys the burst, whichever comes first.
+    let keys = [names[0], names[1], ("FirstBurstLength", "65536"), ("MaxBurstLength", "4096")];
+    let (_, text) = bench.connect().login_step(Stage::Operational, None, &keys);
+    let answers: Vec<_> = text.iter().skip(2).map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(answers, [("FirstBurstLength", "4096"), ("MaxBurstLength", "4096")]);
+    // Names belong in the first request.
+    let mut conn = bench.connect();
+    conn.login_step(Stage::Security, None, &names);
+    let (late, _) = conn.login_step(Stage::Security, None, &[("SessionType", "Discovery")]);
+    assert_eq!(late.status, LoginStatus::INITIATOR_ERROR);
+    // A registered extension key with '#' is a declaration.
+    let keys = [names[0], names[1], ("X#NodeArchitecture", "bench,1")];
+    let (response, text) = bench.connect().login_step(Stage::Operational, Some(Stage::FullFeature), &keys);
+    assert_eq!(response.status, LoginStatus::SUCCESS);
+    assert!(text.iter().all(|(key, _)| key != "X#NodeArchitecture"));
+    // Reserved stage.
+    let mut conn = bench.connect();
+    let request = conn.login_request(Stage::Operational, None, &names);
+    let mut out = sanbench_wire::frame::Outbox::new();
+    Pdu::from(request).push_to(&mut out, Default::default());
+    let mut bytes = out.take_all().to_vec();
+    bytes[1] = 0x08;
+    conn.raw(&bytes);
+    assert!(matches!(conn.next(), Some(Pdu::LoginResponse(r)) if r.status == LoginStatus::INITIATOR_ERROR));
+    assert!(conn.session.closed().is_some());
+}
+
+/// Every challenge is fresh, also within one initiator's tries; oversized and short ones of the initiator are refused.
+#[test]
+fn challenges_are_fresh() {
+    let mut bench = Bench::new();
+    bench.chap(false);
+    let target = bench.target();
+    let keys = [("InitiatorName", HOST), ("TargetName", target.as_str()), ("AuthMethod", "CHAP")];
+    let mut seen = std::collections::BTreeSet::new();
+    for algorithm in ["5", "6", "7", "8"] {
+        let mut conn = bench.connect();
+        conn.login_step(Stage::Security, None, &keys);
+        let (_, text) = conn.login_step(Stage::Security, None, &[("CHAP_A", algorithm)]);
+        assert_eq!(text[0], ("CHAP_A".to_owned(), algorithm.to_owned()));
+        assert!(seen.insert(text[2].1.clone()), "challenge used twice");
+    }
+    let mut conn = bench.connect();
+    conn.login_step(Stage::Security, None, &keys);
+    let (refused, _) = conn.login_step(Stage::Security, None, &[("CHAP_A", "9,10")]);
+    assert_eq!(refused.status, LoginStatus::AUTHENTICATION_FAILURE);
+}

@@ -193,3 +193,140 @@ fn connections_are_bounded_and_owners_can_drop_sessions() {
         assert_eq!((target.sessions(), target.connections()), (0, 1));
     });
 }
+
+fn parameters(pdu: Option<Pdu>) -> (AsyncEvent, [u16; 3]) {
+    match pdu {
+        Some(Pdu::AsyncMessage(m)) => (m.event, m.parameters),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_owner_can_ask_for_logout_and_drop_connections() {
+    world(TargetConfig::default(), |world, target, bench, lun| async move {
+        let env = host(&world);
+        // Asked to go, and stays: told that the session is dropped, then dropped.
+        let mut client = Client::connect(&env).await;
+        client.log_in(&bench.target()).await;
+        assert_eq!(target.request_logout(Some(([10, 9, 9, 9], 3260).into()), Duration::from_secs(5)), 0);
+        assert_eq!(target.request_logout(Some(PORTAL), Duration::from_secs(5)), 1);
+        assert_eq!(parameters(client.next().await), (AsyncEvent::LOGOUT_REQUESTED, [0, 0, 5]));
+        let asked = env.now();
+        assert_eq!(parameters(client.next().await), (AsyncEvent::SESSION_DROPPED, [0, 2, 20]));
+        assert!(env.now() - asked >= Duration::from_secs(4));
+        assert!(client.next().await.is_none());
+        for (session, event) in [(false, AsyncEvent::CONNECTION_DROPPED), (true, AsyncEvent::SESSION_DROPPED)]
+        {
+            let mut client = Client::connect(&env).await;
+            client.log_in(&bench.target()).await;
+            assert_eq!(target.drop_connections(None, session), 1);
+            assert_eq!(parameters(client.next().await).0, event);
+            assert!(client.next().await.is_none());
+        }
+        let mut client = Client::connect(&env).await;
+        client.log_in(&bench.target()).await;
+        target.request_negotiation(None, Duration::from_secs(9));
+        assert_eq!(parameters(client.next().await), (AsyncEvent::NEGOTIATION_REQUESTED, [0, 0, 9]));
+        let device = bench.parts.array.lock().resolve(HOST, lun).unwrap();
+        target.announce(device, sanbench_wire::scsi::sense::Asc::CAPACITY_DATA_HAS_CHANGED);
+        let Some(Pdu::AsyncMessage(told)) = client.next().await else { panic!() };
+        let sense = sanbench_wire::scsi::sense::Sense::parse(&told.data[2..]).unwrap();
+        assert_eq!((told.event, told.lun.number()), (AsyncEvent::SCSI, Some(lun)));
+        assert_eq!(sense.asc, sanbench_wire::scsi::sense::Asc::CAPACITY_DATA_HAS_CHANGED);
+    });
+}
+
+#[test]
+fn portals_go_down_and_move() {
+    world(TargetConfig::default(), |world, target, bench, _| async move {
+        let env = host(&world);
+        let mut client = Client::connect(&env).await;
+        client.log_in(&bench.target()).await;
+        let controller = bench.parts.array.lock().portals()[0].controller;
+        bench.parts.array.lock().fail_controller(env.now(), controller).unwrap();
+        // Nobody sends anything: the watch ends the session.
+        assert!(client.next().await.is_none());
+        let mut refused = Client::connect(&env).await;
+        let started = env.now();
+        assert!(refused.next().await.is_none());
+        assert!(env.now() - started < Duration::from_secs(1));
+        bench.parts.array.lock().restore_controller(env.now(), controller).unwrap();
+        let mut client = Client::connect(&env).await;
+        client.log_in(&bench.target()).await;
+        bench.parts.array.lock().power_loss(env.now(), &mut |_| 0);
+        assert!(client.next().await.is_none());
+        let to = ([10, 0, 0, 2], 3260).into();
+        target.set_redirect(PORTAL, Some(sanbench_target::Redirect { to, permanent: false }));
+        let mut client = Client::connect(&env).await;
+        let pairs = [("InitiatorName", HOST), ("TargetName", &bench.target())];
+        client.send([client_login(&pairs)]).await;
+        let Some(Pdu::LoginResponse(moved)) = client.next().await else { panic!() };
+        assert_eq!(moved.status, LoginStatus::TARGET_MOVED_TEMPORARILY);
+        target.set_redirect(PORTAL, None);
+        Client::connect(&env).await.log_in(&bench.target()).await;
+    });
+}
+
+fn client_login(pairs: &[(&str, &str)]) -> Pdu {
+    LoginRequest {
+        stages: Stages { continues: false, current: Stage::Operational, next: Some(Stage::FullFeature) },
+        version_max: 0,
+        version_min: 0,
+        isid: [0x80, 0, 0, 0, 0, 2],
+        tsih: 0,
+        itt: 1,
+        cid: 0,
+        cmd_sn: 1,
+        exp_stat_sn: 0,
+        text: keys::encode(pairs.iter().copied()).into(),
+    }
+    .into()
+}
+
+/// A peer that takes nothing holds nobody up, and is dropped when its time is over.
+#[test]
+fn a_stalled_reader_is_dropped_and_holds_nobody_up() {
+    let config = TargetConfig { stall_timeout: Duration::from_secs(20), ..TargetConfig::default() };
+    world(config, |world, target, bench, lun| async move {
+        let env = host(&world);
+        let mut stalled = Client::connect(&env).await;
+        stalled.log_in(&bench.target()).await;
+        // Megabytes of answers that nobody reads.
+        let reads: Vec<Pdu> = (0..40)
+            .map(|_| stalled.command(lun, Cdb::Read(Transfer::new(Width::Ten, 0, 1024)), 512 * 1024, &[]))
+            .collect();
+        stalled.send(reads).await;
+        let other_host = world.node("other", &["10.0.0.8".parse().unwrap()]);
+        let mut other = Client::connect(&other_host).await;
+        let pairs = [("InitiatorName", HOST), ("TargetName", &bench.target())];
+        other.send([client_login(&pairs)]).await;
+        assert!(matches!(other.next().await, Some(Pdu::LoginResponse(_))));
+        let started = env.now();
+        let ask = other.command(lun, Cdb::TestUnitReady, 0, &[]);
+        other.send([ask]).await;
+        other.cmd_sn = 1;
+        env.sleep(Duration::from_secs(10)).await;
+        assert_eq!(target.sessions(), 2);
+        env.sleep(Duration::from_secs(15)).await;
+        assert_eq!(target.sessions(), 1, "dropped {:?} after it stopped reading", env.now() - started);
+    });
+}
+
+#[test]
+fn logins_cannot_take_every_place() {
+    let config = TargetConfig { max_logins: 2, max_connections: 10, ..TargetConfig::default() };
+    world(config, |world, target, bench, _| async move {
+        let env = host(&world);
+        let mut first = Client::connect(&env).await;
+        first.log_in(&bench.target()).await;
+        let _idle = (Client::connect(&env).await, Client::connect(&env).await);
+        let mut third = Client::connect(&env).await;
+        assert!(third.next().await.is_none());
+        // Their time is over; others may try.
+        env.sleep(TargetConfig::default().login_timeout + Duration::from_secs(6)).await;
+        assert_eq!((target.sessions(), target.connections()), (1, 1));
+        let mut again = Client::connect(&env).await;
+        again.send([client_login(&[("InitiatorName", HOST), ("TargetName", &bench.target())])]).await;
+        assert!(matches!(again.next().await, Some(Pdu::LoginResponse(_))));
+    });
+}
