@@ -22,6 +22,8 @@ pub(crate) struct Plantable {
 pub(crate) struct Planted {
     /// In the simulated array.
     pub(crate) array: sanbench_array::Defects,
+    /// In the target.
+    pub(crate) target: sanbench_target::TargetDefects,
     /// In the workflow.
     pub(crate) flows: sanbench_flows::FlowDefects,
     /// In the connectors.
@@ -29,13 +31,6 @@ pub(crate) struct Planted {
     /// In the driver, by name.
     pub(crate) driver: Vec<String>,
 }
-
-const CONNECTOR: &[(&str, &str, &str)] = &[
-    ("skip_wwn_check", "D36", "a device found at the LUN is taken without reading its identity"),
-    ("extend_one_path_only", "D45", "an extend rescans the first path only and reports success"),
-    ("leave_devices_on_force", "D44", "a forced disconnect stops at the first failed flush"),
-    ("skip_flush_on_disconnect", "-", "a disconnect does not flush"),
-];
 
 const FLOWS: &[(&str, &str, &str)] = &[
     ("skip_flush_after_image", "-", "an image is reported written without SYNCHRONIZE CACHE"),
@@ -52,8 +47,9 @@ pub(crate) fn all(registry: &Registry) -> Vec<Plantable> {
         all.extend(list.iter().map(|(name, catalogue, text)| Plantable { name, catalogue, home, text }));
     };
     add("array", sanbench_array::Defects::ALL);
+    add("target", sanbench_target::TargetDefects::ALL);
     add("workflow", FLOWS);
-    add("connector", CONNECTOR);
+    add("connector", ConnectorDefects::ALL);
     for driver in &registry.drivers {
         add("driver", driver.defects);
     }
@@ -86,14 +82,11 @@ impl Planted {
             "array" => {
                 self.array.set(defect.name);
             }
+            "target" => {
+                self.target.set(defect.name);
+            }
             "connector" => {
-                let flag = match defect.name {
-                    "skip_wwn_check" => &mut self.connector.skip_wwn_check,
-                    "extend_one_path_only" => &mut self.connector.extend_one_path_only,
-                    "leave_devices_on_force" => &mut self.connector.leave_devices_on_force,
-                    _ => &mut self.connector.skip_flush_on_disconnect,
-                };
-                *flag = true;
+                self.connector.set(defect.name);
             }
             "workflow" => {
                 let flag = match defect.name {

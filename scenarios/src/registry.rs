@@ -125,6 +125,17 @@ const ALL: &[&str] = &{
     names
 };
 
+/// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.
+const PROTOCOL: &[&str] = &{
+    let mut names = [""; sanbench_protocol::CHAPTERS.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = sanbench_protocol::CHAPTERS[i].name;
+        i += 1;
+    }
+    names
+};
+
 const DEFAULT_LIST: &str = include_str!("../data/suite-default-1.txt");
 
 impl Registry {
@@ -145,6 +156,14 @@ impl Registry {
                 suite("default", "Every story; what `run` does without a name", ALL, false),
                 suite("extended", "The default suite with whole-volume scans", ALL, true),
                 suite("smoke", "The main job alone", &["lifecycle"], false),
+                SuiteEntry {
+                    name: "protocol",
+                    title: "iSCSI and SCSI conformance, PDU by PDU, with a raw client",
+                    version: "1",
+                    stories: PROTOCOL,
+                    requirements: "",
+                    scan: false,
+                },
             ],
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use sanbench_protocol::{CHAPTERS, Chapter};
 use sanbench_runner::plan::Plan;
 use sanbench_runner::story;
 
@@ -72,6 +73,10 @@ pub(crate) fn resolve(registry: &Registry, words: &[String]) -> Result<Selection
                         add(entry.name, plan, false, &mut selection);
                     }
                 }
+                for chapter in CHAPTERS.iter().filter(|c| c.requirements().contains(&word.as_str())) {
+                    found = true;
+                    add(chapter.name, chapter_plan(chapter), false, &mut selection);
+                }
                 if !found {
                     return Err(Refusal::new(format!("no story of this version exercises {word}"))
                         .hint("`sanbench list requirements` shows which are exercised"));
@@ -83,6 +88,10 @@ pub(crate) fn resolve(registry: &Registry, words: &[String]) -> Result<Selection
                 let published = suite.required();
                 selection.required.extend(published.iter().map(|id| (*id).to_owned()));
                 for name in suite.stories {
+                    if let Some(chapter) = Chapter::by_name(name) {
+                        add(name, chapter_plan(chapter), published.is_empty(), &mut selection);
+                        continue;
+                    }
                     let entry = registry.story(name).ok_or_else(|| {
                         Refusal::new(format!("suite {word} names story {name}, which is not registered"))
                     })?;
@@ -91,6 +100,11 @@ pub(crate) fn resolve(registry: &Registry, words: &[String]) -> Result<Selection
             }
             (None, None, Some(entry)) => {
                 add(entry.name, builtin(entry.name, entry.text)?, true, &mut selection)
+            }
+            (None, None, None) if Chapter::by_name(word).is_some() => {
+                if let Some(chapter) = Chapter::by_name(word) {
+                    add(chapter.name, chapter_plan(chapter), true, &mut selection);
+                }
             }
             (None, None, None) => return Err(unknown(registry, word)),
             _ => {
@@ -103,6 +117,24 @@ pub(crate) fn resolve(registry: &Registry, words: &[String]) -> Result<Selection
     }
     Ok(selection)
 }
+
+/// A chapter of the protocol cases as a plan without steps: its site and what it is about.
+fn chapter_plan(chapter: &Chapter) -> Plan {
+    let mut plan = Plan {
+        title: chapter.title.to_owned(),
+        requires: chapter.requirements().into_iter().map(str::to_owned).collect(),
+        ..Plan::default()
+    };
+    plan.site.hosts = HOSTS.iter().filter_map(|name| Some((name.parse().ok()?, 2))).collect();
+    if chapter.chap {
+        let options = [("use_chap_auth", "True"), ("chap_username", "bench"), ("chap_password", "Secret-12-chars!")];
+        plan.site.options = options.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    }
+    plan
+}
+
+/// Hosts that the protocol cases run on.
+const HOSTS: [&str; 2] = ["compute-1", "compute-2"];
 
 /// The ids among these that are MUSTs.
 fn musts(ids: &[String]) -> impl Iterator<Item = String> + '_ {
@@ -152,6 +184,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Plan, Refusal> {
 
 fn unknown(registry: &Registry, word: &str) -> Refusal {
     let names = registry.stories.iter().map(|s| s.name).chain(registry.suites.iter().map(|s| s.name));
+    let names = names.chain(CHAPTERS.iter().map(|c| c.name));
     let near = names.min_by_key(|n| edit_distance(n, word)).filter(|n| edit_distance(n, word) <= 3);
     let shown: String = word.chars().filter(|c| !c.is_control()).take(80).collect();
     Refusal::new(format!("no story, suite or requirement is called `{shown}`")).hint(match near {

@@ -43,6 +43,10 @@ pub struct CaseOutcome {
     pub broken: Option<String>,
     /// The plan in the story language.
     pub plan_text: String,
+    /// Evidence for each requirement beyond the number of comparisons: names of cases and how they ended.
+    pub evidence: BTreeMap<String, Vec<String>>,
+    /// Requirements that cannot be judged here because the array does not claim what they are about, with the reason.
+    pub not_applicable: BTreeMap<String, String>,
     /// What the reader must know.
     pub notes: Vec<String>,
 }

@@ -67,6 +67,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
             ..RestConfig::default()
         },
         defects: Default::default(),
+        target_defects: Default::default(),
         on_crash: None,
     };
     let array = start_array(&env, parts)

@@ -2,6 +2,8 @@
 
 use sanbench_runner::story::verbs::{self, Type};
 
+use sanbench_protocol::CHAPTERS;
+
 use super::list::exercised;
 use crate::failure::Refusal;
 use crate::register;
@@ -18,6 +20,9 @@ pub(super) fn explain(registry: &Registry, id: &str) -> Result<String, Refusal> 
         let mut text = format!("{} ({}, {})\n  {}\n", r.id, r.level.word(), r.group, r.statement);
         text += &format!("  source:   {}\n  check:    {}\n  tier:     {}\n", r.source, r.check, r.tier);
         text += &format!("  stories:  {stories}\n");
+        for case in CHAPTERS.iter().flat_map(|c| c.cases).filter(|c| c.requirements.contains(&r.id)) {
+            text += &format!("  case:     {}: {}\n", case.name, case.title);
+        }
         for d in register::defects().iter().filter(|d| d.caught_by.contains(&r.id)) {
             text += &format!("  defect:   {} ({}) {}\n", d.id, d.home, d.text);
         }
@@ -37,6 +42,24 @@ pub(super) fn explain(registry: &Registry, id: &str) -> Result<String, Refusal> 
             s.stories.join(", "),
             if required.is_empty() { "what its stories name" } else { &required }
         ));
+    }
+    for c in CHAPTERS.iter().filter(|c| c.name == id) {
+        let mut text = format!("protocol chapter {}: {}\n", c.name, c.title);
+        for case in c.cases {
+            text += &format!("  {:<26} {} [{}]\n", case.name, case.title, case.requirements.join(" "));
+        }
+        parts.push(text);
+    }
+    for (chapter, case) in CHAPTERS.iter().flat_map(|c| c.cases.iter().map(move |case| (c, case))) {
+        if case.name == id {
+            parts.push(format!(
+                "protocol case {}: {}\n  requires: {}\n  run it:   sanbench run {}\n",
+                case.name,
+                case.title,
+                case.requirements.join(" "),
+                chapter.name
+            ));
+        }
     }
     if let Some(v) = verbs::verb(id) {
         let mut text =

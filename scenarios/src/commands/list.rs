@@ -83,5 +83,10 @@ pub(super) fn exercised(registry: &Registry) -> Result<BTreeMap<String, BTreeSet
             by.entry(id).or_default().insert(story.name);
         }
     }
+    for chapter in sanbench_protocol::CHAPTERS {
+        for id in chapter.requirements() {
+            by.entry(id.to_owned()).or_default().insert(chapter.name);
+        }
+    }
     Ok(by)
 }

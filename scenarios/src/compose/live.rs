@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use sanbench_api::VolumeDriver;
 use sanbench_rest::RestConfig;
-use sanbench_runner::{CaseOutcome, CaseSpec, SiteError, run_case};
+use sanbench_runner::{CaseOutcome, CaseSpec, SiteError};
 use sanbench_world::{LiveConfig, LiveWorld, Segment};
 
 use super::images::ImageInput;
+use super::protocol::play_case;
 use super::redact::Secrets;
 use super::sim::{backend_options, broken, fault_plan, pools};
 use super::simulated::{ArrayParts, start_array};
@@ -143,6 +144,7 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
                 serial: "21003400a30d844d".into(),
                 rest_config,
                 defects: setup.planted.array,
+                target_defects: setup.planted.target,
                 on_crash: None,
             };
             let env = world.node("array", &[LOCALHOST]);
@@ -184,7 +186,7 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
         faults_fired: Arc::new(move || counter.faults_fired()),
     };
     let mut site = ComposedSite::start(parts, &spec.plan).await?;
-    let outcome = run_case(&mut site, spec).await;
+    let outcome = play_case(&mut site, spec).await;
     site.stop().await;
     Ok(outcome)
 }

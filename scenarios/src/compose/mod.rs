@@ -10,6 +10,7 @@ mod driver;
 mod images;
 mod live;
 mod monitor;
+mod protocol;
 mod redact;
 mod sim;
 mod simulated;

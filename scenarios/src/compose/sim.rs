@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use sanbench_rest::RestConfig;
 use sanbench_runner::plan::{FaultAction, Plan};
-use sanbench_runner::{CaseOutcome, CaseSpec, run_case};
+use sanbench_runner::{CaseOutcome, CaseSpec};
 use sanbench_world::{Crash, Fault, FaultPlan, Segment, SimConfig, SimWorld, dice};
 use sha2::{Digest, Sha256};
 
 use super::images::ImageInput;
+use super::protocol::play_case;
 use super::redact::Secrets;
 use super::simulated::{ArrayParts, start_array};
 use super::site::{ComposedSite, SiteParts};
@@ -139,6 +140,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         serial: "21003400a30d844d".into(),
         rest_config,
         defects: setup.planted.array,
+        target_defects: setup.planted.target,
         on_crash: Some(Arc::new(move || crasher.crash(ARRAY, Crash::PowerLoss))),
     };
     let array = match start_array(&array_env, parts).await {
@@ -170,7 +172,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     };
     let mut outcome = match ComposedSite::start(site_parts, &spec.plan).await {
         Ok(mut site) => {
-            let outcome = run_case(&mut site, spec).await;
+            let outcome = play_case(&mut site, spec).await;
             site.stop().await;
             outcome
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sanbench_array::{Array, ArrayConfig, ArrayHandle, Defects, PoolConfig, PortalConfig};
 use sanbench_rest::RestConfig;
-use sanbench_target::TargetConfig;
+use sanbench_target::{TargetConfig, TargetDefects};
 use sanbench_world::{Env, Task};
 
 /// Controllers of an array.
@@ -28,6 +28,8 @@ pub(crate) struct ArrayParts {
     pub(crate) rest_config: RestConfig,
     /// Planted defects.
     pub(crate) defects: Defects,
+    /// Defects planted in its target.
+    pub(crate) target_defects: TargetDefects,
     /// What a fault point calls when it says that the node must crash.
     pub(crate) on_crash: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -83,7 +85,8 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
     let handle = ArrayHandle::new(Array::new(config));
     let rest_addr = rest.local_addr();
     let rest_config = RestConfig { on_crash: parts.on_crash.clone(), ..parts.rest_config };
-    let target_config = TargetConfig { on_crash: parts.on_crash, ..TargetConfig::default() };
+    let target_config =
+        TargetConfig { on_crash: parts.on_crash, defects: parts.target_defects, ..TargetConfig::default() };
     let tasks = vec![
         env.spawn(sanbench_rest::serve(env.clone(), handle.clone(), rest, rest_config)),
         env.spawn(sanbench_target::serve(env.clone(), handle.clone(), listeners, target_config)),

@@ -142,6 +142,16 @@ impl ComposedSite {
         Ok(site)
     }
 
+    /// The node of a host.
+    pub(super) fn node(&self, host: &Name) -> Option<&Env> {
+        self.parts.hosts.get(host)
+    }
+
+    /// The run's tag as its type.
+    pub(super) fn run_tag(&self) -> Tag {
+        self.parts.tag
+    }
+
     /// Stops the volume service: no management session stays behind.
     pub(crate) async fn stop(&mut self) {
         // A service that crashed has nothing to log out.

@@ -35,6 +35,8 @@ pub(crate) fn assemble(selection: &Selection, facts: Facts, outcomes: Vec<CaseOu
     let mut ledger = Ledger::default();
     let mut coverage = Coverage::default();
     let mut lines = BTreeSet::new();
+    let mut evidence: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut not_applicable = facts.not_applicable;
     let mut exercised: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let ran: BTreeSet<String> = outcomes.iter().map(|o| o.case.id.clone()).collect();
     for story in &selection.stories {
@@ -50,6 +52,10 @@ pub(crate) fn assemble(selection: &Selection, facts: Facts, outcomes: Vec<CaseOu
         report.run.steps += outcome.case.steps.len() as u64;
         report.run.faults_injected += outcome.faults;
         ledger.absorb(outcome.ledger);
+        for (id, lines) in outcome.evidence {
+            evidence.entry(id).or_default().extend(lines);
+        }
+        not_applicable.extend(outcome.not_applicable);
         for (point, hits) in outcome.points {
             *coverage.points.entry(point).or_default() += hits;
         }
@@ -80,8 +86,10 @@ pub(crate) fn assemble(selection: &Selection, facts: Facts, outcomes: Vec<CaseOu
         let stories = exercised.get(id).cloned().unwrap_or_default();
         let mut entry = judge(id, &ledger, &stories, &missing, &report);
         entry.required = selection.required.contains(id);
-        if let Some(reason) = facts.not_applicable.get(id)
-            && entry.verdict != Verdict::Failed
+        entry.evidence.extend(evidence.remove(id).unwrap_or_default());
+        // What some case did judge is judged, whatever others could not apply.
+        if let Some(reason) = not_applicable.get(id)
+            && !matches!(entry.verdict, Verdict::Failed | Verdict::Passed)
         {
             entry = entry.with(Verdict::NotApplicable, reason.clone());
         }

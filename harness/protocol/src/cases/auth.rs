@@ -242,5 +242,17 @@ async fn mutual(lab: &Lab) -> Checked {
 }
 
 async fn no_response(lab: &Lab) -> Checked {
-    refuse(lab, "a transition without a response", |_, _, _| Vec::new()).await
+    credentials(lab)?;
+    let (mut client, plan, _, _) = challenged(lab, "5").await?;
+    // Staying in the stage and waiting for the response is as good as a refusal.
+    if let Some(p) = security(&mut client, &plan, Vec::new(), true).await? {
+        must!(
+            p.status.class() == 2 || p.stages.next.is_none(),
+            CLAUSE,
+            "no transition without a response",
+            "a transition to {:?}",
+            p.stages.next
+        );
+    }
+    Ok(())
 }
