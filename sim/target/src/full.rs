@@ -19,8 +19,8 @@ use crate::login::Agreed;
 use crate::manage::Fence;
 use crate::negotiate::Params;
 use crate::scsi::Nexus;
-use crate::tasks::WriteTask;
 use crate::text::TextExchange;
+use crate::writes::WriteTask;
 
 /// Immediate commands beyond the window that may wait for data.
 const IMMEDIATE_TASKS: usize = 8;

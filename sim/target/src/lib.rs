@@ -14,7 +14,7 @@
 //! | `common` | what the parts of a session share: numbers, output, the way out |
 //! | `full`, `manage` | full feature phase: command order, NOP, logout; task management and events |
 //! | `recovery` | SNACK and what is kept for it |
-//! | `tasks` | SCSI commands and their data: R2T, Data-Out, Data-In, status |
+//! | `tasks`, `writes` | SCSI commands and their answers; write data: R2T, Data-Out |
 //! | `text` | SendTargets |
 //! | `registry` | the sessions of a target, for reinstatement and resets |
 //! | `scsi` | the device server: masking, unit attentions, commands on blocks |
@@ -48,6 +48,7 @@ mod shell;
 mod surroundings;
 mod tasks;
 mod text;
+mod writes;
 
 pub use config::{
     MAX_ATOMIC_BLOCKS, MAX_COMPARE_BLOCKS, MAX_TRANSFER_BLOCKS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS,
