@@ -60,5 +60,5 @@ pub use object::{
     Snapshot, SplitStatus, View,
 };
 pub use refusal::{IoError, Refusal};
-pub use reservation::Reservations;
+pub use reservation::{Alert, ModeState, NexusId, ReservationKind, Reservations, ReserveError, Touch};
 pub use store::{BLOCK_BYTES, EXTENT_BLOCKS};
