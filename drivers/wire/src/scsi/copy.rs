@@ -69,13 +69,9 @@ impl Header {
     }
 }
 
-/// Identification descriptor CSCD (type E4h): a unit by its designator.
+/// Identification descriptor CSCD (type E4h): a unit by its designator. LU ID TYPE and NUL are obsolete since SPC-4.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cscd {
-    /// LU ID TYPE, two bits; must be 0.
-    pub id_type: u8,
-    /// NUL: a null device.
-    pub null: bool,
     /// Peripheral device type, five bits.
     pub device_type: u8,
     /// CODE SET, four bits.
@@ -94,16 +90,7 @@ impl Cscd {
     /// A disk by its 16-byte NAA designator, with blocks of 512 bytes.
     pub fn naa(wwn: &[u8; 16]) -> Cscd {
         let designator = wwn.to_vec();
-        Cscd {
-            id_type: 0,
-            null: false,
-            device_type: 0,
-            code_set: 1,
-            association: 0,
-            kind: 3,
-            designator,
-            block_length: 512,
-        }
+        Cscd { device_type: 0, code_set: 1, association: 0, kind: 3, designator, block_length: 512 }
     }
 
     /// Writes the 32 bytes.
@@ -111,7 +98,7 @@ impl Cscd {
         let mut data = [0; CSCD_BYTES];
         let length = self.designator.len().min(20);
         data[0] = CSCD_IDENTIFICATION;
-        data[1] = (self.id_type & 3) << 6 | u8::from(self.null) << 5 | self.device_type & 0x1f;
+        data[1] = self.device_type & 0x1f;
         data[4] = self.code_set & 0x0f;
         data[5] = (self.association & 3) << 4 | self.kind & 0x0f;
         data[7] = length as u8;
@@ -126,8 +113,6 @@ impl Cscd {
         let d = d.first_chunk::<CSCD_BYTES>().ok_or(WHAT)?;
         let designator = d.get(8..8 + usize::from(d[7])).filter(|id| id.len() <= 20).ok_or(WHAT)?;
         Ok(Cscd {
-            id_type: d[1] >> 6,
-            null: d[1] & 0x20 != 0,
             device_type: d[1] & 0x1f,
             code_set: d[4] & 0x0f,
             association: d[5] >> 4 & 3,

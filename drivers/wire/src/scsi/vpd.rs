@@ -360,7 +360,8 @@ impl Characteristics {
         let mut b = [0; 60];
         b[0..2].copy_from_slice(&self.rotation_rate.to_be_bytes());
         b[2] = self.product_type;
-        b[3] = (self.after_block_erase & 3) << 6 | (self.after_crypto_erase & 3) << 4 | self.form_factor & 0x0f;
+        b[3] =
+            (self.after_block_erase & 3) << 6 | (self.after_crypto_erase & 3) << 4 | self.form_factor & 0x0f;
         b
     }
 

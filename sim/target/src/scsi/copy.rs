@@ -115,14 +115,6 @@ fn resolve_all(array: &Array, nexus: &Nexus, list: &[u8]) -> Result<Vec<Option<U
             return Err(illegal(Asc::UNSUPPORTED_TARGET_DESCRIPTOR));
         }
         let cscd = Cscd::parse(descriptor).map_err(|_| bad_parameter(at + 7))?;
-        // LU ID TYPE, NUL and the device type's own parameters (SPC-4 clause 6.4.5.1).
-        if cscd.id_type != 0 {
-            return Err(bad_parameter(at + 1));
-        }
-        if cscd.null {
-            found.push(None);
-            continue;
-        }
         if cscd.device_type != 0 {
             return Err(Sense::new(SenseKey::COPY_ABORTED, Asc::INCORRECT_COPY_TARGET_TYPE));
         }

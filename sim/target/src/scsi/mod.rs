@@ -260,12 +260,7 @@ fn conflicts(array: &Array, nexus: &Nexus, unit: Unit, touch: Touch) -> bool {
 }
 
 /// How much write data a command takes, after its checks; `None` when it takes none.
-fn data_out_length(
-    array: &Array,
-    unit: Unit,
-    command: Cdb,
-    announced: u32,
-) -> Result<Option<u64>, Sense> {
+fn data_out_length(array: &Array, unit: Unit, command: Cdb, announced: u32) -> Result<Option<u64>, Sense> {
     let bytes = match command {
         // 256 blocks look like none; whoever has data for them must not believe that they were written.
         Cdb::CompareAndWrite(t) if t.blocks == 0 && announced > 0 => return Err(bad_field(13, None)),

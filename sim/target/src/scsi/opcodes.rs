@@ -226,7 +226,7 @@ pub(super) fn report(
     present: impl Fn(Needs) -> bool,
 ) -> Done {
     let there = |entry: &&Entry| present(entry.needs);
-    let all = entries(opcode);
+    let all: Vec<&Entry> = entries(opcode).iter().filter(there).collect();
     let has_actions = all.first().is_some_and(|entry| entry.action.is_some());
     let one = match what {
         option::ALL => {
@@ -244,12 +244,9 @@ pub(super) fn report(
         }
         option::OPCODE if has_actions => return Err(bad_field(2, Some(2))),
         option::SERVICE_ACTION if !all.is_empty() && !has_actions => return Err(bad_field(2, Some(2))),
-        option::OPCODE | option::SERVICE_ACTION | option::EITHER => all.iter().filter(there).find(|entry| {
-            if has_actions {
-                entry.action.map(u16::from) == Some(action)
-            } else {
-                action == 0 || what == option::OPCODE
-            }
+        option::OPCODE | option::SERVICE_ACTION | option::EITHER => all.into_iter().find(|entry| {
+            let plain = action == 0 || what == option::OPCODE;
+            if has_actions { entry.action.map(u16::from) == Some(action) } else { plain }
         }),
         _ => return Err(bad_field(2, Some(2))),
     };
