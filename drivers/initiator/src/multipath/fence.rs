@@ -23,7 +23,7 @@ use super::MultipathDevice;
 use super::alua::{self, Access};
 use crate::device::PathDevice;
 use crate::lock;
-use crate::portal::PortalSession;
+use crate::portal::{PortalSession, State};
 
 /// How often an unreachable fence is tried again.
 const FENCE_PAUSE: Duration = Duration::from_secs(2);
@@ -80,10 +80,13 @@ impl<'a> Guard<'a> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let Some((ranges, path, generation)) = self.armed.take() else { return };
+        // Should the session have come back just before the send, the change is on its present connection.
+        let generation = match &*path.session().watch().borrow() {
+            State::Up { generation: now, .. } | State::Down { generation: now, .. } => generation.max(*now),
+            State::Closed { .. } => generation,
+        };
         self.map.doubt(ranges.to_vec(), path, generation);
-        if let Some((link, now)) = path.session().up()
-            && now == generation
-        {
+        if let Some((link, _)) = path.session().up() {
             link.kill("a caller gave up on a write");
         }
     }
