@@ -3,34 +3,55 @@
 //! [`PathDevice`] runs one command with SCSI's retry rules over whatever connection its session has now, and knows which
 //! volume it stands for. [`crate::disk`] makes a block device of it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use sanbench_api::{BlockError, Wwn};
-use sanbench_wire::pdu::TaskResponse;
+use sanbench_wire::pdu::{Residual, TaskResponse};
 use sanbench_wire::scsi::luns::Lun;
-use sanbench_wire::scsi::sense::Asc;
+use sanbench_wire::scsi::sense::{Asc, Sense};
 use sanbench_wire::scsi::vpd::page;
 use sanbench_world::Env;
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::config::HostConfig;
 use crate::disk::{Doubt, Runner};
 use crate::link::{Link, LinkError};
 use crate::lock;
 use crate::portal::PortalSession;
-use crate::scsi::{self, DeviceLimits, Op, Verdict};
+use crate::retry::{self, Patience, Verdict, Wait};
+use crate::scsi::{self, DeviceLimits, Op};
 use crate::session::{Completion, Request};
+use crate::signals::{Attentions, PathCounters, PathCounts, PathSignals, bump};
 
-/// Sends of one command after unit attentions, busy answers and aborts, at most.
-const MAX_SENDS: u32 = 24;
-/// First pause after BUSY; doubles up to [`MAX_BUSY_PAUSE`].
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
-const MAX_BUSY_PAUSE: Duration = Duration::from_secs(2);
+/// Changes of the inventory during one command at most.
+const MAX_CHANGES: u32 = 24;
+
+/// Pause before a command that the connection did not take is given to it again.
+const NOT_SENT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Which refusals that pass by themselves a command waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    /// All of them.
+    Always,
+    /// Not for an access state in transition: another path may serve.
+    UnlessTransition,
+    /// None: the question is whether the path works now.
+    Never,
+}
+
+/// How an attempt at a command ended.
+enum Ended {
+    Done(Completion),
+    /// The inventory changed: the identity has to be read before the command is sent again.
+    Changed,
+    Failed(BlockError, Option<Sense>),
+}
 
 /// Why a path did not run a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,10 +99,8 @@ pub struct PathDevice {
     lun: Lun,
     facts: Mutex<Facts>,
     removed: AtomicBool,
-    capacity_changed: AtomicBool,
-    /// Counts ASYMMETRIC ACCESS STATE CHANGED, and whom to wake for it.
-    access_changes: AtomicU64,
-    access_watch: Mutex<Option<Arc<Notify>>>,
+    news: Arc<Attentions>,
+    counters: PathCounters,
     /// Session generation and inventory count for which the identity was read.
     verified: Mutex<(u64, u64)>,
     verifying: tokio::sync::Mutex<()>,
@@ -104,6 +123,8 @@ impl PathDevice {
         let Some(lun) = Lun::from_number(lun_number) else {
             return Err(BlockError::Protocol { message: format!("LUN {lun_number} is over 16383") }.into());
         };
+        let news = Arc::new(Attentions::new());
+        session.listen(lun, &news);
         Ok(Self {
             env: env.clone(),
             config: config.clone(),
@@ -112,9 +133,8 @@ impl PathDevice {
             lun,
             facts: Mutex::new(Facts { wwn: None, blocks: 0, limits: DeviceLimits::default() }),
             removed: AtomicBool::new(false),
-            capacity_changed: AtomicBool::new(false),
-            access_changes: AtomicU64::new(0),
-            access_watch: Mutex::new(None),
+            news,
+            counters: PathCounters::default(),
             verified: Mutex::new((0, 0)),
             verifying: tokio::sync::Mutex::new(()),
         })
@@ -181,12 +201,31 @@ impl PathDevice {
 
     /// Counts unit attentions that told of other access states (2Ah/06h).
     pub fn access_changes(&self) -> u64 {
-        self.access_changes.load(Ordering::SeqCst)
+        self.news.signals().access
     }
 
     /// Wakes `who` for every such unit attention.
     pub fn watch_access(&self, who: Arc<Notify>) {
-        *lock(&self.access_watch) = Some(who);
+        self.news.watch_access(who);
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// News of the logical unit on this path, by kind.
+    pub fn signals(&self) -> PathSignals {
+        self.news.signals()
+    }
+
+    /// Changes of [`PathDevice::signals`]: unit attentions and asynchronous events.
+    pub fn watch_signals(&self) -> watch::Receiver<PathSignals> {
+        self.news.watch()
+    }
+
+    /// What the path did so far.
+    pub fn counters(&self) -> PathCounts {
+        self.counters.read()
     }
 
     /// What is known of the device.
@@ -197,12 +236,12 @@ impl PathDevice {
     /// Takes over a capacity that a rescan read.
     pub fn set_capacity(&self, blocks: u64) {
         lock(&self.facts).blocks = blocks;
-        self.capacity_changed.store(false, Ordering::SeqCst);
+        self.news.capacity_read();
     }
 
     /// True after CAPACITY DATA HAS CHANGED, until the capacity is read again.
     pub fn capacity_changed(&self) -> bool {
-        self.capacity_changed.load(Ordering::SeqCst)
+        self.news.capacity_changed()
     }
 
     /// The device is deleted: every later command fails.
@@ -264,12 +303,18 @@ impl PathDevice {
         self.verify(generation).await
     }
 
-    /// TEST UNIT READY: the path checker's question.
+    /// TEST UNIT READY: the path checker's question. It is answered at once, also while the unit becomes ready or its access
+    /// state is in transition.
     ///
     /// # Errors
     /// Why the unit is not ready on this path.
     pub async fn path_check(&self) -> Result<(), PathFault> {
-        self.ask(scsi::test_unit_ready(self.lun)).await.map(|_| ())
+        let (link, generation) = self.up()?;
+        let request = scsi::test_unit_ready(self.lun);
+        match self.attempt(&link, generation, &request, None, Stay::Never).await? {
+            Ended::Failed(error, _) => Err(error.into()),
+            Ended::Done(_) | Ended::Changed => Ok(()),
+        }
     }
 
     /// Resets the logical unit. `false`: not confirmed.
@@ -284,6 +329,17 @@ impl PathDevice {
     pub(crate) async fn ask(&self, request: Request) -> Result<Bytes, PathFault> {
         let (link, generation) = self.up()?;
         self.send(&link, generation, &request).await.map(|done| scsi::joined(done.data))
+    }
+
+    /// Runs one request and gives its data, or the sense data with which it failed.
+    pub(crate) async fn ask_sense(&self, request: Request) -> Result<Result<Bytes, Sense>, PathFault> {
+        let (link, generation) = self.up()?;
+        match self.attempt(&link, generation, &request, None, Stay::Always).await? {
+            Ended::Done(done) => Ok(Ok(scsi::joined(done.data))),
+            Ended::Failed(_, Some(sense)) => Ok(Err(sense)),
+            Ended::Failed(error, None) => Err(error.into()),
+            Ended::Changed => Err(no_end()),
+        }
     }
 
     async fn optional(&self, request: Request) -> Result<Option<Bytes>, PathFault> {
@@ -308,20 +364,23 @@ impl PathDevice {
         }
         let request = op.request(self.lun, false);
         let (link, generation) = self.up()?;
-        let mut attentions = 0;
-        loop {
+        for _ in 0..MAX_CHANGES {
             self.verify(generation).await?;
             let inventory = self.session.inventory();
-            match self.send_watched(&link, generation, &request, inventory).await? {
-                Some(done) => return Ok(scsi::joined(done.data)),
-                None => attentions += 1,
-            }
-            if attentions > MAX_SENDS {
-                return Err(
-                    BlockError::Protocol { message: "the inventory changes for ever".to_owned() }.into()
-                );
+            match self.attempt(&link, generation, &request, Some(inventory), Stay::UnlessTransition).await? {
+                Ended::Done(done) => {
+                    if !op.changes().is_empty() && done.residual != Residual::None {
+                        // GOOD, but less or more than the whole: what has been written nobody knows.
+                        let message = format!("a write left a residual: {:?}", done.residual);
+                        return Err(BlockError::Protocol { message }.into());
+                    }
+                    return Ok(scsi::joined(done.data));
+                }
+                Ended::Failed(error, _) => return Err(error.into()),
+                Ended::Changed => {}
             }
         }
+        Err(no_end())
     }
 
     /// Makes sure that the logical unit is still the volume, whenever that may have changed: after a new login and after
@@ -357,72 +416,89 @@ impl PathDevice {
 
     async fn send(&self, link: &Link, generation: u64, request: &Request) -> Result<Completion, PathFault> {
         // Commands that ask for identity and capacity themselves go on through every attention.
-        for _ in 0..MAX_SENDS {
-            if let Some(done) = self.send_watched(link, generation, request, u64::MAX).await? {
-                return Ok(done);
-            }
+        match self.attempt(link, generation, request, None, Stay::Always).await? {
+            Ended::Done(done) => Ok(done),
+            Ended::Failed(error, _) => Err(error.into()),
+            Ended::Changed => Err(no_end()),
         }
-        Err(BlockError::Protocol { message: "unit attentions without end".to_owned() }.into())
     }
 
-    /// Sends one command until it is answered for good. `None`: the inventory changed from `inventory`, so the identity has to be
-    /// read before the command is sent again.
-    async fn send_watched(
+    /// Sends one command until it is answered for good (see [`crate::retry`]), or until the inventory is another one than
+    /// `inventory`.
+    async fn attempt(
         &self,
         link: &Link,
         generation: u64,
         request: &Request,
-        inventory: u64,
-    ) -> Result<Option<Completion>, PathFault> {
-        let mut pause = BUSY_PAUSE;
-        let mut last = BlockError::Status { status: 0x08 };
-        for _ in 0..MAX_SENDS {
+        inventory: Option<u64>,
+        stay: Stay,
+    ) -> Result<Ended, PathFault> {
+        let mut patience = Patience::default();
+        loop {
+            bump(&self.counters.commands);
             let done = match link.run(&self.env, request.clone(), self.config.command_timeout).await {
                 Ok(done) => done,
-                Err(LinkError::NotSent(why)) => return Err(PathFault::NotSent(why)),
-                Err(LinkError::Lost(why)) => return Err(PathFault::Lost { generation, why }),
-                Err(LinkError::Aborted) => return Err(PathFault::Aborted),
-                Err(LinkError::Failed(message)) => return Err(BlockError::Protocol { message }.into()),
+                Err(error) => return Err(self.fault(error, generation)),
             };
-            match scsi::judge(&done) {
-                Verdict::Good => return Ok(Some(done)),
-                Verdict::Failed(error) => return Err(error.into()),
+            let (error, pause) = match retry::judge(&done) {
+                Verdict::Good => return Ok(Ended::Done(done)),
+                Verdict::Failed(error) => (error, None),
                 Verdict::Attention(asc) => {
                     self.attention(asc);
-                    if inventory != u64::MAX && self.session.inventory() != inventory {
-                        return Ok(None);
+                    if inventory.is_some_and(|i| i != self.session.inventory()) {
+                        return Ok(Ended::Changed);
                     }
+                    if patience.attention() {
+                        continue;
+                    }
+                    return Err(no_end());
                 }
-                Verdict::Busy => {
-                    last = BlockError::Status { status: done.status.0 };
-                    self.env.sleep(pause).await;
-                    pause = (pause * 2).min(MAX_BUSY_PAUSE);
-                }
-                Verdict::Again => {
-                    last = match done.sense {
-                        Some(sense) => scsi::sense_error(sense),
-                        None => BlockError::Status { status: done.status.0 },
+                Verdict::Again(wait, error) => {
+                    let stays = match stay {
+                        Stay::Always => true,
+                        Stay::UnlessTransition => wait != Wait::Transition,
+                        Stay::Never => !matches!(wait, Wait::Transition | Wait::BecomingReady),
                     };
-                    self.env.sleep(BUSY_PAUSE).await;
+                    (error, if stays { patience.pause(wait, self.env.now()) } else { None })
                 }
+            };
+            let Some(pause) = pause else {
+                bump(&self.counters.errors);
+                return Ok(Ended::Failed(error, done.sense));
+            };
+            bump(&self.counters.retries);
+            self.env.sleep(pause).await;
+        }
+    }
+
+    fn fault(&self, error: LinkError, generation: u64) -> PathFault {
+        match error {
+            LinkError::NotSent(why) => {
+                bump(&self.counters.not_sent);
+                PathFault::NotSent(why)
+            }
+            LinkError::Lost(why) => {
+                bump(&self.counters.lost);
+                PathFault::Lost { generation, why }
+            }
+            LinkError::Aborted => {
+                bump(&self.counters.aborted);
+                PathFault::Aborted
+            }
+            LinkError::Failed(message) => {
+                bump(&self.counters.errors);
+                BlockError::Protocol { message }.into()
             }
         }
-        Err(last.into())
     }
 
     fn attention(&self, asc: Asc) {
-        match asc {
-            Asc::CAPACITY_DATA_HAS_CHANGED => self.capacity_changed.store(true, Ordering::SeqCst),
-            Asc::REPORTED_LUNS_DATA_HAS_CHANGED => self.session.inventory_changed(),
-            // ASYMMETRIC ACCESS STATE CHANGED and IMPLICIT ASYMMETRIC ACCESS STATE TRANSITION FAILED.
-            Asc(0x2a06 | 0x2a07) => {
-                self.access_changes.fetch_add(1, Ordering::SeqCst);
-                if let Some(who) = &*lock(&self.access_watch) {
-                    who.notify_one();
-                }
-            }
-            _ => {}
+        bump(&self.counters.attentions);
+        // INQUIRY DATA HAS CHANGED (3Fh/03h) may mean another identity, as another inventory may.
+        if matches!(asc, Asc::REPORTED_LUNS_DATA_HAS_CHANGED | Asc(0x3f03)) {
+            self.session.inventory_changed();
         }
+        self.news.note(asc);
         if self.config.trace {
             self.env.note("initiator", || {
                 json!({"what": "unit-attention", "lun": self.lun_number, "code": format!("{:04x}", asc.0)})
@@ -431,15 +507,27 @@ impl PathDevice {
     }
 }
 
+fn no_end() -> PathFault {
+    BlockError::Protocol { message: "unit attentions without end".to_owned() }.into()
+}
+
 #[async_trait]
 impl Runner for PathDevice {
     /// A lost command is sent again only after the session was reinstated, which ended the old one at the target.
     async fn run(&self, op: Op) -> Result<Bytes, BlockError> {
-        let deadline = self.env.now() + self.config.replacement_timeout;
+        let deadline = self.session.replacement_deadline();
         let mut doubt = Doubt::default();
+        let mut patience = Patience::default();
         loop {
             match self.run_once(&op).await {
                 Ok(data) => return Ok(data),
+                // There is no other path: the transition has to be waited for here.
+                Err(PathFault::Block(error @ BlockError::Sense { key: 0x2, asc: 0x04, ascq: 0x0a, .. })) => {
+                    match patience.pause(Wait::Transition, self.env.now()) {
+                        Some(pause) => self.env.sleep(pause).await,
+                        None => return Err(doubt.color(error)),
+                    }
+                }
                 Err(PathFault::Block(error)) => return Err(doubt.color(error)),
                 Err(PathFault::Stranger(found)) => {
                     let message = format!("the LUN is another volume now: {found:?}");
@@ -455,6 +543,8 @@ impl Runner for PathDevice {
                         let message = waited.err().unwrap_or(why);
                         return Err(doubt.color(BlockError::NoPath { message }));
                     }
+                    // A session that is about to log out is still up, and takes nothing.
+                    self.env.sleep(NOT_SENT_PAUSE).await;
                 }
                 Err(PathFault::Lost { generation, why }) => {
                     if !self.session.wait_dead(generation, deadline).await || self.env.now() >= deadline {

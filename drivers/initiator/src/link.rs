@@ -4,7 +4,8 @@
 //! PDUs of a read are handled before the answers leave in one vectored write. A link never comes back: when
 //! it is down, [`crate::portal`] makes a new one.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use sanbench_wire::frame::{self, Decoded, FrameLimits};
-use sanbench_wire::pdu::{AsyncEvent, LoginResponse, Pdu, TaskResponse};
+use sanbench_wire::pdu::{LoginResponse, Pdu, TaskFunction, TaskResponse};
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::{Digests, Outbox};
 use sanbench_world::{Env, Fault, Stream};
@@ -22,22 +23,28 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, oneshot, watch};
 
+use crate::chap::ChapHash;
 use crate::config::{CrashHook, HostConfig, SessionConfig};
 use crate::error::LoginError;
 use crate::lock;
 use crate::login::{LoggedIn, Login, LoginPlan, LoginStep};
 use crate::negotiate::Parameters;
-use crate::session::{CommandEnd, Completion, Event, Limits, Request, Session, Ticket};
+use crate::session::{Announcement, CommandEnd, Completion, Event, Limits, Request, Session, Ticket};
+use crate::tolerance::Tolerated;
 
 /// Bytes read at once from a stream.
 const READ_CHUNK: usize = 128 * 1024;
+/// Room that a read needs at least, bytes.
+const READ_LEAST: usize = 16 * 1024;
 /// Data segment accepted before MaxRecvDataSegmentLength is negotiated (RFC 7143 section 13.12).
 const LOGIN_SEGMENT: usize = 8192;
+/// Announcements kept for whoever asks for them; older ones go.
+const MAX_NOTICES: usize = 64;
 
 /// Why a command did not come to an answer of the device server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkError {
-    /// It never left this host.
+    /// No byte of it left this host, or the target refused to take it.
     NotSent(String),
     /// It was at the target, or on the way, when the connection ended: it may still be applied until the session is
     /// known to be dead.
@@ -59,10 +66,10 @@ struct State {
     waiting: BTreeMap<Ticket, Waiter>,
     next: Ticket,
     kill: Option<String>,
-    /// The target asked for a logout: nothing new is taken, what is open may end.
-    draining: bool,
     closed: bool,
 }
+
+type OnNotice = Box<dyn Fn(&Announcement) + Send + Sync>;
 
 struct Inner {
     state: Mutex<State>,
@@ -70,6 +77,10 @@ struct Inner {
     down: watch::Sender<Option<Down>>,
     parameters: Parameters,
     manage_timeout: Duration,
+    address: SocketAddr,
+    moved: Option<SocketAddr>,
+    notices: Mutex<VecDeque<Announcement>>,
+    on_notice: Mutex<Option<OnNotice>>,
 }
 
 /// How a link ended.
@@ -79,6 +90,9 @@ pub struct Down {
     pub why: String,
     /// The target confirmed the logout, so that nothing of the session is left there.
     pub logged_out: bool,
+    /// The target wants no login before this has passed, when it said so (Time2Wait of a logout response or of an asynchronous
+    /// message); else what was negotiated holds.
+    pub wait: Option<Duration>,
 }
 
 /// A connection in the full feature phase. Cheap to clone.
@@ -113,7 +127,7 @@ impl Link {
             Some(Fault::CrashNode) => return crash_here(env, &host.on_crash, "initiator.login").await,
         }
         let work = log_in(env, config, plan, portal, source);
-        let (stream, input, login) =
+        let LoggedInAt { stream, input, login, address, moved } =
             env.timeout(config.login_timeout, work).await.map_err(|_| LoginError::Timeout)??;
         if lose {
             return Err(LoginError::Timeout);
@@ -130,13 +144,16 @@ impl Link {
                 waiting: BTreeMap::new(),
                 next: 1,
                 kill: None,
-                draining: false,
                 closed: false,
             }),
             wake: Notify::new(),
             down: watch::Sender::new(None),
             parameters,
             manage_timeout: config.manage_timeout,
+            address,
+            moved,
+            notices: Mutex::default(),
+            on_notice: Mutex::new(None),
         });
         env.spawn(pump(env.clone(), inner.clone(), stream, input));
         Ok(Link(inner))
@@ -147,6 +164,28 @@ impl Link {
         &self.0.parameters
     }
 
+    /// Where the connection leads: the portal, or where it redirected us.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Where the target has moved for good, when it said so during this login (status 0102h).
+    pub fn moved(&self) -> Option<SocketAddr> {
+        self.0.moved
+    }
+
+    /// Departures from the RFC that were let pass on this connection.
+    pub fn tolerated(&self) -> Tolerated {
+        *lock(&self.0.state).session.tolerated()
+    }
+
+    /// Calls `hook` with every announcement of the target, those that came before included. The hook must not call back
+    /// into the link.
+    pub fn on_notice(&self, hook: impl Fn(&Announcement) + Send + Sync + 'static) {
+        *lock(&self.0.on_notice) = Some(Box::new(hook));
+        self.0.tell_notices();
+    }
+
     /// True until the connection ends.
     pub fn is_up(&self) -> bool {
         self.0.down.borrow().is_none()
@@ -155,7 +194,7 @@ impl Link {
     /// Waits for the end of the connection.
     pub async fn down(&self) -> Down {
         let mut down = self.0.down.subscribe();
-        let gone = || Down { why: "the host went down".to_owned(), logged_out: false };
+        let gone = || Down { why: "the host went down".to_owned(), logged_out: false, wait: None };
         match down.wait_for(Option::is_some).await {
             Ok(value) => value.clone().unwrap_or_else(gone),
             Err(_) => gone(),
@@ -184,8 +223,11 @@ impl Link {
         {
             return judge(end.await.ok());
         }
-        if let Ok(done) = end.try_recv() {
-            return judge(Some(done));
+        match end.try_recv() {
+            Ok(done) => return judge(Some(done)),
+            // The connection ended meanwhile. A closed channel must not be asked again.
+            Err(oneshot::error::TryRecvError::Closed) => return judge(None),
+            Err(oneshot::error::TryRecvError::Empty) => {}
         }
         if self.reset_lun(env, lun).await == Some(TaskResponse::COMPLETE) {
             return judge(end.await.ok());
@@ -198,7 +240,7 @@ impl Link {
         let (sender, receiver) = oneshot::channel();
         let ticket = {
             let mut state = lock(&self.0.state);
-            if state.closed || state.draining {
+            if state.closed {
                 return Err(LinkError::NotSent("the session is down".to_owned()));
             }
             let ticket = state.ticket(Waiter::Command(sender));
@@ -211,6 +253,16 @@ impl Link {
 
     async fn abort(&self, env: &Env, command: Ticket) -> Option<TaskResponse> {
         self.managed(env, |session, ticket| session.abort(ticket, command)).await
+    }
+
+    /// Runs a task management function that names no task: ABORT TASK SET, CLEAR TASK SET, or a reset. `None`: no answer in
+    /// time.
+    pub async fn manage(&self, env: &Env, function: TaskFunction, lun: Lun) -> Option<TaskResponse> {
+        self.managed(env, |session, ticket| {
+            session.manage(ticket, function, lun);
+            true
+        })
+        .await
     }
 
     /// Resets a logical unit. `None`: no answer in time.
@@ -288,7 +340,9 @@ fn judge(end: Option<CommandEnd>) -> Result<Completion, LinkError> {
         Some(CommandEnd::Failed(why)) => Err(LinkError::Failed(why)),
         Some(CommandEnd::Aborted) => Err(LinkError::Aborted),
         Some(CommandEnd::Withdrawn) => Err(LinkError::NotSent("the connection ended".to_owned())),
-        None => Err(LinkError::Lost("the connection ended with the command in flight".to_owned())),
+        Some(CommandEnd::Lost) | None => {
+            Err(LinkError::Lost("the connection ended with the command in flight".to_owned()))
+        }
     }
 }
 
@@ -301,7 +355,7 @@ impl State {
     }
 
     /// Hands events to their waiters. `Some` when the connection is over.
-    fn deliver(&mut self) -> Option<Down> {
+    fn deliver(&mut self, notices: &Mutex<VecDeque<Announcement>>) -> Option<Down> {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Command(ticket, end) => {
@@ -319,20 +373,35 @@ impl State {
                         let _ = sender.send(text);
                     }
                 }
-                Event::LoggedOut(code) => {
-                    return Some(Down { why: format!("logged out: {code}"), logged_out: code.0 == 0 });
+                Event::LoggedOut { response, wait } => {
+                    let why = format!("logged out: {response}");
+                    return Some(Down { why, logged_out: response.0 == 0, wait: Some(wait) });
                 }
-                Event::Announced(AsyncEvent::LOGOUT_REQUESTED) => self.draining = true,
-                Event::Announced(event @ (AsyncEvent::CONNECTION_DROPPED | AsyncEvent::SESSION_DROPPED)) => {
-                    return Some(Down { why: event.to_string(), logged_out: false });
+                Event::Announced(Announcement::Dropped { event, wait }) => {
+                    return Some(Down { why: event.to_string(), logged_out: false, wait: Some(wait) });
                 }
-                Event::Announced(_) => {}
+                Event::Announced(other) => {
+                    let mut notices = lock(notices);
+                    if notices.len() >= MAX_NOTICES {
+                        notices.pop_front();
+                    }
+                    notices.push_back(other);
+                }
             }
         }
-        if self.draining && self.session.busy() == 0 {
-            self.session.logout();
-        }
         None
+    }
+}
+
+impl Inner {
+    /// Gives waiting announcements to the hook, if there is one; the state's lock is not held.
+    fn tell_notices(&self) {
+        let hook = lock(&self.on_notice);
+        let Some(hook) = &*hook else { return };
+        let waiting = std::mem::take(&mut *lock(&self.notices));
+        for notice in &waiting {
+            hook(notice);
+        }
     }
 }
 
@@ -352,8 +421,8 @@ async fn pump(env: Env, inner: Arc<Inner>, mut stream: Stream, mut input: BytesM
     let waiting = {
         let mut state = lock(&inner.state);
         state.closed = true;
-        state.session.withdraw_all();
-        let _ = state.deliver();
+        state.session.end();
+        let _ = state.deliver(&inner.notices);
         std::mem::take(&mut state.waiting)
     };
     // Whoever still waits learns that the connection is lost.
@@ -362,9 +431,10 @@ async fn pump(env: Env, inner: Arc<Inner>, mut stream: Stream, mut input: BytesM
 }
 
 async fn run(env: &Env, inner: &Inner, stream: &mut Stream, input: &mut BytesMut) -> Down {
-    let broken = |why: String| Down { why, logged_out: false };
+    let broken = |why: String| Down { why, logged_out: false, wait: None };
     let mut notified = pin!(inner.wake.notified());
-    let mut timer = Box::pin(env.sleep_until(lock(&inner.state).session.next_timeout()));
+    let mut armed = lock(&inner.state).session.next_timeout();
+    let mut timer = Box::pin(env.sleep_until(armed));
     std::future::poll_fn(|cx| {
         let mut state = lock(&inner.state);
         loop {
@@ -380,16 +450,19 @@ async fn run(env: &Env, inner: &Inner, stream: &mut Stream, input: &mut BytesMut
                     Poll::Pending => break,
                 }
             }
-            input.reserve(READ_CHUNK);
+            // Data that was handed out keeps its part of the buffer, so new room costs a buffer: only when little is left.
+            if input.capacity() - input.len() < READ_LEAST {
+                input.reserve(READ_CHUNK);
+            }
             let received = pin!(stream.read_buf(input)).poll(cx);
             match received {
                 Poll::Ready(Ok(0)) => return Poll::Ready(broken("closed by the target".to_owned())),
                 Poll::Ready(Ok(_)) => {
                     if let Err(error) = state.session.handle_input(env.now(), input) {
-                        let _ = state.deliver();
+                        let _ = state.deliver(&inner.notices);
                         return Poll::Ready(broken(error.to_string()));
                     }
-                    if let Some(down) = state.deliver() {
+                    if let Some(down) = state.deliver(&inner.notices) {
                         return Poll::Ready(down);
                     }
                     continue;
@@ -399,22 +472,41 @@ async fn run(env: &Env, inner: &Inner, stream: &mut Stream, input: &mut BytesMut
             }
             if notified.as_mut().poll(cx).is_ready() {
                 notified.set(inner.wake.notified());
-                if let Some(down) = state.deliver() {
+                if let Some(down) = state.deliver(&inner.notices) {
                     return Poll::Ready(down);
                 }
                 continue;
             }
-            if timer.as_mut().poll(cx).is_ready() {
-                if let Err(error) = state.session.handle_timeout(env.now()) {
-                    return Poll::Ready(broken(error.to_string()));
-                }
-                timer.set(env.sleep_until(state.session.next_timeout()));
+            let due = timer.as_mut().poll(cx).is_ready();
+            if due && let Err(error) = state.session.handle_timeout(env.now()) {
+                return Poll::Ready(broken(error.to_string()));
+            }
+            // Traffic moves the next ping into the future, which the old timer finds out when it fires; only something
+            // earlier needs a new one.
+            let next = state.session.next_timeout();
+            if due || next < armed {
+                armed = next;
+                timer.set(env.sleep_until(armed));
                 continue;
+            }
+            if !lock(&inner.notices).is_empty() {
+                drop(state);
+                inner.tell_notices();
+                state = lock(&inner.state);
             }
             return Poll::Pending;
         }
     })
     .await
+}
+
+/// What a login led to.
+struct LoggedInAt {
+    stream: Stream,
+    input: BytesMut,
+    login: LoggedIn,
+    address: SocketAddr,
+    moved: Option<SocketAddr>,
 }
 
 async fn log_in(
@@ -423,26 +515,64 @@ async fn log_in(
     plan: &LoginPlan,
     portal: SocketAddr,
     source: Option<IpAddr>,
-) -> Result<(Stream, BytesMut, LoggedIn), LoginError> {
+) -> Result<LoggedInAt, LoginError> {
     let mut at = portal;
-    for _ in 0..=config.max_redirects {
+    let mut visited = vec![portal];
+    let mut moved = None;
+    let mut for_good = true;
+    let mut config = Cow::Borrowed(config);
+    // What went wrong with the whole list of CHAP algorithms: the truth about the credentials, should MD5 alone not help.
+    let mut first: Option<LoginError> = None;
+    loop {
         let mut stream = match source {
             // A redirection leads elsewhere: the source was chosen for the first portal only.
             Some(source) if at == portal => env.connect_from(source, at).await?,
             _ => env.connect(at).await?,
         };
         let mut input = BytesMut::new();
-        match negotiate(&mut stream, &mut input, config, plan).await? {
-            Outcome::Done(login) => return Ok((stream, input, *login)),
-            Outcome::Redirect(address) => at = resolve(env, &address).await?,
+        match negotiate(&mut stream, &mut input, &config, plan)
+            .await
+            .map_err(|e| first.take().unwrap_or(e))?
+        {
+            Outcome::Done(login) => {
+                return Ok(LoggedInAt { stream, input, login: *login, address: at, moved });
+            }
+            Outcome::Redirect { address, permanent } => {
+                at = resolve(env, &address).await?;
+                if visited.contains(&at) {
+                    return Err(LoginError::Redirect(format!("in a circle, back to {at}")));
+                }
+                if visited.len() > config.max_redirects as usize {
+                    return Err(LoginError::Redirect(format!(
+                        "more than {} redirections",
+                        config.max_redirects
+                    )));
+                }
+                visited.push(at);
+                // A temporary step makes all that follows temporary.
+                for_good &= permanent;
+                moved = for_good.then_some(at);
+            }
+            Outcome::WithMd5(error) => {
+                env.note(
+                    "initiator",
+                    || json!({"what": "chap-md5-only", "portal": at.to_string(), "why": error.to_string()}),
+                );
+                config.to_mut().chap_hashes = vec![ChapHash::Md5];
+                first = Some(error);
+            }
         }
     }
-    Err(LoginError::Redirect(format!("more than {} redirections", config.max_redirects)))
 }
 
 enum Outcome {
     Done(Box<LoggedIn>),
-    Redirect(String),
+    Redirect {
+        address: String,
+        permanent: bool,
+    },
+    /// CHAP failed in a way that another list of algorithms may cure.
+    WithMd5(LoginError),
 }
 
 async fn negotiate(
@@ -452,6 +582,17 @@ async fn negotiate(
     plan: &LoginPlan,
 ) -> Result<Outcome, LoginError> {
     let mut login = Login::new(config.clone(), plan.clone());
+    match exchange(stream, input, &mut login).await {
+        Err(error) if login.try_md5_after(&error) => Ok(Outcome::WithMd5(error)),
+        other => other,
+    }
+}
+
+async fn exchange(
+    stream: &mut Stream,
+    input: &mut BytesMut,
+    login: &mut Login,
+) -> Result<Outcome, LoginError> {
     let limits = FrameLimits { max_data_segment: LOGIN_SEGMENT, max_ahs: 0 };
     let mut out = Outbox::new();
     loop {
@@ -476,7 +617,9 @@ async fn negotiate(
         match login.handle_response(&response)? {
             LoginStep::Continue => {}
             LoginStep::Done(done) => return Ok(Outcome::Done(done)),
-            LoginStep::Redirect { address } => return Ok(Outcome::Redirect(address)),
+            LoginStep::Redirect { address, permanent } => {
+                return Ok(Outcome::Redirect { address, permanent });
+            }
         }
     }
 }

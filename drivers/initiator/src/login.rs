@@ -18,6 +18,8 @@ use crate::negotiate::{Negotiation, Parameters, offers};
 const MAX_EXCHANGES: u32 = 32;
 /// Text that one response may spread over several PDUs, bytes.
 const MAX_TEXT: usize = 64 * 1024;
+/// Text of one request PDU at most, bytes: the MaxRecvDataSegmentLength of a target that has not told its own.
+const MAX_REQUEST: usize = 8192;
 
 /// What a login wants.
 #[derive(Clone, Debug)]
@@ -60,6 +62,8 @@ pub enum LoginStep {
     Redirect {
         /// As the target wrote it.
         address: String,
+        /// For good (detail 02h), else for this login only.
+        permanent: bool,
     },
 }
 
@@ -86,6 +90,8 @@ pub struct Login {
     /// Stages of the last request, to judge the response.
     asked: Stages,
     text: BytesMut,
+    /// Text of the present request that did not fit one PDU.
+    rest: Bytes,
     negotiation: Option<Negotiation>,
     exchanges: u32,
     tsih: u16,
@@ -125,6 +131,7 @@ impl Login {
             outgoing: None,
             asked: Stages { continues: false, current: Stage::Security, next },
             text: BytesMut::new(),
+            rest: Bytes::new(),
             negotiation: Some(negotiation),
             exchanges: 0,
             tsih: 0,
@@ -141,8 +148,22 @@ impl Login {
 
     fn ask(&mut self, current: Stage, next: Option<Stage>, pairs: Vec<(String, String)>) {
         self.asked = Stages { continues: false, current, next };
+        self.rest = Bytes::from(keys::encode(pairs));
+        self.ask_rest();
+    }
+
+    /// Sends what is left of the text of this request: with the C bit and without a transition while there is more than
+    /// a target takes in one PDU before it has said otherwise (section 13.12).
+    fn ask_rest(&mut self) {
+        let text = self.rest.split_to(self.rest.len().min(MAX_REQUEST));
+        let continues = !self.rest.is_empty();
+        let next = if continues { None } else { self.asked.next };
+        self.request(Stages { continues, current: self.asked.current, next }, text);
+    }
+
+    fn request(&mut self, stages: Stages, text: Bytes) {
         self.outgoing = Some(LoginRequest {
-            stages: self.asked,
+            stages,
             version_max: 0,
             version_min: 0,
             isid: self.plan.isid,
@@ -151,8 +172,27 @@ impl Login {
             cid: 0,
             cmd_sn: CMD_SN,
             exp_stat_sn: self.exp_stat_sn.unwrap_or(0),
-            text: Bytes::from(keys::encode(pairs)),
+            text,
         });
+    }
+
+    /// Whether a login that ended with `error` is worth another try with MD5 as the only CHAP algorithm. tgt 1.0 takes
+    /// algorithm 7 for another one than SHA-256 and then refuses our proof; other targets close the connection on a list
+    /// that they do not know. MD5 must be on our own list, so nothing weaker is accepted than the caller allows; who wants no
+    /// fall-back leaves it out. A target that failed to prove itself gets no second chance.
+    pub fn try_md5_after(&self, error: &LoginError) -> bool {
+        let chap = match self.expect {
+            Expect::Challenge => true,
+            Expect::Proof(hash) => hash != ChapHash::Md5,
+            _ => false,
+        };
+        let curable = match error {
+            LoginError::Refused(_) | LoginError::Io(_) => true,
+            LoginError::Negotiation { key, .. } => key == "CHAP_A",
+            _ => false,
+        };
+        let hashes = &self.config.chap_hashes;
+        chap && curable && hashes.len() > 1 && hashes.contains(&ChapHash::Md5)
     }
 
     /// Takes one Login Response.
@@ -195,14 +235,20 @@ impl Login {
             return Err(protocol("login text too long"));
         }
         self.text.extend_from_slice(&response.text);
+        if !self.rest.is_empty() {
+            // A request in pieces is answered by empty responses until its last piece (section 6.2).
+            if response.stages.continues || response.stages.next.is_some() || !self.text.is_empty() {
+                return Err(protocol("an answer to a text that was not whole yet"));
+            }
+            self.ask_rest();
+            return Ok(LoginStep::Continue);
+        }
         if response.stages.continues {
             if response.stages.next.is_some() {
                 return Err(protocol("T and C bit at once"));
             }
-            let next = self.asked.next;
-            self.ask(self.asked.current, None, Vec::new());
-            // The transit that was asked for stays pending until the text is whole.
-            self.asked.next = next;
+            // The transition that was asked for stays pending until the text is whole.
+            self.request(Stages { continues: false, current: self.asked.current, next: None }, Bytes::new());
             return Ok(LoginStep::Continue);
         }
         if response.stages.next.is_some() && response.stages.next != self.asked.next {
@@ -221,7 +267,10 @@ impl Login {
         let pairs =
             keys::decode(&response.text, KeyLimits::RFC).map_err(|e| LoginError::Redirect(e.to_string()))?;
         match pairs.into_iter().find(|(key, _)| key == "TargetAddress") {
-            Some((_, address)) => Ok(LoginStep::Redirect { address }),
+            Some((_, address)) => {
+                let permanent = response.status == LoginStatus::TARGET_MOVED_PERMANENTLY;
+                Ok(LoginStep::Redirect { address, permanent })
+            }
             None => Err(LoginError::Redirect("without TargetAddress".to_owned())),
         }
     }

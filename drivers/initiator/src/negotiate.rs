@@ -59,6 +59,38 @@ impl Default for Parameters {
 
 const SEGMENT: std::ops::RangeInclusive<u32> = 512..=0x00ff_ffff;
 
+/// Operational keys of RFC 7143 chapter 13 that both sides negotiate or declare.
+const KNOWN: [&str; 18] = [
+    "HeaderDigest",
+    "DataDigest",
+    "MaxConnections",
+    "SendTargets",
+    "InitialR2T",
+    "ImmediateData",
+    "MaxRecvDataSegmentLength",
+    "MaxBurstLength",
+    "FirstBurstLength",
+    "DefaultTime2Wait",
+    "DefaultTime2Retain",
+    "MaxOutstandingR2T",
+    "DataPDUInOrder",
+    "DataSequenceInOrder",
+    "ErrorRecoveryLevel",
+    "SessionType",
+    "AuthMethod",
+    "InitiatorName",
+];
+
+/// Whether this initiator knows a key at all: what it does not know is answered NotUnderstood.
+pub fn is_known(key: &str) -> bool {
+    KNOWN.contains(&key)
+}
+
+/// A MaxRecvDataSegmentLength in its range.
+pub fn segment_length(value: &str) -> Option<u32> {
+    number(value).filter(|v| SEGMENT.contains(v))
+}
+
 fn yes_no(value: bool) -> String {
     if value { "Yes" } else { "No" }.to_owned()
 }
@@ -126,7 +158,7 @@ impl Negotiation {
         // Declarations answer nothing and are answered by nothing.
         match key {
             "MaxRecvDataSegmentLength" => {
-                let length = number(value).filter(|v| SEGMENT.contains(v)).ok_or(bad("out of range"))?;
+                let length = segment_length(value).ok_or(bad("out of range"))?;
                 self.result.send_data_segment = length;
                 self.open.remove(key);
                 return Ok(());
@@ -143,9 +175,11 @@ impl Negotiation {
             if self.seen.len() > 64 {
                 return Err(bad("too many keys"));
             }
-            // A proposal of the target: we know no key beyond those that we offer ourselves.
+            // A proposal of the target. Every known key that matters was offered by us: what is left does not matter in this
+            // kind of session (section 6.2).
             if ![NOT_UNDERSTOOD, REJECT, IRRELEVANT].contains(&value) {
-                self.replies.push((key.to_owned(), NOT_UNDERSTOOD.to_owned()));
+                let answer = if is_known(key) { IRRELEVANT } else { NOT_UNDERSTOOD };
+                self.replies.push((key.to_owned(), answer.to_owned()));
             }
             return Ok(());
         };

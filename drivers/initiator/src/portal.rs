@@ -7,10 +7,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use sanbench_api::ChapAuth;
+use sanbench_wire::scsi::luns::Lun;
+use sanbench_wire::scsi::sense::Asc;
 use sanbench_world::Env;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -22,9 +24,16 @@ use crate::error::LoginError;
 use crate::link::Link;
 use crate::lock;
 use crate::login::LoginPlan;
+use crate::session::Announcement;
+use crate::signals::{Attentions, SessionCounters, SessionCounts, bump};
 
-/// Longest pause between two tries of a re-login.
+/// Longest pause between two tries of a re-login, besides what the target asks for (Time2Wait).
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// A connection that ends sooner after its login than this counts as a failed try, so that a target that takes logins and
+/// drops them is not asked without a pause.
+const STABLE: Duration = Duration::from_secs(10);
+/// One wait for a session at most; whoever may wait longer asks again.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a session is doing now.
 #[derive(Clone, Debug)]
@@ -46,6 +55,9 @@ pub enum State {
         since: Duration,
         /// Why, for people.
         why: String,
+        /// The target refused the last login in a way that another try is not expected to cure. It is tried on, but nobody
+        /// should wait for it.
+        refused: bool,
     },
     /// Closed for good.
     Closed {
@@ -67,6 +79,11 @@ struct Inner {
     stop: watch::Sender<bool>,
     inventory: AtomicU64,
     group: Option<u16>,
+    /// Where the target has moved for good.
+    moved: Mutex<Option<SocketAddr>>,
+    counters: SessionCounters,
+    /// Who wants to know what the target announces about a logical unit.
+    listeners: Mutex<Vec<(Lun, Weak<Attentions>)>>,
     on_change: Mutex<Option<OnChange>>,
     fencing: tokio::sync::Mutex<()>,
 }
@@ -143,12 +160,17 @@ impl PortalSession {
             auth: auth.cloned(),
             isid,
             group: link.parameters().portal_group,
+            moved: Mutex::new(link.moved()),
+            counters: SessionCounters::default(),
+            listeners: Mutex::default(),
             state: watch::Sender::new(State::Up { link: link.clone(), generation: 1 }),
             stop: watch::Sender::new(false),
             inventory: AtomicU64::new(0),
             on_change: Mutex::new(None),
             fencing: tokio::sync::Mutex::new(()),
         });
+        bump(&inner.counters.logins);
+        listen(&inner, &link);
         env.spawn(keep(inner.clone(), link));
         Ok(Self(inner))
     }
@@ -191,7 +213,30 @@ impl PortalSession {
         self.0.state.subscribe()
     }
 
-    /// Waits until the session is up, at most until `deadline` on the world's clock.
+    /// What the session did so far.
+    pub fn counters(&self) -> SessionCounts {
+        self.0.counters.read()
+    }
+
+    /// Tells `who` of asynchronous events of a logical unit.
+    pub(crate) fn listen(&self, lun: Lun, who: &Arc<Attentions>) {
+        let mut listeners = lock(&self.0.listeners);
+        listeners.retain(|(_, l)| l.strong_count() > 0);
+        listeners.push((lun, Arc::downgrade(who)));
+    }
+
+    /// Until when a command that comes now, or came while the session was up, is kept waiting for a session that is down: the
+    /// replacement time-out, from the loss on, or from now while the session is up. `Duration::MAX` keeps commands for ever.
+    pub fn replacement_deadline(&self) -> Duration {
+        let from = match &*self.0.state.borrow() {
+            State::Down { since, .. } => *since,
+            _ => self.0.env.now(),
+        };
+        from.saturating_add(self.0.config.replacement_timeout)
+    }
+
+    /// Waits until the session is up, at most until `deadline` on the world's clock. A session that the target refuses is not
+    /// waited for.
     ///
     /// # Errors
     /// Why it is down.
@@ -203,13 +248,15 @@ impl PortalSession {
             }
             let why = match &*watch.borrow_and_update() {
                 State::Closed { .. } => return Err("the session was closed".to_owned()),
+                State::Down { why, refused: true, .. } => return Err(why.clone()),
                 State::Down { why, .. } => why.clone(),
                 State::Up { .. } => "the connection just ended".to_owned(),
             };
-            let left = deadline.saturating_sub(self.0.env.now());
-            if left.is_zero() || self.0.env.timeout(left, watch.changed()).await.is_err() {
+            let left = deadline.saturating_sub(self.0.env.now()).min(LONGEST_WAIT);
+            if left.is_zero() {
                 return Err(why);
             }
+            let _ = self.0.env.timeout(left, watch.changed()).await;
         }
     }
 
@@ -239,7 +286,7 @@ impl PortalSession {
                 }
             }
         };
-        let left = deadline.saturating_sub(self.0.env.now());
+        let left = deadline.saturating_sub(self.0.env.now()).min(LONGEST_WAIT);
         self.0.env.timeout(left, dead).await.unwrap_or(false)
     }
 
@@ -311,6 +358,27 @@ impl PortalSession {
         self.0.inventory.load(Ordering::SeqCst)
     }
 
+    /// Drops the session without a word and for good. When this returns, the connection's stream is gone: no command that was
+    /// given to it, or waited in it, can leave this host any more. What had left before may still be applied by the target until
+    /// the session is known to be dead there, see [`PortalSession::surely_dead`].
+    pub async fn abandon(&self, why: &str) {
+        let inner = &self.0;
+        inner.stop.send_replace(true);
+        let (link, fenced) = match &*inner.state.borrow() {
+            State::Up { link, .. } => (Some(link.clone()), false),
+            State::Down { fenced, .. } | State::Closed { fenced } => (None, *fenced),
+        };
+        if let Some(link) = link {
+            link.kill(why);
+            link.down().await;
+        }
+        inner.state.send_replace(State::Closed { fenced });
+        inner.env.note(
+            "initiator",
+            || json!({"what": "abandoned", "portal": inner.portal.to_string(), "iqn": inner.iqn, "why": why}),
+        );
+    }
+
     /// Logs out when connected, and stops coming back.
     pub async fn close(&self) {
         let inner = &self.0;
@@ -334,6 +402,18 @@ impl Inner {
         }
     }
 
+    /// Notes why the last try of a login failed.
+    fn tried(&self, error: &LoginError) {
+        self.state.send_if_modified(|state| match state {
+            State::Down { why, refused, .. } => {
+                *why = error.to_string();
+                let before = std::mem::replace(refused, !error.may_retry());
+                before != *refused
+            }
+            _ => false,
+        });
+    }
+
     /// Sets the state unless the session was closed meanwhile.
     fn set(&self, new: State) -> bool {
         self.state.send_if_modified(|state| {
@@ -351,17 +431,80 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// Takes the announcements of a new connection.
+fn listen(inner: &Arc<Inner>, link: &Link) {
+    let weak = Arc::downgrade(inner);
+    link.on_notice(move |notice| {
+        if let Some(inner) = weak.upgrade() {
+            inner.announced(notice);
+        }
+    });
+}
+
+impl Inner {
+    fn announced(&self, notice: &Announcement) {
+        bump(&self.counters.announcements);
+        self.env.note("initiator", || {
+            json!({"what": "announced", "portal": self.portal.to_string(), "event": format!("{notice:?}")})
+        });
+        let Announcement::Scsi { lun, sense: Some(sense) } = notice else { return };
+        if sense.asc == Asc::REPORTED_LUNS_DATA_HAS_CHANGED {
+            self.inventory.fetch_add(1, Ordering::SeqCst);
+        }
+        let listeners: Vec<_> = lock(&self.listeners)
+            .iter()
+            .filter(|(l, _)| l == lun)
+            .filter_map(|(_, listener)| listener.upgrade())
+            .collect();
+        for listener in listeners {
+            listener.note(sense.asc);
+        }
+    }
+
+    /// The ISID of the next login; with the planted defect D35 another one each time.
+    fn isid(&self, logins: u64) -> [u8; 6] {
+        let mut isid = self.isid;
+        if self.config.defects.fresh_isid {
+            isid[3] ^= logins as u8;
+        }
+        isid
+    }
+
+    /// Where to log in: where the target has moved for good, and, should that fail, at the portal that we were given.
+    fn address(&self, failures: u32) -> SocketAddr {
+        match *lock(&self.moved) {
+            Some(moved) if failures.is_multiple_of(2) => moved,
+            _ => self.portal,
+        }
+    }
+}
+
+/// The pause before a try after `failures` failures in a row.
+fn back_off(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        n => Duration::from_secs(1 << (n - 1).min(10)).min(MAX_PAUSE),
+    }
+}
+
+/// Keeps a session up until it is closed. Whatever goes wrong at whatever point of a re-login, the next one begins from nothing
+/// (D66): connection, login and negotiation are one step here, that succeeds as a whole or leaves nothing behind.
 async fn keep(inner: Arc<Inner>, mut link: Link) {
     let mut stop = inner.stop.subscribe();
     let mut generation = 1;
+    let mut failures: u32 = 0;
     loop {
+        let begun = inner.env.now();
         let down = link.down().await;
+        bump(&inner.counters.losses);
         if *inner.stop.borrow() {
             inner.changed(false);
             return;
         }
         let since = inner.env.now();
-        let lost = State::Down { generation, fenced: down.logged_out, since, why: down.why.clone() };
+        failures = if since - begun < STABLE { failures + 1 } else { 0 };
+        let lost =
+            State::Down { generation, fenced: down.logged_out, since, why: down.why.clone(), refused: false };
         if !inner.set(lost) {
             return;
         }
@@ -369,36 +512,50 @@ async fn keep(inner: Arc<Inner>, mut link: Link) {
         inner.env.note("initiator", || {
             json!({"what": "path-loss", "portal": inner.portal.to_string(), "iqn": inner.iqn, "why": down.why})
         });
-        let mut pause = Duration::from_secs(u64::from(link.parameters().time2wait));
-        let mut failed = 0;
+        // The target's wish holds from the loss on (RFC 7143 section 13.15).
+        let wish = down.wait.unwrap_or(Duration::from_secs(u64::from(link.parameters().time2wait)));
+        let mut at = since + wish.max(back_off(failures.saturating_sub(1)));
+        let mut tries = 0;
         link = loop {
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,
-                () = inner.env.sleep(pause.min(MAX_PAUSE)) => {}
+                () = inner.env.sleep_until(at) => {}
             }
-            let plan = plan(&inner.env, &inner.config, Some(&inner.iqn), inner.isid, inner.auth.as_ref());
-            let source = inner.config.sources.get(&inner.portal).copied();
-            let open = Link::open(&inner.env, &inner.config, &plan, inner.portal, source);
-            tokio::select! {
+            let isid = inner.isid(inner.counters.read().logins);
+            let plan = plan(&inner.env, &inner.config, Some(&inner.iqn), isid, inner.auth.as_ref());
+            let address = inner.address(tries);
+            let source = inner.config.sources.get(&address).copied();
+            let open = Link::open(&inner.env, &inner.config, &plan, address, source);
+            let opened = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,
-                opened = open => match opened {
-                    Ok(link) => break link,
-                    Err(error) => {
-                        failed += 1;
-                        if inner.config.defects.give_up_relogin && failed == 2 {
-                            return;
-                        }
-                        pause = (pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE);
-                        inner.env.note("initiator", || {
-                            json!({"what": "relogin-failed", "portal": inner.portal.to_string(), "why": error.to_string()})
-                        });
+                opened = open => opened,
+            };
+            match opened {
+                Ok(link) => break link,
+                Err(error) => {
+                    tries += 1;
+                    failures += 1;
+                    bump(&inner.counters.failed_logins);
+                    inner.env.note("initiator", || {
+                        json!({"what": "relogin-failed", "portal": inner.portal.to_string(), "why": error.to_string()})
+                    });
+                    if inner.config.defects.give_up_relogin && tries > 1 {
+                        return;
                     }
-                },
+                    inner.tried(&error);
+                    let pause = if error.may_retry() { back_off(failures) } else { MAX_PAUSE };
+                    at = inner.env.now() + pause;
+                }
             }
         };
         generation += 1;
+        bump(&inner.counters.logins);
+        if link.moved().is_some() {
+            *lock(&inner.moved) = link.moved();
+        }
+        listen(&inner, &link);
         // What the session knew about its logical units may have changed while it was away.
         inner.inventory.fetch_add(1, Ordering::SeqCst);
         if !inner.set(State::Up { link: link.clone(), generation }) {

@@ -8,11 +8,10 @@ use sanbench_wire::scsi::inquiry::StandardInquiry;
 use sanbench_wire::scsi::lba_status;
 use sanbench_wire::scsi::luns::{self, Lun};
 use sanbench_wire::scsi::sense::{Asc, Sense, SenseKey};
-use sanbench_wire::scsi::status::Status;
 use sanbench_wire::scsi::unmap::{self, UnmapRange};
 use sanbench_wire::scsi::vpd::{Association, Identifier, Vpd};
 
-use crate::session::{Completion, Request, Transfer};
+use crate::session::{Request, Transfer};
 
 /// A block command within the limits of the device.
 #[derive(Clone, Debug)]
@@ -296,46 +295,6 @@ pub fn parse_lba_status(data: &[u8], lba: u64) -> Result<Vec<LbaRange>, BlockErr
         at = end;
     }
     if ranges.is_empty() { Err(malformed("LBA status without descriptors")) } else { Ok(ranges) }
-}
-
-/// What to do about a completion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It worked.
-    Good,
-    /// A unit attention: take note and send the command again.
-    Attention(Asc),
-    /// The device is busy: send the command again after a pause.
-    Busy,
-    /// The command was ended without a fault of its own: send it again.
-    Again,
-    /// It failed.
-    Failed(BlockError),
-}
-
-/// Judges status and sense data (SAM-5 clause 5.3, SPC-4 clause 4.5).
-pub fn judge(completion: &Completion) -> Verdict {
-    match completion.status {
-        Status::GOOD | Status::CONDITION_MET => Verdict::Good,
-        Status::BUSY | Status::TASK_SET_FULL => Verdict::Busy,
-        Status::TASK_ABORTED => Verdict::Again,
-        Status::CHECK_CONDITION => match completion.sense {
-            None => Verdict::Failed(malformed("CHECK CONDITION without sense data")),
-            Some(sense) => judge_sense(sense),
-        },
-        other => Verdict::Failed(BlockError::Status { status: other.0 }),
-    }
-}
-
-fn judge_sense(sense: Sense) -> Verdict {
-    match (sense.key, sense.asc) {
-        (SenseKey::NO_SENSE | SenseKey::RECOVERED_ERROR, _) if !sense.deferred => Verdict::Good,
-        (SenseKey::UNIT_ATTENTION, asc) => Verdict::Attention(asc),
-        // Becoming ready, and the ALUA transition (04h/0Ah).
-        (SenseKey::NOT_READY, Asc(0x0401 | 0x040a)) => Verdict::Busy,
-        (SenseKey::ABORTED_COMMAND, _) => Verdict::Again,
-        _ => Verdict::Failed(sense_error(sense)),
-    }
 }
 
 /// Sense data as the contract's error.

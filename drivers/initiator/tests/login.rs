@@ -174,7 +174,7 @@ fn stages_and_numbers_are_checked() {
     response.status = LoginStatus::TARGET_MOVED_PERMANENTLY;
     assert_eq!(
         l.handle_response(&response),
-        Ok(LoginStep::Redirect { address: "[fd00::1]:3261,1".to_owned() })
+        Ok(LoginStep::Redirect { address: "[fd00::1]:3261,1".to_owned(), permanent: true })
     );
 }
 
@@ -208,6 +208,54 @@ fn text_in_pieces_and_endless_negotiation() {
         result = l.handle_response(&reply(&r, n, None, &[]));
     }
     assert!(matches!(result, Err(LoginError::Protocol(_))), "{result:?}");
+}
+
+/// Text that does not fit one request goes in pieces with the C bit, and the transition waits for the last one.
+#[test]
+fn a_long_text_goes_in_pieces() {
+    let auth = ChapAuth { username: "u".repeat(12_000), ..one_way() };
+    let mut l = login(Some(auth));
+    let r = l.poll_request().unwrap();
+    l.handle_response(&reply(&r, 0, None, &[("AuthMethod", "CHAP")])).unwrap();
+    let r = l.poll_request().unwrap();
+    let pairs = [("CHAP_A", "8"), ("CHAP_I", "1"), ("CHAP_C", "0x0102")];
+    l.handle_response(&reply(&r, 1, None, &pairs)).unwrap();
+    let first = l.poll_request().unwrap();
+    assert_eq!((first.text.len(), first.stages.continues, first.stages.next), (8192, true, None));
+    assert_eq!(l.handle_response(&reply(&first, 2, None, &[])), Ok(LoginStep::Continue));
+    let rest = l.poll_request().unwrap();
+    assert!(!rest.stages.continues && rest.stages.next == Some(Stage::Operational));
+    let whole = [&first.text[..], &rest.text[..]].concat();
+    assert_eq!(keys::decode(&whole, KeyLimits { max_value: 16_384, ..KeyLimits::RFC }).unwrap().len(), 2);
+    l.handle_response(&reply(&rest, 3, Some(Stage::Operational), &[])).unwrap();
+    // A target that answers before the text is whole breaks the rule.
+    let mut l = login(Some(ChapAuth { username: "u".repeat(12_000), ..one_way() }));
+    for (n, pairs) in [&[("AuthMethod", "CHAP")][..], &pairs].into_iter().enumerate() {
+        let r = l.poll_request().unwrap();
+        l.handle_response(&reply(&r, n as u32, None, pairs)).unwrap();
+    }
+    let first = l.poll_request().unwrap();
+    assert!(l.handle_response(&reply(&first, 2, None, &[("X-early", "1")])).is_err());
+}
+
+#[test]
+fn md5_alone_is_tried_only_where_it_can_help() {
+    let refused = LoginError::Refused(LoginStatus::AUTHENTICATION_FAILURE);
+    let proved = |algorithm| {
+        let mut l = login(Some(mutual()));
+        let r = l.poll_request().unwrap();
+        assert!(!l.try_md5_after(&refused), "before any list was sent");
+        l.handle_response(&reply(&r, 0, None, &[("AuthMethod", "CHAP")])).unwrap();
+        let r = l.poll_request().unwrap();
+        assert!(l.try_md5_after(&LoginError::Io("closed".into())));
+        l.handle_response(&reply(&r, 1, None, &[("CHAP_A", algorithm), ("CHAP_I", "1"), ("CHAP_C", "0x01")]))
+            .unwrap();
+        l
+    };
+    assert!(proved("7").try_md5_after(&refused));
+    assert!(!proved("5").try_md5_after(&refused));
+    assert!(!proved("7").try_md5_after(&LoginError::Authentication("wrong response")));
+    assert!(!proved("7").try_md5_after(&LoginError::TargetError(LoginStatus::TARGET_ERROR)));
 }
 
 proptest! {

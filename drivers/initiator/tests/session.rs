@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use sanbench_initiator::error::ProtocolError;
 use sanbench_initiator::login::LoggedIn;
 use sanbench_initiator::negotiate::Parameters;
-use sanbench_initiator::session::{CommandEnd, Event, Limits, Request, Session, Transfer};
+use sanbench_initiator::session::{Announcement, CommandEnd, Event, Limits, Request, Session, Transfer};
+use sanbench_initiator::tolerance::Tolerance;
 use sanbench_wire::bhs::RESERVED_TAG;
 use sanbench_wire::frame::{self, Decoded, FrameLimits};
 use sanbench_wire::pdu::*;
@@ -129,6 +130,7 @@ fn a_write_follows_r2ts() {
         first_burst: 1024,
         send_data_segment: 512,
         max_burst: 2048,
+        max_outstanding_r2t: 2,
         ..Parameters::default()
     };
     let mut s = session_with(p, 32);
@@ -460,12 +462,13 @@ fn rejects_logout_and_announcements() {
         data: Bytes::new(),
     };
     give(&mut s, note).unwrap();
-    assert_eq!(s.poll_event(), Some(Event::Announced(AsyncEvent::LOGOUT_REQUESTED)));
+    assert_eq!(s.poll_event(), Some(Event::Announced(Announcement::LogoutRequested)));
     s.logout();
     s.logout();
     s.submit(2, read(8));
     let out = sent(&mut s);
     assert_eq!(out.len(), 1, "one logout, and nothing after it");
+    assert_eq!(s.poll_event(), Some(Event::Command(2, CommandEnd::Withdrawn)));
     let Pdu::LogoutRequest(logout) = &out[0] else { panic!() };
     let answer = LogoutResponse {
         response: LogoutResponseCode::SUCCESS,
@@ -477,7 +480,10 @@ fn rejects_logout_and_announcements() {
         time2retain: 0,
     };
     give(&mut s, answer).unwrap();
-    assert_eq!(s.poll_event(), Some(Event::LoggedOut(LogoutResponseCode::SUCCESS)));
+    assert_eq!(
+        s.poll_event(),
+        Some(Event::LoggedOut { response: LogoutResponseCode::SUCCESS, wait: Duration::ZERO })
+    );
     assert!(matches!(
         give(&mut s, reject(RejectReason::PROTOCOL_ERROR, 14)),
         Err(ProtocolError::Rejected(_))
@@ -516,6 +522,218 @@ fn text_goes_on_within_bounds() {
         }
     }
     assert!(matches!(result, Err(ProtocolError::Limit(_))));
+}
+
+/// Reads on into 13.17 only what is certain: an R2T is outstanding as long as no byte of its answer can have arrived.
+#[test]
+fn outstanding_r2ts_are_counted() {
+    let p = Parameters {
+        initial_r2t: true,
+        immediate_data: false,
+        max_outstanding_r2t: 1,
+        ..Parameters::default()
+    };
+    let mut s = session_with(p.clone(), 32);
+    s.submit(1, write(3000));
+    let tag = itt(&sent(&mut s));
+    give(&mut s, r2t(tag, 0, 0, 1000)).unwrap();
+    assert_eq!(sent(&mut s).len(), 1);
+    give(&mut s, r2t(tag, 1, 1000, 1000)).unwrap();
+    let error = give(&mut s, r2t(tag, 2, 2000, 1000)).unwrap_err();
+    assert_eq!(error.section(), "13.17");
+}
+
+#[test]
+fn long_sequences_are_tolerated_and_counted() {
+    let mut s = session_with(Parameters { max_burst: 512, ..Parameters::default() }, 32);
+    s.submit(1, read(2048));
+    let tag = itt(&sent(&mut s));
+    for n in 0..4 {
+        let acknowledge = n == 0;
+        give(&mut s, DataIn { acknowledge, ..data_in(tag, n, n * 512, &[7; 512]) }).unwrap();
+    }
+    give(&mut s, good(tag, 10)).unwrap();
+    assert!(matches!(s.poll_event(), Some(Event::Command(1, CommandEnd::Completed(_)))));
+    assert_eq!(s.tolerated().count(Tolerance::LongDataIn), 3);
+    assert_eq!(s.tolerated().iter().map(|(t, _)| t.section()).collect::<Vec<_>>(), ["13.13", "11.7.2"]);
+}
+
+#[test]
+fn late_answers_of_aborted_tasks_are_dropped() {
+    let mut s = session();
+    s.submit(1, read(8));
+    let tag = itt(&sent(&mut s));
+    assert!(s.abort(2, 1));
+    let Pdu::TaskManagementRequest(abort) = sent(&mut s).remove(0) else { panic!() };
+    let response = TaskResponse::COMPLETE;
+    give(
+        &mut s,
+        TaskManagementResponse { response, itt: abort.itt, stat_sn: 10, exp_cmd_sn: 2, max_cmd_sn: 33 },
+    )
+    .unwrap();
+    assert_eq!(s.poll_event(), Some(Event::Command(1, CommandEnd::Aborted)));
+    assert_eq!(s.poll_event(), Some(Event::Managed(2, TaskResponse::COMPLETE)));
+    // The next command gets another tag; what still comes for the old one meets nobody.
+    s.submit(3, read(8));
+    assert_ne!(itt(&sent(&mut s)), tag);
+    give(&mut s, data_in(tag, 0, 0, b"stale")).unwrap();
+    give(&mut s, r2t(tag, 0, 0, 8)).unwrap();
+    give(&mut s, good(tag, 11)).unwrap();
+    assert_eq!((s.poll_event(), s.busy()), (None, 1));
+    assert_eq!(s.tolerated().count(Tolerance::LateAnswer), 3);
+    // A tag that was never used is another matter.
+    assert!(matches!(give(&mut s, good(tag + 40, 12)), Err(ProtocolError::UnknownTask(_))));
+}
+
+/// What the end of the connection means for a command depends on whether any byte of it has left.
+#[test]
+fn commands_that_never_left_are_withdrawn() {
+    let mut s = session_with(Parameters::default(), 3);
+    for ticket in 1..=5 {
+        s.submit(ticket, write(1000));
+    }
+    let whole = s.outbox().len();
+    // The first has left, the second in part.
+    bytes::Buf::advance(s.outbox(), whole / 3 + 1);
+    s.end();
+    let mut ends = std::collections::BTreeMap::new();
+    while let Some(Event::Command(ticket, end)) = s.poll_event() {
+        ends.insert(ticket, end);
+    }
+    use CommandEnd::{Lost, Withdrawn};
+    assert_eq!(ends.into_values().collect::<Vec<_>>(), [Lost, Lost, Withdrawn, Withdrawn, Withdrawn]);
+    s.submit(6, read(1));
+    assert_eq!(s.poll_event(), Some(Event::Command(6, Withdrawn)));
+}
+
+#[test]
+fn task_set_full_lowers_the_depth_and_success_raises_it() {
+    let mut s = session_with(Parameters::default(), 1000);
+    for ticket in 0..64 {
+        s.submit(ticket, write(1));
+    }
+    let tags: Vec<u32> = sent(&mut s).iter().map(|p| itt(std::slice::from_ref(p))).collect();
+    assert_eq!((tags.len(), s.depth()), (64, 64));
+    let full = ScsiResponse { status: Status::TASK_SET_FULL, ..good(tags[0], 10) };
+    give(&mut s, full).unwrap();
+    assert_eq!(s.depth(), 32);
+    s.submit(100, write(1));
+    assert!(sent(&mut s).is_empty(), "62 are open, 32 may be");
+    for (n, tag) in (11..).zip(&tags[1..]) {
+        give(&mut s, good(*tag, n)).unwrap();
+    }
+    assert_eq!(sent(&mut s).len(), 1);
+    assert_eq!(s.depth(), 33);
+}
+
+#[test]
+fn a_logout_that_was_asked_for_waits_for_open_commands_but_not_for_ever() {
+    let ask = AsyncMessage {
+        lun: Lun::ZERO,
+        stat_sn: 10,
+        exp_cmd_sn: 2,
+        max_cmd_sn: 1,
+        event: AsyncEvent::LOGOUT_REQUESTED,
+        vendor_code: 0,
+        parameters: [0, 0, 4],
+        data: Bytes::new(),
+    };
+    for answered in [true, false] {
+        let mut s = session_with(Parameters::default(), 1);
+        s.submit(1, read(0));
+        s.submit(2, read(0));
+        let tag = itt(&sent(&mut s));
+        give(&mut s, ask.clone()).unwrap();
+        assert_eq!(s.poll_event(), Some(Event::Command(2, CommandEnd::Withdrawn)));
+        assert_eq!(s.poll_event(), Some(Event::Announced(Announcement::LogoutRequested)));
+        assert!(sent(&mut s).is_empty());
+        if answered {
+            give(&mut s, good(tag, 11)).unwrap();
+        } else {
+            assert_eq!(s.next_timeout(), NOW + Duration::from_secs(3));
+            s.handle_timeout(NOW + Duration::from_secs(3)).unwrap();
+        }
+        assert!(matches!(sent(&mut s)[..], [Pdu::LogoutRequest(_)]), "answered {answered}");
+    }
+}
+
+#[test]
+fn parameters_can_be_told_anew() {
+    let mut s = session();
+    let ask = AsyncMessage {
+        lun: Lun::ZERO,
+        stat_sn: 10,
+        exp_cmd_sn: 1,
+        max_cmd_sn: 32,
+        event: AsyncEvent::NEGOTIATION_REQUESTED,
+        vendor_code: 0,
+        parameters: [0, 0, 3],
+        data: Bytes::new(),
+    };
+    give(&mut s, ask.clone()).unwrap();
+    give(&mut s, AsyncMessage { stat_sn: 11, ..ask }).unwrap();
+    let out = sent(&mut s);
+    let [Pdu::TextRequest(request)] = &out[..] else { panic!("one negotiation at a time, not {out:?}") };
+    let answer = |stat_sn, last, text: &'static [u8]| TextResponse {
+        last,
+        continues: false,
+        lun: Lun::ZERO,
+        itt: request.itt,
+        ttt: if last { RESERVED_TAG } else { 9 },
+        stat_sn,
+        exp_cmd_sn: 1,
+        max_cmd_sn: 32,
+        text: Bytes::from_static(text),
+    };
+    give(&mut s, answer(12, false, b"MaxRecvDataSegmentLength=1024\0MaxBurstLength=512\0X-new=1\0")).unwrap();
+    let Pdu::TextRequest(more) = sent(&mut s).remove(0) else { panic!() };
+    assert_eq!(&more.text[..], b"MaxBurstLength=Reject\0X-new=NotUnderstood\0");
+    give(&mut s, answer(13, true, b"")).unwrap();
+    assert_eq!(s.parameters().send_data_segment, 1024);
+    for bad in [&b"MaxRecvDataSegmentLength=1\0"[..], b"MaxRecvDataSegmentLength"] {
+        let mut s = session();
+        let event = AsyncEvent::NEGOTIATION_REQUESTED;
+        let (vendor_code, parameters, data) = (0, [0; 3], Bytes::new());
+        let (lun, stat_sn, exp_cmd_sn, max_cmd_sn) = (Lun::ZERO, 10, 1, 32);
+        give(
+            &mut s,
+            AsyncMessage { lun, stat_sn, exp_cmd_sn, max_cmd_sn, event, vendor_code, parameters, data },
+        )
+        .unwrap();
+        let Pdu::TextRequest(r) = sent(&mut s).remove(0) else { panic!() };
+        let text = Bytes::copy_from_slice(bad);
+        assert!(give(&mut s, TextResponse { itt: r.itt, text, ..answer(11, true, b"") }).is_err());
+    }
+}
+
+#[test]
+fn ended_tasks_are_acknowledged() {
+    let mut s = session();
+    let lun = Lun::from_number(5).unwrap();
+    s.submit(1, Request { lun, ..read(8) });
+    s.submit(2, read(8));
+    let _ = sent(&mut s);
+    let event = AsyncEvent::TASKS_TERMINATED;
+    let (vendor_code, parameters, data) = (0, [0; 3], Bytes::new());
+    give(
+        &mut s,
+        AsyncMessage {
+            lun,
+            stat_sn: 10,
+            exp_cmd_sn: 3,
+            max_cmd_sn: 33,
+            event,
+            vendor_code,
+            parameters,
+            data,
+        },
+    )
+    .unwrap();
+    assert_eq!(s.poll_event(), Some(Event::Command(1, CommandEnd::Aborted)));
+    let out = sent(&mut s);
+    let [Pdu::NopOut(nop)] = &out[..] else { panic!("{out:?}") };
+    assert_eq!((nop.itt, nop.ttt, nop.lun, nop.exp_stat_sn), (RESERVED_TAG, RESERVED_TAG, lun, 11));
+    assert_eq!(s.busy(), 1);
 }
 
 /// A session with a read, a write, a text exchange, a task management function and a logout open.

@@ -2,26 +2,23 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+use sanbench_wire::RawPdu;
 use sanbench_wire::bhs::RESERVED_TAG;
 use sanbench_wire::frame::{self, Decoded, FrameLimits};
 use sanbench_wire::pdu::{
-    DataIn, NopIn, NopOut, Pdu, R2t, Reject, RejectReason, Residual, ResponseCode, ScsiResponse,
-    TaskFunction, TaskResponse, TextResponse,
+    DataIn, NopIn, NopOut, Pdu, R2t, Residual, ResponseCode, ScsiResponse, TaskFunction,
+    TaskManagementResponse, TaskResponse,
 };
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::sense::Sense;
 use sanbench_wire::scsi::status::Status;
-use sanbench_wire::{Bhs, RawPdu};
 
 use super::{CommandEnd, Completion, Data, Event, Open, Session, Ticket, reached};
-use crate::error::ProtocolError;
+use crate::error::{ProtocolError, Rule};
 use crate::sequence::Head;
+use crate::tolerance::Tolerance;
 
-/// Text of one discovery at most, bytes.
-const MAX_TEXT: usize = 1 << 20;
-/// Text responses of one discovery at most.
-const MAX_TEXT_PDUS: u32 = 4096;
 /// Bytes that may wait for a target that does not read while it asks for echoes.
 const MAX_ECHO: usize = 4 << 20;
 
@@ -58,35 +55,20 @@ impl Session {
             Pdu::DataIn(p) => self.data_in(p),
             Pdu::R2t(p) => self.r2t(p),
             Pdu::NopIn(p) => self.nop_in(p),
-            Pdu::TaskManagementResponse(p) => {
-                self.numbers(Some(p.stat_sn), p.exp_cmd_sn, p.max_cmd_sn)?;
-                match self.open.remove(&p.itt) {
-                    Some(Open::Manage { ticket, function, lun, referenced }) => {
-                        if p.response == TaskResponse::COMPLETE {
-                            self.managed(function, lun, referenced);
-                        }
-                        self.events.push_back(Event::Managed(ticket, p.response));
-                        Ok(())
-                    }
-                    other => Err(self.misplaced(p.itt, other, "task management response")),
-                }
-            }
+            Pdu::TaskManagementResponse(p) => self.task_response(p),
             Pdu::TextResponse(p) => self.text_response(p),
             Pdu::LogoutResponse(p) => {
                 self.numbers(Some(p.stat_sn), p.exp_cmd_sn, p.max_cmd_sn)?;
-                match self.open.remove(&p.itt) {
+                match self.tasks.remove(p.itt) {
                     Some(Open::Logout) => {
-                        self.events.push_back(Event::LoggedOut(p.response));
+                        let wait = Duration::from_secs(u64::from(p.time2wait));
+                        self.events.push_back(Event::LoggedOut { response: p.response, wait });
                         Ok(())
                     }
-                    other => Err(self.misplaced(p.itt, other, "logout response")),
+                    other => self.misplaced(p.itt, other, "logout response"),
                 }
             }
-            Pdu::AsyncMessage(p) => {
-                self.numbers(Some(p.stat_sn), p.exp_cmd_sn, p.max_cmd_sn)?;
-                self.events.push_back(Event::Announced(p.event));
-                Ok(())
-            }
+            Pdu::AsyncMessage(p) => self.announced(p),
             Pdu::Reject(p) => self.reject(p),
             Pdu::LoginResponse(_) => Err(ProtocolError::Unexpected("login response in full feature phase")),
             Pdu::NopOut(_)
@@ -102,7 +84,8 @@ impl Session {
 
     /// Sequence numbers that every PDU of a target carries (RFC 7143 section 4.2.2). `stat_sn` is given when the PDU
     /// advances it.
-    fn numbers(
+    #[inline]
+    pub(super) fn numbers(
         &mut self,
         stat_sn: Option<u32>,
         exp_cmd_sn: u32,
@@ -128,24 +111,38 @@ impl Session {
         Ok(())
     }
 
-    fn misplaced(&mut self, itt: u32, other: Option<Open>, what: &'static str) -> ProtocolError {
+    /// A PDU for a task that is not open, or is open as something else.
+    fn misplaced(&mut self, itt: u32, other: Option<Open>, what: &'static str) -> Result<(), ProtocolError> {
         match other {
-            Some(_) => ProtocolError::Unexpected(what),
-            None => ProtocolError::UnknownTask(itt),
+            Some(_) => Err(ProtocolError::Unexpected(what)),
+            None if self.tasks.was_aborted(itt) => {
+                self.tolerated.note(Tolerance::LateAnswer);
+                Ok(())
+            }
+            None => Err(ProtocolError::UnknownTask(itt)),
         }
     }
 
-    fn finish(&mut self, ticket: Ticket, end: CommandEnd) {
+    pub(super) fn finish(&mut self, ticket: Ticket, end: CommandEnd) {
         self.commands = self.commands.saturating_sub(1);
         self.events.push_back(Event::Command(ticket, end));
-        self.fill();
+        self.settled();
+    }
+
+    /// After a command ended: another one may start, or the logout that waited for it.
+    pub(super) fn settled(&mut self) {
+        if self.draining.is_some() && self.commands == 0 {
+            self.logout();
+        } else {
+            self.fill();
+        }
     }
 
     fn scsi_response(&mut self, p: ScsiResponse) -> Result<(), ProtocolError> {
         self.numbers(Some(p.stat_sn), p.exp_cmd_sn, p.max_cmd_sn)?;
-        let (ticket, expected, data) = match self.open.remove(&p.itt) {
+        let (ticket, expected, data) = match self.tasks.remove(p.itt) {
             Some(Open::Command { ticket, expected, data, .. }) => (ticket, expected, data),
-            other => return Err(self.misplaced(p.itt, other, "SCSI response")),
+            other => return self.misplaced(p.itt, other, "SCSI response"),
         };
         if p.response != ResponseCode::COMPLETED {
             self.finish(ticket, CommandEnd::Failed(format!("service response: {}", p.response)));
@@ -155,7 +152,7 @@ impl Session {
             && p.status == Status::GOOD
             && p.exp_data_sn > incoming.count()
         {
-            return Err(ProtocolError::Sequence("Data-In PDUs are missing"));
+            return Err(ProtocolError::Sequence(Rule::new("Data-In PDUs are missing", "11.4.8")));
         }
         let sense = if p.status == Status::CHECK_CONDITION { Sense::parse(&p.sense) } else { None };
         self.complete(ticket, expected, data, p.status, sense, p.residual);
@@ -175,12 +172,19 @@ impl Session {
             Residual::Underflow(n) => expected.checked_sub(n),
             Residual::None | Residual::Overflow(_) => Some(expected),
         };
-        // For GOOD status the residual must be exact (section 11.4.5); with CHECK CONDITION less may have moved.
+        // For GOOD status the residual must be exact (section 11.4.5); with CHECK CONDITION less may have moved. Of a write the
+        // target cannot have used more than was sent.
         let exact = status != Status::GOOD
             || match &data {
                 Data::In(incoming) => moved == Some(incoming.received()),
-                Data::Out(_) | Data::None => moved.is_some(),
+                Data::Out(outgoing) => moved.is_some_and(|m| m <= outgoing.sent()),
+                Data::None => moved.is_some(),
             };
+        match status {
+            Status::TASK_SET_FULL => self.throttle(),
+            Status::GOOD => self.relax(),
+            _ => {}
+        }
         let end = if exact {
             let data = match data {
                 Data::In(incoming) => incoming.into_parts(),
@@ -194,23 +198,30 @@ impl Session {
     }
 
     fn data_in(&mut self, p: DataIn) -> Result<(), ProtocolError> {
-        let stat_sn = p.status.map(|s| s.stat_sn);
-        self.numbers(stat_sn, p.exp_cmd_sn, p.max_cmd_sn)?;
-        let itt = p.itt;
-        let Some(Open::Command { data: Data::In(incoming), .. }) = self.open.get_mut(&itt) else {
-            let other = self.open.remove(&itt);
-            return Err(self.misplaced(itt, other, "Data-In for a task that reads nothing"));
-        };
-        if p.status.is_some() && !p.last {
-            return Err(ProtocolError::Sequence("status in a Data-In that is not final"));
-        }
         let status = p.status;
-        incoming.take(p, &self.parameters)?;
+        self.numbers(status.map(|s| s.stat_sn), p.exp_cmd_sn, p.max_cmd_sn)?;
+        let itt = p.itt;
+        let Some(Open::Command { data: Data::In(incoming), .. }) = self.tasks.get_mut(itt) else {
+            let other = self.tasks.remove(itt);
+            return self.misplaced(itt, other, "Data-In for a task that reads nothing");
+        };
+        if status.is_some() && !p.last {
+            return Err(ProtocolError::Sequence(Rule::new(
+                "status in a Data-In that is not final",
+                "11.7.3",
+            )));
+        }
+        if p.acknowledge {
+            self.tolerated.note(Tolerance::AcknowledgeAsked);
+        }
+        if incoming.take(p, &self.parameters)? {
+            self.tolerated.note(Tolerance::LongDataIn);
+        }
         if let Some(s) = status {
             if s.status == Status::CHECK_CONDITION {
-                return Err(ProtocolError::Sequence("CHECK CONDITION in a Data-In"));
+                return Err(ProtocolError::Sequence(Rule::new("CHECK CONDITION in a Data-In", "11.7.3")));
             }
-            if let Some(Open::Command { ticket, expected, data, .. }) = self.open.remove(&itt) {
+            if let Some(Open::Command { ticket, expected, data, .. }) = self.tasks.remove(itt) {
                 self.complete(ticket, expected, data, s.status, None, s.residual);
             }
         }
@@ -219,14 +230,22 @@ impl Session {
 
     fn r2t(&mut self, p: R2t) -> Result<(), ProtocolError> {
         self.numbers(None, p.exp_cmd_sn, p.max_cmd_sn)?;
-        let Some(Open::Command { data: Data::Out(outgoing), .. }) = self.open.get_mut(&p.itt) else {
-            let other = self.open.remove(&p.itt);
-            return Err(self.misplaced(p.itt, other, "R2T for a task that writes nothing"));
+        let Some(Open::Command { lun, data: Data::Out(outgoing), .. }) = self.tasks.get_mut(p.itt) else {
+            let other = self.tasks.remove(p.itt);
+            return self.misplaced(p.itt, other, "R2T for a task that writes nothing");
         };
-        let (from, to) = outgoing.solicit(&p, &self.parameters)?;
+        if *lun != p.lun {
+            return Err(ProtocolError::Sequence(Rule::new("R2T for another LUN than the task's", "11.7.4")));
+        }
+        let (from, to) = outgoing.solicit(&p, &self.parameters, self.out.taken())?;
+        if self.closing {
+            // Nothing may follow a logout request (section 11.14).
+            return Ok(());
+        }
         let head = Head { lun: p.lun, itt: p.itt, ttt: p.ttt, exp_stat_sn: self.exp_stat_sn };
         let limit = self.parameters.send_data_segment;
         outgoing.emit(&mut self.out, self.parameters.digests, limit, &head, from, to);
+        outgoing.answered(self.out.taken() + self.out.len() as u64);
         Ok(())
     }
 
@@ -234,105 +253,73 @@ impl Session {
         if p.itt != RESERVED_TAG {
             // The answer to a ping of ours.
             self.numbers(Some(p.stat_sn), p.exp_cmd_sn, p.max_cmd_sn)?;
-            return match self.open.remove(&p.itt) {
+            return match self.tasks.remove(p.itt) {
                 Some(Open::Ping) => Ok(()),
-                other => Err(self.misplaced(p.itt, other, "NOP-In")),
+                other => self.misplaced(p.itt, other, "NOP-In"),
             };
         }
         self.numbers(None, p.exp_cmd_sn, p.max_cmd_sn)?;
-        if p.ttt != RESERVED_TAG && !self.closing {
-            // A flood of pings is bounded by what the target takes of the answers.
-            if self.out.len() > MAX_ECHO {
-                return Err(ProtocolError::Limit("answers to pings that the target does not read"));
-            }
-            let pdu = NopOut {
-                immediate: true,
-                lun: p.lun,
-                itt: RESERVED_TAG,
-                ttt: p.ttt,
-                cmd_sn: self.cmd_sn,
-                exp_stat_sn: self.exp_stat_sn,
-                data: p.data,
-            };
-            self.send(pdu.into());
-        }
-        Ok(())
-    }
-
-    fn text_response(&mut self, p: TextResponse) -> Result<(), ProtocolError> {
-        self.numbers(Some(p.stat_sn), p.exp_cmd_sn, p.max_cmd_sn)?;
-        let Some(Open::Text { text, pdus, .. }) = self.open.get_mut(&p.itt) else {
-            let other = self.open.remove(&p.itt);
-            return Err(self.misplaced(p.itt, other, "text response"));
-        };
-        *pdus += 1;
-        if text.len() + p.text.len() > MAX_TEXT || *pdus > MAX_TEXT_PDUS {
-            return Err(ProtocolError::Limit("text of one exchange"));
-        }
-        text.extend_from_slice(&p.text);
-        if p.last && !p.continues {
-            if let Some(Open::Text { ticket, text, .. }) = self.open.remove(&p.itt) {
-                self.events.push_back(Event::Text(ticket, text.freeze()));
-            }
+        if p.ttt == RESERVED_TAG || self.closing {
             return Ok(());
         }
-        if p.ttt == RESERVED_TAG {
-            return Err(ProtocolError::Unexpected("text that goes on without a transfer tag"));
+        // A flood of pings is bounded by what the target takes of the answers.
+        if self.out.len() > MAX_ECHO {
+            return Err(ProtocolError::Limit("answers to pings that the target does not read"));
         }
-        self.send_text(p.itt, p.ttt, p.lun, Bytes::new());
+        let mut data = p.data;
+        if !data.is_empty() {
+            self.tolerated.note(Tolerance::PingWithData);
+            data.truncate(self.parameters.send_data_segment as usize);
+        }
+        let pdu = NopOut {
+            immediate: true,
+            lun: p.lun,
+            itt: RESERVED_TAG,
+            ttt: p.ttt,
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn,
+            data,
+        };
+        self.send(pdu.into());
         Ok(())
     }
 
-    fn reject(&mut self, p: Reject) -> Result<(), ProtocolError> {
+    fn task_response(&mut self, p: TaskManagementResponse) -> Result<(), ProtocolError> {
         self.numbers(Some(p.stat_sn), p.exp_cmd_sn, p.max_cmd_sn)?;
-        let Some(header) = p.header.first_chunk::<48>() else {
-            return Err(ProtocolError::Rejected(p.reason));
-        };
-        let itt = Bhs(*header).itt();
-        match (p.reason, self.open.get(&itt)) {
-            // The target goes on to end the task with CHECK CONDITION (section 7.8); the command's own limit covers it
-            // if it does not.
-            (RejectReason::DATA_DIGEST, _) => Ok(()),
-            (_, Some(Open::Ping)) => {
-                self.open.remove(&itt);
+        match self.tasks.remove(p.itt) {
+            Some(Open::Manage { ticket, function, lun, referenced }) => {
+                if p.response == TaskResponse::COMPLETE {
+                    self.managed(function, lun, referenced);
+                }
+                self.events.push_back(Event::Managed(ticket, p.response));
                 Ok(())
             }
-            (_, Some(Open::Manage { ticket, .. })) => {
-                let ticket = *ticket;
-                self.open.remove(&itt);
-                self.events.push_back(Event::Managed(ticket, TaskResponse::REJECTED));
-                Ok(())
-            }
-            (
-                RejectReason::NOT_SUPPORTED | RejectReason::INVALID_FIELD,
-                Some(Open::Command { ticket, .. }),
-            ) => {
-                let ticket = *ticket;
-                self.open.remove(&itt);
-                self.finish(ticket, CommandEnd::Failed(format!("rejected: {}", p.reason)));
-                Ok(())
-            }
-            _ => Err(ProtocolError::Rejected(p.reason)),
+            other => self.misplaced(p.itt, other, "task management response"),
         }
     }
 
     /// Ends the tasks that a completed function ended at the target.
     fn managed(&mut self, function: TaskFunction, lun: Lun, referenced: u32) {
+        self.end_tasks(|itt, l| match function {
+            TaskFunction::ABORT_TASK => itt == referenced,
+            TaskFunction::ABORT_TASK_SET
+            | TaskFunction::CLEAR_TASK_SET
+            | TaskFunction::LOGICAL_UNIT_RESET => l == lun,
+            TaskFunction::TARGET_WARM_RESET | TaskFunction::TARGET_COLD_RESET => true,
+            _ => false,
+        });
+    }
+
+    /// Ends commands as aborted.
+    pub(super) fn end_tasks(&mut self, which: impl Fn(u32, Lun) -> bool) {
         let ended: Vec<u32> = self
-            .open
+            .tasks
             .iter()
-            .filter(|(itt, open)| match open {
-                Open::Command { lun: l, .. } => match function {
-                    TaskFunction::ABORT_TASK => **itt == referenced,
-                    TaskFunction::LOGICAL_UNIT_RESET => *l == lun,
-                    _ => false,
-                },
-                _ => false,
-            })
-            .map(|(itt, _)| *itt)
+            .filter(|(itt, open)| matches!(open, Open::Command { lun, .. } if which(*itt, *lun)))
+            .map(|(itt, _)| itt)
             .collect();
         for itt in ended {
-            if let Some(Open::Command { ticket, .. }) = self.open.remove(&itt) {
+            if let Some(Open::Command { ticket, .. }) = self.tasks.abort(itt) {
                 self.finish(ticket, CommandEnd::Aborted);
             }
         }

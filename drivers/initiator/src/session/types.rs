@@ -55,8 +55,37 @@ pub enum CommandEnd {
     Failed(String),
     /// A task management function ended it: it will not be applied any later (SAM-5 clause 7.2).
     Aborted,
-    /// It was withdrawn before it was sent.
+    /// It was withdrawn before any byte of it was sent, or the target refused to take it: it has had no effect and will have
+    /// none.
     Withdrawn,
+    /// The connection ended with the command under way: it may have taken effect, and may still do so until the session is
+    /// known to be dead at the target.
+    Lost,
+}
+
+/// What an asynchronous message says (RFC 7143 section 11.9.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// A SCSI asynchronous event of a logical unit.
+    Scsi {
+        /// Logical unit.
+        lun: Lun,
+        /// Its sense data, when it can be read.
+        sense: Option<Sense>,
+    },
+    /// The target asks for a logout. The session lets open commands end, takes no new ones, and logs out by itself in time.
+    LogoutRequested,
+    /// The target drops this connection, or all of the session; it wants no login before `wait` has passed.
+    Dropped {
+        /// Event.
+        event: AsyncEvent,
+        /// Time2Wait.
+        wait: Duration,
+    },
+    /// The tasks of a logical unit are ended by the target.
+    TasksTerminated(Lun),
+    /// Anything else.
+    Other(AsyncEvent),
 }
 
 /// What the session tells its owner.
@@ -68,10 +97,15 @@ pub enum Event {
     Managed(Ticket, TaskResponse),
     /// A text exchange ended.
     Text(Ticket, Bytes),
-    /// The target closed the session as asked, with its code.
-    LoggedOut(LogoutResponseCode),
+    /// The target closed the session as asked.
+    LoggedOut {
+        /// How it went.
+        response: LogoutResponseCode,
+        /// The target wants no login before this has passed (Time2Wait).
+        wait: Duration,
+    },
     /// The target announced something.
-    Announced(AsyncEvent),
+    Announced(Announcement),
 }
 
 /// Limits that the owner chooses.

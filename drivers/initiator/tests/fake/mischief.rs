@@ -303,7 +303,8 @@ impl Connection {
             Mischief::LongSequence => {
                 let half = total / 2;
                 let data = vec![0; half as usize];
-                self.send(DataIn { acknowledge: true, data: data.clone().into(), ..self.piece(c, 0, 0, 0) }).await?;
+                self.send(DataIn { acknowledge: true, data: data.clone().into(), ..self.piece(c, 0, 0, 0) })
+                    .await?;
                 let status = Some(DataInStatus {
                     status: Status::GOOD,
                     stat_sn: self.next_stat(),

@@ -307,7 +307,8 @@ impl Connection {
                             next = None;
                         } else if let Some(offered) = pairs.get("CHAP_A") {
                             list = offered.clone();
-                            let hash = if self.fake.lock().confused && list == "5" { ChapHash::Md5 } else { hash };
+                            let hash =
+                                if self.fake.lock().confused && list == "5" { ChapHash::Md5 } else { hash };
                             let challenge = vec![0x5a; 24];
                             answer.push(("CHAP_A".into(), hash.number().to_string()));
                             answer.push(("CHAP_I".into(), "77".into()));
@@ -316,8 +317,10 @@ impl Connection {
                             next = None;
                         } else if let Some(proof) = pairs.get("CHAP_R") {
                             let (id, challenge) = own.clone().unwrap();
-                            let hash = if self.fake.lock().confused && list == "5" { ChapHash::Md5 } else { hash };
-                            let used = if self.fake.lock().confused && list != "5" { ChapHash::Sha1 } else { hash };
+                            let hash =
+                                if self.fake.lock().confused && list == "5" { ChapHash::Md5 } else { hash };
+                            let used =
+                                if self.fake.lock().confused && list != "5" { ChapHash::Sha1 } else { hash };
                             let right = used.response(id, &auth.password, &challenge);
                             if keys::decode_binary(proof, 64).unwrap() != right
                                 || pairs.get("CHAP_N") != Some(&auth.username)
