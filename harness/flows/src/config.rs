@@ -64,6 +64,17 @@ impl Default for QuotaLimits {
     }
 }
 
+/// When images are converted by `qemu-img` before they are written. Where there is none, or no directory for its result
+/// (the simulation), the in-process reader does it all. Both give the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Converter {
+    /// Whenever there is one, as Cinder does.
+    #[default]
+    WhenPresent,
+    /// Only for formats that the in-process reader lacks: no copy of the image is staged, which is faster.
+    WhenNeeded,
+}
+
 /// Test mode of the flow engine: what is done twice, to prove that it may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Repeat {
@@ -118,6 +129,8 @@ pub struct FlowsConfig {
     pub volume_types: BTreeMap<String, BTreeMap<String, String>>,
     /// Bound of an image's virtual size in GiB, whatever the volume.
     pub max_image_gib: u64,
+    /// When `qemu-img` converts.
+    pub converter: Converter,
     /// Image chunks in flight towards the volume, at least 1.
     pub image_writes_in_flight: usize,
     /// Extra tries of a failed undo, with pauses of 1, 2, 4 ... seconds between.
@@ -143,6 +156,7 @@ impl Default for FlowsConfig {
             default_volume_type: None,
             volume_types: BTreeMap::new(),
             max_image_gib: 16_384,
+            converter: Converter::default(),
             image_writes_in_flight: 4,
             undo_retries: 2,
             repeat: Repeat::Never,

@@ -33,7 +33,7 @@ mod volume;
 
 pub use attach::LocalRead;
 pub use compute::{AttachOptions, DetachOptions};
-pub use config::{Backend, CacheLimits, FlowDefects, FlowsConfig, QuotaLimits, Repeat};
+pub use config::{Backend, CacheLimits, Converter, FlowDefects, FlowsConfig, QuotaLimits, Repeat};
 pub use control::{ControlPlane, Leftovers, StartReport};
 pub use engine::{FlowInfo, IllegalEvent, StepEvent, StepStatus, flow_catalogue, next_status};
 pub use error::{Cause, Failure, FlowError, Refusal};

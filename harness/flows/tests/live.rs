@@ -87,7 +87,9 @@ async fn images_of_every_format_arrive_byte_for_byte() {
             add(n, format, &target);
         }
     } else {
-        eprintln!("NOT RUN: qemu-img is not installed, vmdk, vhd and vhdx are missing");
+        // The formats that only the converter reads have no say then; where foreign tools are demanded that is a failure.
+        let demanded = std::env::var("SANBENCH_INTEROP").is_ok_and(|v| v == "require");
+        assert!(!demanded, "qemu-img is not installed");
     }
     for (n, image) in (1..).zip(images) {
         let request = CreateRequest::raw("x", 1).with_id(id(n)).from_source(Source::Image(image));

@@ -87,7 +87,7 @@ impl Plane {
             db.types()
         })?;
         Ok(Arc::new(Self {
-            work: ImageWork::new(env.clone()),
+            work: ImageWork::new(env.clone(), config.converter),
             env,
             db,
             config,

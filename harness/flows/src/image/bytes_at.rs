@@ -76,6 +76,17 @@ impl ImageBytes {
         Ok(count)
     }
 
+    /// Where the next byte at or after `offset` is that is not in a hole of the file; its length when there is none. What
+    /// does not know holes answers `offset`.
+    pub(crate) fn next_data(&self, offset: u64) -> u64 {
+        let Self::File { file, len, .. } = self else { return offset };
+        match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(data) => data.clamp(offset, *len),
+            Err(rustix::io::Errno::NXIO) => *len,
+            Err(_) => offset,
+        }
+    }
+
     /// Reads exactly `buf.len()` bytes, or says that the image is too short for `what`.
     pub fn read_exact(&self, offset: u64, buf: &mut [u8], what: &str) -> Result<(), ImageError> {
         if self.read_some(offset, buf)? < buf.len() {

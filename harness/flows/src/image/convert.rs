@@ -9,6 +9,8 @@ use sanbench_world::{Command, Env, ExecError, Fault};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
+use crate::config::Converter;
+
 use super::{Format, Image, ImageBytes, ImageError, ImageReader, Inspected, MAX_CHUNK, inspect};
 
 /// Time limit of one conversion.
@@ -50,12 +52,13 @@ impl Staged {
 #[derive(Debug)]
 pub(crate) struct ImageWork {
     env: Env,
+    when: Converter,
     converter: OnceCell<bool>,
 }
 
 impl ImageWork {
-    pub(crate) fn new(env: Env) -> Self {
-        Self { env, converter: OnceCell::new() }
+    pub(crate) fn new(env: Env, when: Converter) -> Self {
+        Self { env, when, converter: OnceCell::new() }
     }
 
     /// Name under which everything staged for this volume is kept and recorded.
@@ -109,7 +112,12 @@ impl ImageWork {
         let inspected = inspect(&staged.bytes, image.disk_format, limit)?;
         let format = inspected.format;
         staged.inspected = Some(inspected);
-        if matches!(format, Format::Raw | Format::Iso) || !self.has_converter().await {
+        let in_process = match format {
+            Format::Raw | Format::Iso => true,
+            Format::Qcow2 => self.when == Converter::WhenNeeded,
+            _ => false,
+        };
+        if in_process || !self.has_converter().await {
             return match format {
                 Format::Raw | Format::Iso | Format::Qcow2 => Ok(()),
                 other => Err(ImageError::Unsupported(format!("{other} without qemu-img"))),

@@ -100,6 +100,15 @@ impl ImageReader {
         let want = MAX_CHUNK.min(self.end - offset);
         let content = match &self.source {
             Source::Raw(bytes) => {
+                // A hole of the file costs neither reading nor looking at.
+                let data = bytes.next_data(offset).min(self.end);
+                let hole = data - data % GRANULE as u64;
+                if data == self.end || hole > offset {
+                    let len = if data == self.end { self.end } else { hole } - offset;
+                    self.at += len;
+                    self.queued.push_back(Chunk::Zero { offset, len: padded(len) as u64 });
+                    return Ok(());
+                }
                 self.at += want;
                 bytes.slice_padded(offset, padded(want))?
             }
@@ -116,11 +125,20 @@ impl ImageReader {
                     self.queued.push_back(Chunk::Zero { offset, len: padded(len) as u64 });
                     return Ok(());
                 }
+                let mapped = len;
                 let len = padded(want.min(len.max(u64::from(BLOCK_SIZE))));
-                let mut buf = vec![0; len];
-                image.read(&mut buf, offset).map_err(said)?;
                 self.at += len as u64;
-                buf.into()
+                match mapping {
+                    // Plain clusters lie in the file as the guest sees them: no way round through the format's reader.
+                    Mapping::Raw { storage, offset: host, .. } if len as u64 <= mapped => {
+                        storage.bytes.slice_padded(host, len)?
+                    }
+                    _ => {
+                        let mut buf = vec![0; len];
+                        image.read(&mut buf, offset).map_err(said)?;
+                        buf.into()
+                    }
+                }
             }
         };
         split_zero_runs(offset, &content, &mut self.queued);
