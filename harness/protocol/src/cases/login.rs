@@ -503,8 +503,10 @@ fn lists(lab: &Lab, text: &str) -> Checked {
         format!("TargetName={}", path.target),
         "{text}"
     );
+    let exact = text.contains(&format!("TargetName={}\n", path.target));
+    let base = |name: &str| name.split_once("::").map_or(name, |(short, _)| short).to_owned();
     for other in &lab.host(0)?.paths {
-        if other.target.split_once("::").map_or(other.target.as_str(), |(short, _)| short) == short {
+        if other.target == path.target || (!exact && base(&other.target) == short) {
             must!(
                 text.contains(&format!("TargetAddress={},", other.portal)),
                 "RFC 7143 appendix C",

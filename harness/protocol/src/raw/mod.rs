@@ -297,11 +297,6 @@ impl Client {
         }
     }
 
-    /// Keeps a PDU for the next receive.
-    pub(crate) fn unread(&mut self, pdu: Pdu) {
-        self.waiting.push_front(pdu);
-    }
-
     /// The connection has to end within the patience; PDUs before the end are given back.
     pub(crate) async fn until_closed(&mut self) -> Checked<Option<Vec<Pdu>>> {
         let mut seen = Vec::new();

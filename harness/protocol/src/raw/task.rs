@@ -58,12 +58,6 @@ impl Cmd {
         Cmd { write: Some(data.into()), ..Cmd::none(cdb) }
     }
 
-    /// With that Expected Data Transfer Length.
-    pub(crate) fn expecting(mut self, bytes: u32) -> Cmd {
-        self.expected = Some(bytes);
-        self
-    }
-
     /// To that LUN.
     pub(crate) fn to(mut self, lun: Lun) -> Cmd {
         self.lun = Some(lun);
