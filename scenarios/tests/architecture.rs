@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sanbench-check", &["api", "wire"]),
     ("sanbench-flows", &["api", "world"]),
     ("sanbench-initiator", &["api", "wire", "world"]),
+    ("sanbench-protocol", &["wire", "world"]),
     ("sanbench-reports", &[]),
     ("sanbench-rest", &["array", "world"]),
     ("sanbench-runner", &["api", "check", "flows", "reports", "world"]),

@@ -1,6 +1,9 @@
 //! Where cases work: hosts, portals, a scratch unit, and how to open sessions.
 
 use std::net::{IpAddr, SocketAddr};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -40,6 +43,10 @@ pub struct Host {
     pub lun: u16,
 }
 
+/// See [`Setup::grow`].
+pub type Grow =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<u64, String>> + Send>> + Send + Sync>;
+
 /// What a suite runs on. Everything behind `lun` may be overwritten: the caller made it for this purpose.
 #[derive(Clone)]
 pub struct Setup {
@@ -49,6 +56,8 @@ pub struct Setup {
     pub blocks: u64,
     /// LUN of a second unit that only the second host may use.
     pub hidden: Option<u16>,
+    /// Makes the scratch unit larger and gives its new number of blocks; the last case of a chapter may ask for it.
+    pub grow: Option<Grow>,
     /// Longest wait for an answer that has to come.
     pub patience: Duration,
     /// How long nothing must come where nothing may come.

@@ -32,6 +32,6 @@ pub mod suite;
 mod tape;
 
 pub use chap::Credentials;
-pub use lab::{Host, Lab, Path, Setup};
+pub use lab::{Grow, Host, Lab, Path, Setup};
 pub use outcome::{Failure, Verdict};
 pub use suite::{CHAPTERS, Case, Chapter, Done, run_case};

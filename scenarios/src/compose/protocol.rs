@@ -7,7 +7,7 @@ use sanbench_api::{
     ConnectionInfo, ConnectorProperties, DriverError, VolumeDriver, VolumeId, VolumeRef,
 };
 use sanbench_check::Finding as Found;
-use sanbench_protocol::{Chapter, Credentials, Done, Failure, Host, Lab, Path, Setup, Verdict, run_case};
+use sanbench_protocol::{Chapter, Credentials, Done, Failure, Grow, Host, Lab, Path, Setup, Verdict, run_case};
 use sanbench_reports::{Finding, Leftover, Step, StepStatus, Verdict as Judged};
 use sanbench_runner::{CaseOutcome, CaseSpec, Site};
 use sanbench_world::Env;
@@ -125,8 +125,20 @@ async fn prepare(site: &ComposedSite, ground: &mut Ground) -> Result<Setup, Driv
         scratch.mapped.push(properties);
         hidden = info.paths.first().map(|p| p.lun);
     }
+    let grow: Option<Grow> = ground.volumes.first().map(|scratch| {
+        let (driver, volume) = (driver.clone(), scratch.volume.clone());
+        let grow: Grow = Arc::new(move || {
+            let (driver, volume) = (driver.clone(), volume.clone());
+            Box::pin(async move {
+                driver.extend_volume(&volume, 2 * GIB).await.map_err(|e| e.to_string())?;
+                Ok(2 * GIB << 21)
+            })
+        });
+        grow
+    });
     Ok(Setup {
         hosts,
+        grow,
         blocks: GIB << 21,
         hidden,
         patience: Duration::from_secs(6),

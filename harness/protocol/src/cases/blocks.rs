@@ -474,6 +474,17 @@ async fn caw(lab: &Lab) -> Checked {
         must!(told == Some(at as u64), "SBC-3 5.2", format!("{at} in the INFORMATION field"), "{told:?}");
         reads(&mut c, AT, &new, "SBC-3 5.2").await?;
     }
+    let most = be(&limits(&mut c).await?, 5, 1);
+    // All or nothing, also where a store may be divided: the first block is equal, the second is not.
+    for power in (3..13).filter(|_| most >= 2) {
+        let lba = (1u64 << power) - 1;
+        let old = fill(&mut c, lba, 2, 43).await?;
+        let mut wrong = old.clone();
+        wrong[700] ^= 1;
+        let a = caw_run(&mut c, lba, &wrong, &pattern(44, 1024)).await?;
+        must!(a.is(0xe, 0x1d00), "SBC-3 5.2", "MISCOMPARE 1Dh/00h", "{}", a.words());
+        reads(&mut c, lba, &old, "SBC-3 5.2").await?;
+    }
     let a = caw_run(&mut c, lab.blocks(), &old, &new).await?;
     must!(a.is(5, 0x2100), "SBC-3 5.2", "ILLEGAL REQUEST 21h/00h past the end", "{}", a.words());
     c.bye().await

@@ -9,7 +9,7 @@ use super::truth::mode_page;
 use super::{cases, pattern};
 use crate::cdb::{self, be};
 use crate::lab::{Lab, settle};
-use crate::outcome::{Checked, must, not_claimed};
+use crate::outcome::{Checked, Stop, fail, must, not_claimed};
 use crate::raw::{Answer, Client, Cmd};
 
 cases! {
@@ -27,8 +27,9 @@ cases! {
     once "attention-once" ["SCS-015"] "A unit attention is reported once to each nexus";
     silent "attention-not-on-inquiry" ["SCS-015"] "INQUIRY, REPORT LUNS and REQUEST SENSE do not fail for a unit attention";
     modes "attention-mode-change" ["SCS-015" "SCS-017"] "A mode change is told to the others, not to who made it";
-    copy_hidden "copy-from-hidden-unit" ["SCS-022" "SCS-020"] "EXTENDED COPY reaches no unit that the nexus may not";
+    copy_hidden "copy-from-hidden-unit" ["ATT-001" "SCS-022" "SCS-020"] "EXTENDED COPY reaches no unit that the nexus may not";
     hidden_reset "reset-of-hidden-unit" ["SCS-020" "ISC-012"] "A unit of another host cannot be reset";
+    resized "attention-resize" ["EXT-003" "SCS-015"] "A resize is told to every nexus once, and every path shows the new size";
 }
 
 const AT: u64 = 12_000;
@@ -442,6 +443,11 @@ async fn copy_hidden(lab: &Lab) -> Checked {
     let (mut a, mut b) = (lab.session().await?, lab.session_of(1, 0).await?);
     let lun = a.lun;
     let (mine, hidden) = (naa(&mut a, lun).await?, naa(&mut b, theirs).await?);
+    let other = hidden != mine;
+    if !other {
+        let why = fail("SPC-4 7.8.5.6", "another NAA for another unit", format!("{mine:02x?} for both"));
+        return Err(why.of("SCS-003"));
+    }
     let lba = 16_384;
     let (secret, public) = (vec![0x5e; 4096], vec![0x70; 4096]);
     for _ in 0..4 {
@@ -480,4 +486,34 @@ async fn hidden_reset(lab: &Lab) -> Checked {
     let p = a.manage(TaskFunction::LOGICAL_UNIT_RESET, theirs, RESERVED_TAG, 0).await?;
     must!(p.response.0 != 0, "RFC 7143 11.6.1", "LUN does not exist", "{}", p.response);
     a.bye().await
+}
+
+async fn resized(lab: &Lab) -> Checked {
+    let Some(grow) = &lab.setup.grow else { return Err(not_claimed("the setup cannot resize the unit")) };
+    let mut all = Vec::new();
+    for host in 0..lab.setup.hosts.len() {
+        for path in 0..lab.host(host)?.paths.len() {
+            all.push((format!("host {host} path {path}"), lab.session_of(host, path).await?));
+        }
+    }
+    let blocks = grow().await.map_err(|e| Stop::Unknown(format!("the unit was not resized: {e}")))?;
+    for (name, c) in &mut all {
+        let first = c.run(&Cmd::none(cdb::test_unit_ready())).await?;
+        must!(
+            first.is(6, 0x2a09),
+            "SBC-3 4.10",
+            format!("CAPACITY DATA HAS CHANGED (2Ah/09h) for {name}"),
+            "{}",
+            first.words()
+        );
+        let second = c.run(&Cmd::none(cdb::test_unit_ready())).await?;
+        must!(second.good(), "SAM-5 5.14", format!("the unit attention once for {name}"), "{}", second.words());
+        let d = c.good(&Cmd::read(cdb::read_capacity_16(32), 32), "SBC-3 5.16").await?;
+        must!(be(&d, 0, 8) + 1 == blocks, "SBC-3 5.16", format!("{blocks} blocks on {name}"), "{}", be(&d, 0, 8) + 1);
+        c.good(&Cmd::read(cdb::read(blocks - 1, 1), 512), "SBC-3 5.11").await?;
+    }
+    for (_, c) in all {
+        c.bye().await?;
+    }
+    Ok(())
 }
