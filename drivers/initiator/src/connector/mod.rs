@@ -270,13 +270,11 @@ impl Inner {
             let _ = table.remove_device(now, at);
             (name, orphan)
         };
-        let (device, map) = {
-            (lock(&self.live).devices.remove(&at), orphan)
-        };
+        let device = lock(&self.live).devices.remove(&at);
         if let Some(device) = device {
             device.remove();
         }
-        if let Some(map) = map {
+        if let Some(map) = orphan {
             self.bury(&map);
         }
         self.note("device-removed", || json!({"hctl": at.to_string(), "name": name}));

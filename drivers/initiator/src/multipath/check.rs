@@ -179,11 +179,9 @@ impl MultipathDevice {
             Ok(Some(report)) => {
                 let own = report.own_group().map(|g| g.access);
                 self.learn(id, &report);
-                match own {
-                    Some(Access::Standby | Access::Unavailable | Access::Offline | Access::Transitioning) => {
-                        return Look::Is(Health::Good);
-                    }
-                    _ => {}
+                let refusing = [Access::Standby, Access::Unavailable, Access::Offline, Access::Transitioning];
+                if own.is_some_and(|own| refusing.contains(&own)) {
+                    return Look::Is(Health::Good);
                 }
             }
             Ok(None) => self.tell(|policy, now| policy.set_access(now, id, None, false)),

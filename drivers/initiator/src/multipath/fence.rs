@@ -58,11 +58,14 @@ pub(super) fn overlap(a: &[(u64, u64)], b: &[(u64, u64)]) -> bool {
     a.iter().any(|(x, n)| b.iter().any(|(y, m)| *x < y.saturating_add(*m) && *y < x.saturating_add(*n)))
 }
 
+/// Ranges of a change, its path, and the generation of the session.
+type Flight<'a> = (&'a [(u64, u64)], &'a PathDevice, u64);
+
 /// Watches over one change in flight. A caller that goes away before the end leaves a change in doubt behind; its connection is
 /// given up, because no newer change may pass while the old one can still be applied.
 pub(super) struct Guard<'a> {
     map: &'a MultipathDevice,
-    armed: Option<(&'a [(u64, u64)], &'a PathDevice, u64)>,
+    armed: Option<Flight<'a>>,
 }
 
 impl<'a> Guard<'a> {
