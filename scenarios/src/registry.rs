@@ -161,7 +161,7 @@ impl Registry {
                     title: "iSCSI and SCSI conformance, PDU by PDU, with a raw client",
                     version: "1",
                     stories: PROTOCOL,
-                    requirements: "",
+                    requirements: include_str!("../data/suite-protocol-1.txt"),
                     scan: false,
                 },
             ],
