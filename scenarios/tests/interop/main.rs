@@ -3,6 +3,7 @@
 //! | module | who looks at what |
 //! |---|---|
 //! | `libiscsi` | libiscsi's tools at the served array |
+//! | `test_cu` | libiscsi's conformance suite at the target, two portals |
 //! | `qemu` | QEMU writes to and reads from the served array |
 //! | `boot_image` | a bootable Debian image through the whole flow, read back by QEMU |
 //! | `readers` | the in-process image reader beside `qemu-img` |
@@ -28,6 +29,7 @@ mod pdus;
 mod qemu;
 mod readers;
 mod serve;
+mod test_cu;
 mod tgt;
 mod tools;
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let foreign = tools::Foreign::look(!args.list);
     let mut trials = Vec::new();
     libiscsi::trials(&foreign, &mut trials);
+    test_cu::trials(&foreign, &mut trials);
     qemu::trials(&foreign, &mut trials);
     boot_image::trials(&foreign, &mut trials);
     readers::trials(&foreign, &mut trials);

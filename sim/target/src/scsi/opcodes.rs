@@ -104,7 +104,8 @@ static TABLE: &[Entry] = &[
     plain(op::PRE_FETCH_10, &[0x34, 2, F, F, F, F, G, F, F, 0], Read, Active, Any, DATA),
     plain(op::SYNCHRONIZE_CACHE_10, &[0x35, 2, F, F, F, F, G, F, F, 0], Write, Active, Any, LONG),
     plain(op::READ_DEFECT_DATA_10, &[0x37, 0, 0x1f, 0, 0, 0, 0, F, F, 0], Read, Active, Any, QUICK),
-    plain(op::WRITE_SAME_10, &[0x41, 0, F, F, F, F, G, F, F, 0], Write, Active, Any, LONG),
+    // UNMAP is looked at, and refused.
+    plain(op::WRITE_SAME_10, &[0x41, 0x08, F, F, F, F, G, F, F, 0], Write, Active, Any, LONG),
     plain(op::UNMAP, &[0x42, 0, 0, 0, 0, 0, G, F, F, 0], Write, Active, Thin, LONG),
     with_action(op::SANITIZE, 0x01, &[0x48, 0xa1, 0, 0, 0, 0, 0, F, F, 0], Write, Active, Sanitize),
     with_action(op::SANITIZE, 0x02, &[0x48, 0xa2, 0, 0, 0, 0, 0, F, F, 0], Write, Active, Sanitize),

@@ -66,7 +66,8 @@ fn same_blocks(unit: Unit, w: WriteSame) -> u64 {
 /// Checks a WRITE SAME before its block is asked for.
 pub(super) fn check_write_same(array: &Array, unit: Unit, w: WriteSame) -> Result<(), Sense> {
     writable(array, unit)?;
-    if w.unmap && !is_thin(array, unit) {
+    // WRITE SAME (10) does not claim UNMAP (LBPWS10 0), thick units none at all.
+    if w.unmap && (w.width == Width::Ten || !is_thin(array, unit)) {
         return Err(bad_field(1, Some(3)));
     }
     let blocks = same_blocks(unit, w);
