@@ -9,8 +9,8 @@ use crate::access::{MOST_CONTROLLERS, Plant, controller_name};
 use crate::config::{ArrayConfig, Limits, PoolConfig, PortalConfig};
 use crate::jobs::Job;
 use crate::object::{
-    ClonePair, DeviceId, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Pool, PortGroup, Portal,
-    Snapshot, View,
+    ClonePair, DeviceId, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Migration, Pool, PortGroup,
+    Portal, Snapshot, View,
 };
 use crate::reach::Reach;
 use crate::store::{Content, EXTENT_BLOCKS, Layer};
@@ -36,6 +36,8 @@ pub struct Array {
     pub(crate) snapshots: Table<Snapshot>,
     pub(crate) lun_copies: Table<LunCopy>,
     pub(crate) clone_pairs: BTreeMap<u64, ClonePair>,
+    /// By the id of the LUN that moves.
+    pub(crate) migrations: BTreeMap<u64, Migration>,
     pub(crate) hosts: Table<Host>,
     pub(crate) host_groups: Table<HostGroup>,
     pub(crate) lun_groups: Table<LunGroup>,
@@ -93,6 +95,7 @@ impl Array {
             snapshots: Table::default(),
             lun_copies: Table::default(),
             clone_pairs: BTreeMap::new(),
+            migrations: BTreeMap::new(),
             hosts: Table::default(),
             host_groups: Table::default(),
             lun_groups: Table::default(),
@@ -169,6 +172,10 @@ impl Array {
             Command::CreateClonePair { source, target, rate } => self.create_clone_pair(source, target, rate),
             Command::SyncClonePair { pair } => self.sync_clone_pair(pair),
             Command::DeleteClonePair { pair } => self.delete_clone_pair(pair),
+            Command::CreateMigration { lun, target, speed } => self.create_migration(lun, target, speed),
+            Command::DeleteMigration { lun } => self.delete_migration(lun),
+            Command::RollbackSnapshot { snapshot, speed } => self.rollback_snapshot(snapshot, speed),
+            Command::CancelRollback { snapshot } => self.cancel_rollback(snapshot),
             Command::CreateHost { name, description } => self.create_host(name, description),
             Command::UpdateHost { host, name, description } => self.update_host(host, name, description),
             Command::DeleteHost { host } => self.delete_host(host),

@@ -14,8 +14,8 @@ use crate::store::{Content, EXTENT_BLOCKS};
 /// What exists on the array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census {
-    /// Objects by kind (`lun`, `snapshot`, `luncopy`, `clonepair`, `host`, `hostgroup`, `lungroup`, `portgroup`,
-    /// `mappingview`, `iscsi_initiator`); all kinds are present.
+    /// Objects by kind (`lun`, `snapshot`, `luncopy`, `clonepair`, `lun_migration`, `host`, `hostgroup`, `lungroup`,
+    /// `portgroup`, `mappingview`, `iscsi_initiator`); all kinds are present.
     pub counts: BTreeMap<&'static str, u64>,
     /// Extents of 64 KiB in use or reserved over all pools.
     pub physical_extents: u64,
@@ -107,6 +107,7 @@ impl Array {
             ("snapshot", self.snapshots.len()),
             ("luncopy", self.lun_copies.len()),
             ("clonepair", self.clone_pairs.len()),
+            ("lun_migration", self.migrations.len()),
             ("host", self.hosts.len()),
             ("hostgroup", self.host_groups.len()),
             ("lungroup", self.lun_groups.len()),
@@ -226,6 +227,7 @@ impl Array {
             .iter()
             .map(|c| (c.source, c.target))
             .chain(self.clone_pairs.values().map(|p| (p.source, p.target)))
+            .chain(self.migrations.values().map(|task| (DeviceId::Lun(task.id), task.target)))
         {
             if !exists(source) || !exists(DeviceId::Lun(target)) {
                 out.push(format!("a copy task refers to {source:?} or LUN {target}, which is gone"));

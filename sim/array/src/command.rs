@@ -45,6 +45,15 @@ pub enum Command {
     SyncClonePair { pair: u64 },
     /// Removes the pair, giving up a running synchronisation; both devices stay.
     DeleteClonePair { pair: u64 },
+    /// Starts to move a LUN to the place (pool, allocation) of another one of its size; they change places at the end. The id of
+    /// the task is that of the LUN. `speed` is 1..=4 and informative.
+    CreateMigration { lun: u64, target: u64, speed: u8 },
+    /// Removes the migration task of a LUN, giving it up if it runs.
+    DeleteMigration { lun: u64 },
+    /// Makes the LUN of an activated snapshot what the snapshot has frozen. `speed` is 1..=4 and informative.
+    RollbackSnapshot { snapshot: u64, speed: u8 },
+    /// Gives up a running rollback; the LUN keeps the snapshot's content.
+    CancelRollback { snapshot: u64 },
     /// Makes a host.
     CreateHost { name: String, description: String },
     /// Changes a host; `None` keeps.

@@ -32,6 +32,7 @@ impl Array {
         let hit = |source, target| source == device || DeviceId::Lun(target) == device;
         self.lun_copies.iter().any(|copy| hit(copy.source, copy.target))
             || self.clone_pairs.values().any(|pair| hit(pair.source, pair.target))
+            || self.migrations.values().any(|task| hit(DeviceId::Lun(task.id), task.target))
     }
 
     pub(crate) fn create_lun_copy(

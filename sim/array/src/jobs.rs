@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Array;
+use crate::migration::MigrateStep;
 use crate::object::{CopyStatus, SplitStatus};
 use crate::store::Content;
 use crate::store::content::extents;
@@ -28,11 +29,17 @@ pub(crate) enum JobKind {
     LunCopy { copy: u64, target: u64, source: Content },
     /// Makes a LUN equal to frozen content.
     ClonePair { pair: u64, target: u64, source: Content },
+    /// Moves a LUN to the place of another one, in rounds over its content.
+    Migration { lun: u64, target: u64, round: u32 },
+    /// Only counts: the content was there at once.
+    Rollback { snapshot: u64, extents: u64 },
 }
 
 enum Step {
     /// This one is copied; go on behind it.
     Copied(u64),
+    /// Start again from the first extent.
+    Again,
     Finished,
     /// Out of space, or the device is gone.
     Failed,
@@ -94,6 +101,12 @@ impl Array {
                     job.done = job.done.saturating_add(1);
                     allowance -= 1;
                 }
+                Some(Step::Again) => {
+                    job.cursor = 0;
+                    if let JobKind::Migration { round, .. } = &mut job.kind {
+                        *round += 1;
+                    }
+                }
                 Some(Step::Finished) => break CopyStatus::Complete,
                 Some(Step::Failed) => break CopyStatus::Failed,
                 None => break CopyStatus::Running,
@@ -108,6 +121,21 @@ impl Array {
         let target = match &job.kind {
             JobKind::Split { lun } => *lun,
             JobKind::LunCopy { target, .. } | JobKind::ClonePair { target, .. } => *target,
+            JobKind::Migration { lun, target, round } => {
+                return match self.migrate_step((*lun, *target), (job.cursor, *round), may_copy) {
+                    MigrateStep::Copied(index) => Some(Step::Copied(index)),
+                    MigrateStep::NextRound => Some(Step::Again),
+                    MigrateStep::Wait => None,
+                    MigrateStep::Finished => Some(Step::Finished),
+                    MigrateStep::Failed => Some(Step::Failed),
+                };
+            }
+            JobKind::Rollback { extents, .. } => {
+                return match job.cursor {
+                    cursor if cursor >= *extents => Some(Step::Finished),
+                    cursor => may_copy.then_some(Step::Copied(cursor)),
+                };
+            }
         };
         let Some(lun) = self.luns.get_mut(target) else { return Some(Step::Failed) };
         let Some(pool) = self.pools.get(lun.pool as usize) else { return Some(Step::Failed) };
@@ -135,6 +163,8 @@ impl Array {
                 lun.cache.forget(index); // copies go to the medium
                 (index, copied)
             }
+            // Answered above.
+            JobKind::Migration { .. } | JobKind::Rollback { .. } => return Some(Step::Finished),
         };
         Some(if copied.is_ok() { Step::Copied(next) } else { Step::Failed })
     }
@@ -167,6 +197,22 @@ impl Array {
             JobKind::ClonePair { pair, source, .. } => {
                 if let Some(pair) = self.clone_pairs.get_mut(pair) {
                     (pair.status, pair.progress) = (status, percent(extents(source.blocks())));
+                }
+            }
+            JobKind::Migration { lun, round, .. } => {
+                let total = self.luns.get(*lun).map_or(0, |lun| extents(lun.blocks()));
+                if let Some(task) = self.migrations.get_mut(lun) {
+                    // Rounds after the first only fetch what has changed meanwhile.
+                    let progress =
+                        if *round > 0 && status == CopyStatus::Running { 99 } else { percent(total) };
+                    (task.status, task.progress) = (status, progress);
+                }
+            }
+            JobKind::Rollback { snapshot, extents } => {
+                let ended = (status != CopyStatus::Running).then_some(self.now);
+                let progress = percent(*extents);
+                if let Some(rollback) = self.snapshots.get_mut(*snapshot).and_then(|s| s.rollback.as_mut()) {
+                    (rollback.status, rollback.progress, rollback.ended) = (status, progress, ended);
                 }
             }
         }

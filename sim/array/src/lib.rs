@@ -13,6 +13,7 @@
 //! | `array` | the value: construction, dispatch, listings |
 //! | `volumes` | commands on LUNs and snapshots |
 //! | `copies`, `jobs` | full copies; background work as time passes |
+//! | `migration`, `rollback` | a LUN moves to another pool; a LUN becomes a snapshot of itself again |
 //! | `mapping`, `reach` | hosts, groups, views; who sees what under which number |
 //! | `data` | read, write, unmap |
 //! | `access` | controllers, ownership, access states of target port groups (ALUA) |
@@ -37,10 +38,12 @@ mod defects;
 mod handle;
 mod jobs;
 mod mapping;
+mod migration;
 mod object;
 mod reach;
 mod refusal;
 mod reservation;
+mod rollback;
 mod store;
 mod table;
 mod volumes;
@@ -56,8 +59,8 @@ pub use defects::Defects;
 pub use handle::ArrayHandle;
 pub use object::{
     Chap, ChapCredentials, ChapUpdate, CloneOrigin, ClonePair, CopyStatus, DeviceId, DeviceInfo, Geometry,
-    GroupRef, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Mapped, Pool, PortGroup, Portal, Secret,
-    Snapshot, SplitStatus, View,
+    GroupRef, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Mapped, Migration, Pool, PortGroup, Portal,
+    Rollback, Secret, Snapshot, SplitStatus, View,
 };
 pub use refusal::{IoError, Refusal};
 pub use reservation::{Alert, ModeState, NexusId, ReservationKind, Reservations, ReserveError, Touch};

@@ -194,6 +194,8 @@ pub struct Snapshot {
     pub owner: u8,
     pub(crate) access: Access,
     pub(crate) reservations: Reservations,
+    /// The last rollback from it.
+    pub rollback: Option<Rollback>,
     pub(crate) layer: Option<Arc<Layer>>,
 }
 
@@ -251,6 +253,34 @@ pub struct ClonePair {
     pub status: CopyStatus,
     /// Progress in percent.
     pub progress: u8,
+}
+
+/// A LUN migration. Its id is that of the LUN that moves.
+#[derive(Debug, Clone)]
+pub struct Migration {
+    /// The LUN that moves.
+    pub id: u64,
+    /// The LUN whose place it takes; at the end this one holds the old data in the old place.
+    pub target: u64,
+    /// Speed 1..=4 as asked for.
+    pub speed: u8,
+    /// State.
+    pub status: CopyStatus,
+    /// Progress in percent.
+    pub progress: u8,
+}
+
+/// The last rollback from a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rollback {
+    /// Speed 1..=4 as asked for.
+    pub speed: u8,
+    /// Running, complete, or failed when it was given up.
+    pub status: CopyStatus,
+    /// Progress in percent.
+    pub progress: u8,
+    /// When it ended.
+    pub ended: Option<Duration>,
 }
 
 /// A host.

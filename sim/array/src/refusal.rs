@@ -29,6 +29,12 @@ pub enum Refusal {
     /// No such clone pair.
     #[error("no such clone pair")]
     NoSuchClonePair,
+    /// No such LUN migration.
+    #[error("no such LUN migration")]
+    NoSuchMigration,
+    /// No rollback of the snapshot runs.
+    #[error("no rollback is running")]
+    NoRollback,
     /// No such host.
     #[error("no such host")]
     NoSuchHost,

@@ -140,6 +140,9 @@ impl Array {
     }
 
     pub(crate) fn expand_lun(&mut self, id: u64, blocks: u64) -> Result<Outcome, Refusal> {
+        if self.is_migrating(id) {
+            return Err(Refusal::InCopy);
+        }
         let lun = self.luns.get_mut(id).ok_or(Refusal::NoSuchLun)?;
         let old = lun.content.blocks();
         if blocks <= old {
@@ -206,10 +209,13 @@ impl Array {
         if self.luns.iter().any(|lun| lun.origin.is_some_and(|origin| origin.source == device)) {
             return Err(Refusal::HasClones);
         }
-        if self.in_copy(device) { Err(Refusal::InCopy) } else { Ok(()) }
+        if self.in_copy(device) || self.is_rolling_back(device) { Err(Refusal::InCopy) } else { Ok(()) }
     }
 
     pub(crate) fn start_split(&mut self, id: u64) -> Result<Outcome, Refusal> {
+        if self.is_migrating(id) {
+            return Err(Refusal::InCopy);
+        }
         let lun = self.luns.get_mut(id).ok_or(Refusal::NoSuchLun)?;
         if lun.origin.is_none() {
             return Err(Refusal::NotAClone);
@@ -262,6 +268,7 @@ impl Array {
             owner,
             access: Access::at(home),
             reservations: Reservations::default(),
+            rollback: None,
             layer: None,
         });
         if self.snapshots_born_active() {

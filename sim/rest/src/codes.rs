@@ -51,7 +51,7 @@ pub(crate) const PORT_GROUP_IN_VIEW: i64 = 1_073_804_558;
 pub(crate) const LUN_GROUP_IN_VIEW: i64 = 1_073_804_560;
 pub(crate) const NOT_MAPPED: i64 = 1_073_804_587;
 pub(crate) const INITIATOR_NOT_BOUND: i64 = 1_077_950_342;
-pub(crate) const NO_MIGRATION_LICENCE: i64 = 1_073_806_606;
+pub(crate) const MIGRATION_MISSING: i64 = 1_073_806_607;
 
 /// *Ours*: a LUN with snapshots cannot be deleted.
 pub(crate) const LUN_HAS_SNAPSHOTS: i64 = 1_077_936_871;
@@ -73,6 +73,8 @@ pub(crate) const TOO_DEEP: i64 = 1_077_936_878;
 pub(crate) const BAD_COPY_TARGET: i64 = 1_077_936_879;
 /// *Ours*: an activated snapshot cannot be deleted.
 pub(crate) const SNAPSHOT_ACTIVE: i64 = 1_077_937_892;
+/// *Ours*: no rollback of the snapshot runs.
+pub(crate) const NO_ROLLBACK: i64 = 1_077_937_893;
 /// *Ours*: the host is in a host group or has initiators.
 pub(crate) const HOST_BUSY: i64 = 1_077_937_502;
 /// *Ours*: the host group has hosts.
@@ -147,6 +149,8 @@ pub(crate) fn code_of(refusal: Refusal, topic: Topic) -> i64 {
         Refusal::NoSuchSnapshot => SNAPSHOT_MISSING,
         Refusal::NoSuchLunCopy => LUN_COPY_MISSING,
         Refusal::NoSuchClonePair => CLONE_PAIR_MISSING,
+        Refusal::NoSuchMigration => MIGRATION_MISSING,
+        Refusal::NoRollback => NO_ROLLBACK,
         Refusal::NoSuchHost => HOST_MISSING,
         Refusal::NoSuchHostGroup => HOST_GROUP_MISSING,
         Refusal::NoSuchPortGroup => PORT_GROUP_MISSING,
@@ -242,7 +246,8 @@ pub(crate) fn describe(code: i64) -> &'static str {
         LUN_GROUP_IN_VIEW => "The LUN group is already in the mapping view.",
         NOT_MAPPED => "The object is not mapped to the host.",
         INITIATOR_NOT_BOUND => "The initiator is not added to a host.",
-        NO_MIGRATION_LICENCE => "The LUN migration license file is unavailable.",
+        MIGRATION_MISSING => "The LUN migration task does not exist.",
+        NO_ROLLBACK => "No rollback is running.",
         LUN_HAS_SNAPSHOTS => "The LUN has snapshots.",
         DEVICE_MAPPED => "The LUN or snapshot is in a LUN group.",
         LUN_EXPORTED => "The LUN is exported.",
@@ -283,6 +288,8 @@ mod tests {
         Refusal::NoSuchSnapshot,
         Refusal::NoSuchLunCopy,
         Refusal::NoSuchClonePair,
+        Refusal::NoSuchMigration,
+        Refusal::NoRollback,
         Refusal::NoSuchHost,
         Refusal::NoSuchHostGroup,
         Refusal::NoSuchLunGroup,

@@ -182,6 +182,15 @@ impl Body {
         }
     }
 
+    /// Whether both are made of the same pages in memory. Equal pages in two places count as different.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let page = |body: &Self, index: usize| match body {
+            Self::Whole(whole) => Some(whole[index * PAGE_BYTES..].as_ptr()),
+            Self::Pages(pages) => pages[index].as_ref().map(|page| page.as_ptr()),
+        };
+        (0..PAGES).all(|index| page(self, index) == page(other, index))
+    }
+
     /// Whether no page is left.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Pages(pages) if pages.iter().all(Option::is_none))

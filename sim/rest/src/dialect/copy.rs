@@ -97,7 +97,7 @@ fn device_of(ground: &Ground<'_>, id: &str) -> Result<DeviceId, Failure> {
 }
 
 /// A speed of 1 to 4; 2 when absent.
-fn speed(call: &Call<'_>, name: &str) -> Result<u8, Failure> {
+pub(super) fn speed(call: &Call<'_>, name: &str) -> Result<u8, Failure> {
     match call.fields.text(name)? {
         None => Ok(2),
         Some(text) => match text.as_ref() {

@@ -59,7 +59,14 @@ impl<'a> Facts<'a> {
             .text("CACHEPARTITIONID", extras.lun_attribute(lun.id, "CACHEPARTITIONID").unwrap_or(""))
             .text("LUNCOPYIDS", bracketed(copies().map(|copy| format!("\"{}\"", copy.id))))
             .text("REMOTEREPLICATIONIDS", "[]")
-            .text("HASRSSOBJECT", resources(with_snapshots.contains(&lun.id), copies().next().is_some()));
+            .text(
+                "HASRSSOBJECT",
+                resources(
+                    with_snapshots.contains(&lun.id),
+                    copies().next().is_some(),
+                    array.migration(lun.id).is_some(),
+                ),
+            );
         for (name, default) in LUN_ATTRIBUTES {
             // Arrays of the new line deduplicate and compress by themselves.
             let default = match *name {
@@ -92,13 +99,14 @@ impl<'a> Facts<'a> {
 }
 
 /// The value of HASRSSOBJECT: a string that holds a JSON object.
-fn resources(snapshots: bool, copies: bool) -> String {
+fn resources(snapshots: bool, copies: bool, migration: bool) -> String {
     let word = |is: bool| if is { "TRUE" } else { "FALSE" };
     format!(
         "{{\"SnapShot\":\"{}\",\"LunCopy\":\"{}\",\"RemoteReplication\":\"FALSE\",\"SplitMirror\":\"FALSE\",\
-         \"LUNMirror\":\"FALSE\",\"LunMigration\":\"FALSE\",\"HyperMetro\":\"FALSE\"}}",
+         \"LUNMirror\":\"FALSE\",\"LunMigration\":\"{}\",\"HyperMetro\":\"FALSE\"}}",
         word(snapshots),
-        word(copies)
+        word(copies),
+        word(migration)
     )
 }
 

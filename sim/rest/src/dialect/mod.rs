@@ -6,6 +6,7 @@ mod group;
 mod host;
 mod initiator;
 mod lun;
+mod migration;
 mod pool;
 mod port;
 mod qos;
@@ -218,7 +219,7 @@ pub(crate) fn dispatch(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
         "snapshot" => snapshot::call(ground, call),
         "luncopy" => copy::lun_copy(ground, call),
         "clonepair" => copy::clone_pair(ground, call),
-        "lun_migration" => system::unlicensed(codes::NO_MIGRATION_LICENCE),
+        "lun_migration" => migration::call(ground, call),
         "host" => host::call(ground, call),
         "hostgroup" => group::host_group(ground, call),
         "lungroup" => group::lun_group(ground, call),
@@ -258,6 +259,7 @@ pub(crate) fn counts(array: &Array, extras: &Extras) -> BTreeMap<&'static str, u
         ("ioclass", extras.qos.len()),
         ("iscsi_initiator", array.initiators().count()),
         ("lun", array.luns().count()),
+        ("lun_migration", array.migrations().count()),
         ("luncopy", array.lun_copies().count()),
         ("lungroup", array.lun_groups().count()),
         ("mappingview", array.views().count()),

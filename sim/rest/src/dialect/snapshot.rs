@@ -1,13 +1,15 @@
 //! Snapshots of LUNs.
 
-use sanbench_array::{Array, Command, DeviceId, Snapshot};
+use sanbench_array::{Array, Command, CopyStatus, DeviceId, Rollback, Snapshot};
 
 use crate::codes::{self, Failure, Topic};
-use crate::dialect::{Call, Ground, count, list, view, wwn};
+use crate::dialect::{Call, Ground, copy, count, list, view, wwn};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::number;
 
 fn object(array: &Array, snapshot: &Snapshot) -> Object {
+    let rollback = snapshot.rollback;
+    let ended = rollback.and_then(|rollback| rollback.ended);
     Object::new()
         .number("ID", snapshot.id)
         .text("NAME", snapshot.name.as_str())
@@ -19,10 +21,17 @@ fn object(array: &Array, snapshot: &Snapshot) -> Object {
         .text("PARENTTYPE", "11")
         .number("USERCAPACITY", snapshot.blocks)
         .text("HEALTHSTATUS", "1")
-        .text("RUNNINGSTATUS", if snapshot.is_active() { "43" } else { "45" })
+        .text(
+            "RUNNINGSTATUS",
+            match (snapshot.is_active(), rollback) {
+                (_, Some(Rollback { status: CopyStatus::Running, .. })) => "44",
+                (true, _) => "43",
+                (false, _) => "45",
+            },
+        )
         .flag("EXPOSEDTOINITIATOR", array.is_mapped(DeviceId::Snapshot(snapshot.id)))
-        .text("ROLLBACKRATE", "0")
-        .text("ROLLBACKENDTIME", "-1")
+        .number("ROLLBACKRATE", rollback.map_or(0, |rollback| rollback.progress))
+        .text("ROLLBACKENDTIME", ended.map_or_else(|| "-1".to_owned(), |at| at.as_secs().to_string()))
         .text("SUBTYPE", "0")
 }
 
@@ -61,6 +70,17 @@ pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
             ground.apply(Command::StopSnapshot { snapshot }, Topic::Lun)?;
             done()
         }
+        ("PUT", ["rollback"]) => {
+            let snapshot = call.need_id("ID", codes::SNAPSHOT_MISSING)?;
+            let speed = copy::speed(call, "ROLLBACKSPEED")?;
+            ground.apply(Command::RollbackSnapshot { snapshot, speed }, Topic::Lun)?;
+            done()
+        }
+        ("PUT", ["cancelrollback"]) => {
+            let snapshot = call.need_id("ID", codes::SNAPSHOT_MISSING)?;
+            ground.apply(Command::CancelRollback { snapshot }, Topic::Lun)?;
+            done()
+        }
         ("GET", ["count"]) => {
             if call.query.get("ASSOCIATEOBJTYPE").is_none() {
                 return count(ground.array.snapshots().count());
@@ -75,7 +95,6 @@ pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
             ground.apply(Command::DeleteSnapshot { snapshot }, Topic::Lun)?;
             done()
         }
-        // Rollback is among these: the array cannot do it.
         _ => Err(Failure::unsupported()),
     }
 }

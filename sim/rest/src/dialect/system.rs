@@ -4,13 +4,14 @@ use crate::codes::Failure;
 use crate::dialect::{Call, Ground, count, page};
 use crate::envelope::{Answer, Object, Reply};
 
-/// Features that are licensed. LUN migration is not among them.
+/// Features that are licensed.
 const FEATURES: &[&str] = &[
     "SmartThin",
     "SmartQoS",
     "SmartPartition",
     "SmartCache",
     "SmartTier",
+    "SmartMigration",
     "HyperSnap",
     "HyperCopy",
     "HyperClone",
@@ -89,9 +90,4 @@ pub(crate) fn none_of_these(call: &Call<'_>) -> Answer {
         }
         _ => read_only(call, std::iter::empty()),
     }
-}
-
-/// A feature without a licence: everything is refused with its code.
-pub(crate) fn unlicensed(code: i64) -> Answer {
-    Err(code.into())
 }
