@@ -1,7 +1,7 @@
 //! Where cases work: hosts, portals, a scratch unit, and how to open sessions.
 
-use std::net::{IpAddr, SocketAddr};
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,8 +44,7 @@ pub struct Host {
 }
 
 /// See [`Setup::grow`].
-pub type Grow =
-    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<u64, String>> + Send>> + Send + Sync>;
+pub type Grow = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<u64, String>> + Send>> + Send + Sync>;
 
 /// What a suite runs on. Everything behind `lun` may be overwritten: the caller made it for this purpose.
 #[derive(Clone)]
@@ -107,7 +106,8 @@ impl Lab {
     /// The scratch unit as that host addresses it.
     pub(crate) fn lun(&self, host: usize) -> Checked<Lun> {
         let number = self.host(host)?.lun;
-        Lun::from_number(number).ok_or_else(|| Stop::Unknown(format!("LUN {number} has no single-level form")))
+        Lun::from_number(number)
+            .ok_or_else(|| Stop::Unknown(format!("LUN {number} has no single-level form")))
     }
 
     /// A connection without login.
@@ -147,7 +147,9 @@ impl Lab {
         let plan = change(self.plan(host, path)?);
         let end = client.login(&plan).await?;
         if !end.full {
-            return Err(fail("RFC 7143 6.3", "a login that reaches full feature phase", end.words()).of("ISC-001"));
+            return Err(
+                fail("RFC 7143 6.3", "a login that reaches full feature phase", end.words()).of("ISC-001")
+            );
         }
         Ok(client)
     }
@@ -203,5 +205,6 @@ pub(crate) async fn settle(client: &mut Client) -> Checked {
             break;
         }
     }
-    Err(fail("SAM-5 5.14", "TEST UNIT READY to end GOOD once unit attentions were reported", last).of("SCS-015"))
+    Err(fail("SAM-5 5.14", "TEST UNIT READY to end GOOD once unit attentions were reported", last)
+        .of("SCS-015"))
 }

@@ -96,7 +96,13 @@ impl Monitor {
         self.exp_cmd_sn
     }
 
-    fn breach(&mut self, requirement: &'static str, clause: &'static str, expected: String, observed: String) {
+    fn breach(
+        &mut self,
+        requirement: &'static str,
+        clause: &'static str,
+        expected: String,
+        observed: String,
+    ) {
         self.found.push(Breach { requirement, clause, expected, observed });
     }
 
@@ -139,7 +145,12 @@ impl Monitor {
     /// A PDU of the target came.
     pub(crate) fn received(&mut self, raw: &RawPdu, pdu: &Pdu) {
         if self.logged_out {
-            self.breach("ISC-018", "RFC 7143 11.15", "nothing after the Logout Response".into(), format!("{:?}", pdu.opcode()));
+            self.breach(
+                "ISC-018",
+                "RFC 7143 11.15",
+                "nothing after the Logout Response".into(),
+                format!("{:?}", pdu.opcode()),
+            );
         }
         if raw.data.len() > self.agreed.max_recv {
             self.breach(
@@ -267,7 +278,12 @@ impl Monitor {
 
     fn scsi_response(&mut self, p: &ScsiResponse, flags: u8) {
         if flags & 0x80 == 0 {
-            self.breach("ISC-009", "RFC 7143 11.4.1", "the F bit in the SCSI Response".into(), format!("flags {flags:#04x}"));
+            self.breach(
+                "ISC-009",
+                "RFC 7143 11.4.1",
+                "the F bit in the SCSI Response".into(),
+                format!("flags {flags:#04x}"),
+            );
         }
         let Some(task) = self.tasks.remove(&p.itt) else {
             if self.forgiven.remove(&p.itt).is_none() {
@@ -325,10 +341,20 @@ impl Monitor {
         let t = before_it;
         let max_burst = self.agreed.max_burst;
         if !t.read {
-            self.breach("ISC-009", "RFC 7143 11.7", "no Data-In for a command without R".into(), format!("task {:x}", p.itt));
+            self.breach(
+                "ISC-009",
+                "RFC 7143 11.7",
+                "no Data-In for a command without R".into(),
+                format!("task {:x}", p.itt),
+            );
         }
         if p.data_sn != t.data_ins {
-            self.breach("ISC-009", "RFC 7143 11.7.5", format!("DataSN {}", t.data_ins), format!("DataSN {}", p.data_sn));
+            self.breach(
+                "ISC-009",
+                "RFC 7143 11.7.5",
+                format!("DataSN {}", t.data_ins),
+                format!("DataSN {}", p.data_sn),
+            );
         }
         if length > 0 && p.offset != t.in_offset {
             self.breach(
@@ -356,7 +382,12 @@ impl Monitor {
         }
         if let Some(s) = p.status {
             if !p.last {
-                self.breach("ISC-009", "RFC 7143 11.7.3", "F together with S in Data-In".into(), "S without F".into());
+                self.breach(
+                    "ISC-009",
+                    "RFC 7143 11.7.3",
+                    "F together with S in Data-In".into(),
+                    "S without F".into(),
+                );
             }
             self.tasks.remove(&p.itt);
             self.residual(s.residual, t);
@@ -381,10 +412,20 @@ impl Monitor {
         task.out_offset = p.offset.wrapping_add(p.length);
         task.outstanding += 1;
         if !t.write {
-            self.breach("ISC-009", "RFC 7143 11.8", "no R2T for a command without W".into(), format!("task {:x}", p.itt));
+            self.breach(
+                "ISC-009",
+                "RFC 7143 11.8",
+                "no R2T for a command without W".into(),
+                format!("task {:x}", p.itt),
+            );
         }
         if p.r2t_sn != t.r2ts {
-            self.breach("ISC-009", "RFC 7143 11.8.3", format!("R2TSN {}", t.r2ts), format!("R2TSN {}", p.r2t_sn));
+            self.breach(
+                "ISC-009",
+                "RFC 7143 11.8.3",
+                format!("R2TSN {}", t.r2ts),
+                format!("R2TSN {}", p.r2t_sn),
+            );
         }
         if p.length > agreed.max_burst {
             self.breach(

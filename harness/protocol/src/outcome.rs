@@ -54,7 +54,11 @@ pub enum Stop {
 pub type Checked<T = ()> = Result<T, Stop>;
 
 /// A breach as an error.
-pub(crate) fn fail(clause: impl Into<String>, expected: impl Into<String>, observed: impl Into<String>) -> Stop {
+pub(crate) fn fail(
+    clause: impl Into<String>,
+    expected: impl Into<String>,
+    observed: impl Into<String>,
+) -> Stop {
     Stop::Failed(Box::new(Failure {
         requirement: None,
         clause: clause.into(),

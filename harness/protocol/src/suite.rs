@@ -75,9 +75,21 @@ pub const CHAPTERS: &[Chapter] = &[
         chap: false,
     },
     Chapter {
+        name: "protocol-modes",
+        title: "SCSI: mode pages, sense data, target port groups",
+        cases: cases::modes::CASES,
+        chap: false,
+    },
+    Chapter {
         name: "protocol-blocks",
-        title: "SCSI: reading, writing, unmapping, comparing",
+        title: "SCSI: reading, writing, comparing",
         cases: cases::blocks::CASES,
+        chap: false,
+    },
+    Chapter {
+        name: "protocol-provisioning",
+        title: "SCSI: unmapping, repeating, provisioning status",
+        cases: cases::provisioning::CASES,
         chap: false,
     },
     Chapter {

@@ -91,7 +91,13 @@ pub(crate) fn describe(raw: &RawPdu) -> String {
     match Pdu::parse(raw) {
         Ok(Pdu::LoginRequest(p)) => format!(
             "Login Request {:?}->{:?} C={} tsih={:#x} cid={} CmdSN={} [{}]",
-            p.stages.current, p.stages.next, u8::from(p.stages.continues), p.tsih, p.cid, p.cmd_sn, text(&p.text)
+            p.stages.current,
+            p.stages.next,
+            u8::from(p.stages.continues),
+            p.tsih,
+            p.cid,
+            p.cmd_sn,
+            text(&p.text)
         ),
         Ok(Pdu::LoginResponse(p)) => format!(
             "Login Response {:?}->{:?} C={} status {:04x} ({}) tsih={:#x} StatSN={} ExpCmdSN={} MaxCmdSN={} [{}]",
@@ -134,11 +140,17 @@ pub(crate) fn describe(raw: &RawPdu) -> String {
             p.data_sn,
             p.offset,
             u8::from(p.last),
-            p.status.map(|s| format!("{} {:?} StatSN={}", s.status, s.residual, s.stat_sn)).unwrap_or_default()
+            p.status
+                .map(|s| format!("{} {:?} StatSN={}", s.status, s.residual, s.stat_sn))
+                .unwrap_or_default()
         ),
         Ok(Pdu::DataOut(p)) => format!(
             "Data-Out itt={:x} ttt={:x} DataSN={} offset={} data={data} F={}",
-            p.itt, p.ttt, p.data_sn, p.offset, u8::from(p.last)
+            p.itt,
+            p.ttt,
+            p.data_sn,
+            p.offset,
+            u8::from(p.last)
         ),
         Ok(Pdu::R2t(p)) => format!(
             "R2T itt={:x} ttt={:x} R2TSN={} offset={} length={} StatSN={}",
@@ -153,7 +165,14 @@ pub(crate) fn describe(raw: &RawPdu) -> String {
         }
         Ok(Pdu::Reject(p)) => format!("Reject {} StatSN={} header={}", p.reason, p.stat_sn, p.header.len()),
         Ok(Pdu::TextRequest(p)) => {
-            format!("Text Request itt={:x} ttt={:x} F={} C={} [{}]", p.itt, p.ttt, u8::from(p.last), u8::from(p.continues), text(&p.text))
+            format!(
+                "Text Request itt={:x} ttt={:x} F={} C={} [{}]",
+                p.itt,
+                p.ttt,
+                u8::from(p.last),
+                u8::from(p.continues),
+                text(&p.text)
+            )
         }
         Ok(Pdu::TextResponse(p)) => format!(
             "Text Response itt={:x} ttt={:x} F={} C={} StatSN={} [{}]",
@@ -167,10 +186,21 @@ pub(crate) fn describe(raw: &RawPdu) -> String {
         Ok(Pdu::AsyncMessage(p)) => format!("Async Message {} StatSN={}", p.event, p.stat_sn),
         Ok(Pdu::LogoutRequest(p)) => format!("Logout Request {} itt={:x} cid={}", p.reason, p.itt, p.cid),
         Ok(Pdu::LogoutResponse(p)) => format!("Logout Response {} StatSN={}", p.response, p.stat_sn),
-        Ok(Pdu::NopOut(p)) => format!("NOP-Out itt={:x} ttt={:x} CmdSN={} data={data}", p.itt, p.ttt, p.cmd_sn),
-        Ok(Pdu::NopIn(p)) => format!("NOP-In itt={:x} ttt={:x} StatSN={} data={data}", p.itt, p.ttt, p.stat_sn),
-        Ok(Pdu::Snack(p)) => format!("SNACK {} itt={:x} begin={} run={}", p.kind, p.itt, p.begin, p.run_length),
-        Err(e) => format!("PDU {:#04x} ({e}) flags={:#04x} itt={:x} data={data}", b.opcode_bits(), b.flags(), b.itt()),
+        Ok(Pdu::NopOut(p)) => {
+            format!("NOP-Out itt={:x} ttt={:x} CmdSN={} data={data}", p.itt, p.ttt, p.cmd_sn)
+        }
+        Ok(Pdu::NopIn(p)) => {
+            format!("NOP-In itt={:x} ttt={:x} StatSN={} data={data}", p.itt, p.ttt, p.stat_sn)
+        }
+        Ok(Pdu::Snack(p)) => {
+            format!("SNACK {} itt={:x} begin={} run={}", p.kind, p.itt, p.begin, p.run_length)
+        }
+        Err(e) => format!(
+            "PDU {:#04x} ({e}) flags={:#04x} itt={:x} data={data}",
+            b.opcode_bits(),
+            b.flags(),
+            b.itt()
+        ),
     }
 }
 

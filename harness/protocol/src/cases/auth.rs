@@ -33,7 +33,10 @@ fn credentials(lab: &Lab) -> Checked<Credentials> {
 }
 
 /// A login that stops where the target has sent its challenge: identifier and challenge.
-async fn challenged(lab: &Lab, algorithms: &str) -> Checked<(Client, Login, Option<(u8, Vec<u8>)>, Option<LoginStatus>)> {
+async fn challenged(
+    lab: &Lab,
+    algorithms: &str,
+) -> Checked<(Client, Login, Option<(u8, Vec<u8>)>, Option<LoginStatus>)> {
     let mut client = lab.connect(0, 0).await?;
     let plan = lab.plan(0, 0)?;
     let mut names = plan.names();
@@ -47,7 +50,8 @@ async fn challenged(lab: &Lab, algorithms: &str) -> Checked<(Client, Login, Opti
     must!(text.contains("AuthMethod=CHAP\n"), CLAUSE, "AuthMethod=CHAP", "{text}");
     let second = security(&mut client, &plan, vec![("CHAP_A".into(), algorithms.into())], false).await?;
     let Some(second) = second else { return Ok((client, plan, None, None)) };
-    let pairs = sanbench_wire::keys::decode(&second.text, sanbench_wire::keys::KeyLimits::RFC).unwrap_or_default();
+    let pairs =
+        sanbench_wire::keys::decode(&second.text, sanbench_wire::keys::KeyLimits::RFC).unwrap_or_default();
     let value = |key: &str| pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
     if second.status.class() != 0 {
         return Ok((client, plan, None, Some(second.status)));
@@ -70,7 +74,12 @@ async fn challenged(lab: &Lab, algorithms: &str) -> Checked<(Client, Login, Opti
     }
 }
 
-async fn security(client: &mut Client, plan: &Login, pairs: Vec<Pair>, transit: bool) -> Checked<Option<LoginResponse>> {
+async fn security(
+    client: &mut Client,
+    plan: &Login,
+    pairs: Vec<Pair>,
+    transit: bool,
+) -> Checked<Option<LoginResponse>> {
     let next = transit.then_some(Stage::Operational);
     let stages = Stages { continues: false, current: Stage::Security, next };
     let request = plan.request(stages, sanbench_wire::keys::encode(pairs), client.exp_stat_sn());
@@ -78,11 +87,7 @@ async fn security(client: &mut Client, plan: &Login, pairs: Vec<Pair>, transit: 
 }
 
 /// Answers the challenge in that way and expects a refusal.
-async fn refuse(
-    lab: &Lab,
-    what: &str,
-    answer: impl Fn(&Credentials, u8, &[u8]) -> Vec<Pair>,
-) -> Checked {
+async fn refuse(lab: &Lab, what: &str, answer: impl Fn(&Credentials, u8, &[u8]) -> Vec<Pair>) -> Checked {
     let c = credentials(lab)?;
     let (mut client, plan, challenge, status) = challenged(lab, "5").await?;
     let Some((id, challenge)) = challenge else {
@@ -167,7 +172,8 @@ async fn base64(lab: &Lab) -> Checked {
     };
     let digest = response(id, &c.secret, &challenge);
     let got = security(&mut client, &plan, answer(&c.user, encode_base64(&digest)), true).await?;
-    let words = got.as_ref().map_or("the end of the connection".to_owned(), |p| format!("status {:04x}", p.status.0));
+    let words =
+        got.as_ref().map_or("the end of the connection".to_owned(), |p| format!("status {:04x}", p.status.0));
     must!(got.is_some_and(|p| p.status.class() == 0), CLAUSE, "success with a response in base64", "{words}");
     Ok(())
 }
@@ -178,11 +184,13 @@ async fn short(lab: &Lab) -> Checked {
     })
     .await?;
     refuse(lab, "an empty response", |c, _, _| answer(&c.user, "0x".to_owned())).await?;
-    refuse(lab, "a response that is no binary value", |c, _, _| answer(&c.user, "open sesame".to_owned())).await
+    refuse(lab, "a response that is no binary value", |c, _, _| answer(&c.user, "open sesame".to_owned()))
+        .await
 }
 
 async fn oversize(lab: &Lab) -> Checked {
-    refuse(lab, "a response of 2 KiB in hexadecimal", |c, _, _| answer(&c.user, encode_hex(&[7; 2048]))).await?;
+    refuse(lab, "a response of 2 KiB in hexadecimal", |c, _, _| answer(&c.user, encode_hex(&[7; 2048])))
+        .await?;
     refuse(lab, "a response of 2 KiB in base64", |c, _, _| answer(&c.user, encode_base64(&[7; 2048]))).await
 }
 
@@ -206,8 +214,20 @@ async fn fresh(lab: &Lab) -> Checked {
     for _ in 0..8 {
         let (_, _, challenge, _) = challenged(lab, "5").await?;
         let Some((_, challenge)) = challenge else { return Err(fail(CLAUSE, "a challenge", "none")) };
-        must!(!seen.contains(&challenge), CLAUSE, "a fresh challenge each time", "one of the last {}", seen.len());
-        must!(challenge.len() >= 8, "RFC 7143 9.2.1", "a challenge that cannot be guessed", "{} bytes", challenge.len());
+        must!(
+            !seen.contains(&challenge),
+            CLAUSE,
+            "a fresh challenge each time",
+            "one of the last {}",
+            seen.len()
+        );
+        must!(
+            challenge.len() >= 8,
+            "RFC 7143 9.2.1",
+            "a challenge that cannot be guessed",
+            "{} bytes",
+            challenge.len()
+        );
         seen.push(challenge);
     }
     Ok(())

@@ -95,8 +95,12 @@ async fn untouched(lab: &Lab, c: &mut Client, itt: u32, blocks: u32, clause: &st
 }
 
 async fn first_burst(lab: &Lab) -> Checked {
-    let keys =
-        [("InitialR2T", "No"), ("ImmediateData", "No"), ("FirstBurstLength", "4096"), ("MaxBurstLength", "16384")];
+    let keys = [
+        ("InitialR2T", "No"),
+        ("ImmediateData", "No"),
+        ("FirstBurstLength", "4096"),
+        ("MaxBurstLength", "16384"),
+    ];
     let mut c = marked(lab, &keys, 32).await?;
     if c.params.initial_r2t {
         return Err(not_claimed("the target asks for InitialR2T=Yes"));
@@ -124,7 +128,10 @@ async fn first_burst(lab: &Lab) -> Checked {
     must!(
         end.refused(),
         "RFC 7143 13.14",
-        format!("a refusal of {} bytes of unsolicited data with FirstBurstLength {}", 16_384, c.params.first_burst),
+        format!(
+            "a refusal of {} bytes of unsolicited data with FirstBurstLength {}",
+            16_384, c.params.first_burst
+        ),
         "{}",
         end.words()
     );
@@ -144,7 +151,15 @@ async fn immediate_beyond(lab: &Lab) -> Checked {
     (command.last, command.data) = (true, Bytes::from(vec![0xbd; 4096]));
     let itt = command.itt;
     c.send(command).await;
-    untouched(lab, &mut c, itt, 8, "RFC 7143 13.14", "4096 bytes of immediate data with FirstBurstLength 1024").await
+    untouched(
+        lab,
+        &mut c,
+        itt,
+        8,
+        "RFC 7143 13.14",
+        "4096 bytes of immediate data with FirstBurstLength 1024",
+    )
+    .await
 }
 
 async fn no_immediate(lab: &Lab) -> Checked {
@@ -266,15 +281,21 @@ async fn wrong_ttt(lab: &Lab) -> Checked {
     let other = R2t { ttt: r2t.ttt ^ 0x0100, ..r2t.clone() };
     out(&mut c, &other, 0, 0, r2t.length, true).await;
     match c.end_within(itt, lab.setup.quiet * 2).await? {
-        End::Answer(a) => must!(!a.good(), "RFC 7143 11.7.3", "no GOOD for data of another transfer", "{}", a.words()),
+        End::Answer(a) => {
+            must!(!a.good(), "RFC 7143 11.7.3", "no GOOD for data of another transfer", "{}", a.words())
+        }
         End::Rejected(_) | End::Closed(_) | End::Silence => {}
     }
     Ok(())
 }
 
 async fn sequences(lab: &Lab) -> Checked {
-    let keys =
-        [("InitialR2T", "Yes"), ("ImmediateData", "No"), ("MaxBurstLength", "4096"), ("FirstBurstLength", "4096")];
+    let keys = [
+        ("InitialR2T", "Yes"),
+        ("ImmediateData", "No"),
+        ("MaxBurstLength", "4096"),
+        ("FirstBurstLength", "4096"),
+    ];
     let mut c = lab.with_keys(&keys).await?;
     let data = pattern(77, 128 * 512);
     c.good(&Cmd::write(cdb::write(AT, 128), data.clone()), "RFC 7143 11.8").await?;
@@ -306,7 +327,8 @@ async fn tiny_segments(lab: &Lab) -> Checked {
 }
 
 async fn large_segments(lab: &Lab) -> Checked {
-    let mut c = lab.with_keys(&[("MaxRecvDataSegmentLength", "16777215"), ("MaxBurstLength", "16777215")]).await?;
+    let mut c =
+        lab.with_keys(&[("MaxRecvDataSegmentLength", "16777215"), ("MaxBurstLength", "16777215")]).await?;
     let data = pattern(80, 1024 * 512);
     c.good(&Cmd::write(cdb::write(AT, 1024), data.clone()), "RFC 7143 13.12").await?;
     check(&mut c, AT, &data, "RFC 7143 13.12").await?;
@@ -322,9 +344,11 @@ async fn segment_exceeded(lab: &Lab) -> Checked {
     let itt = c.ping(Bytes::from(vec![0; length]), true).await;
     match c.poll(c.patience).await? {
         crate::raw::Got::Closed(_) | crate::raw::Got::Pdu(sanbench_wire::Pdu::Reject(_)) => Ok(()),
-        crate::raw::Got::Silence => {
-            Err(crate::outcome::fail("RFC 7143 13.12", "a Reject, or the end of the connection", "nothing (a hang)"))
-        }
+        crate::raw::Got::Silence => Err(crate::outcome::fail(
+            "RFC 7143 13.12",
+            "a Reject, or the end of the connection",
+            "nothing (a hang)",
+        )),
         crate::raw::Got::Pdu(other) => Err(crate::outcome::fail(
             "RFC 7143 13.12",
             format!("a refusal of {length} bytes in a segment (ping {itt:x})"),
@@ -422,10 +446,15 @@ async fn residual_inquiry(lab: &Lab) -> Checked {
     for allocation in [5u32, 36, whole, 255] {
         let answer = c.run(&Cmd::read(cdb::inquiry(allocation as u16), 255)).await?;
         let told = whole.min(allocation);
-        must!(answer.data.len() as u32 == told, "SPC-4 4.2.5.6", format!("{told} bytes"), "{}", answer.data.len());
-        residual(answer.residual, Residual::Underflow(255 - told), "INQUIRY with 255 bytes expected").or_else(|e| {
-            if told == 255 { Ok(()) } else { Err(e) }
-        })?;
+        must!(
+            answer.data.len() as u32 == told,
+            "SPC-4 4.2.5.6",
+            format!("{told} bytes"),
+            "{}",
+            answer.data.len()
+        );
+        residual(answer.residual, Residual::Underflow(255 - told), "INQUIRY with 255 bytes expected")
+            .or_else(|e| if told == 255 { Ok(()) } else { Err(e) })?;
     }
     c.bye().await
 }
@@ -436,7 +465,13 @@ async fn residual_wrong_way(lab: &Lab) -> Checked {
     if answer.good() {
         residual(answer.residual, Residual::Overflow(1024), "a read without the R bit")?;
     }
-    must!(answer.data.is_empty(), "RFC 7143 11.3", "no data without the R bit", "{} bytes", answer.data.len());
+    must!(
+        answer.data.is_empty(),
+        "RFC 7143 11.3",
+        "no data without the R bit",
+        "{} bytes",
+        answer.data.len()
+    );
     c.bye().await
 }
 
@@ -467,7 +502,12 @@ async fn never_written(lab: &Lab) -> Checked {
     // Far from what any case writes.
     for lba in [lab.blocks() / 2, lab.blocks() / 3 * 2 + 1] {
         let seen = c.good(&Cmd::read(cdb::read(lba, 128), 65_536), "SBC-3 5.11").await?;
-        must!(seen.iter().all(|b| *b == 0), "SBC-3 4.7.3", "zeros in blocks never written", "others at {lba}");
+        must!(
+            seen.iter().all(|b| *b == 0),
+            "SBC-3 4.7.3",
+            "zeros in blocks never written",
+            "others at {lba}"
+        );
     }
     c.bye().await
 }

@@ -117,7 +117,12 @@ async fn hesitant(lab: &Lab) -> Checked {
         must!(p.status.class() == 0, "RFC 7143 6.3", "success", "status {:04x}", p.status.0);
         said.extend_from_slice(&p.text);
         done = p.stages.next == Some(Stage::FullFeature);
-        must!(done == (n == 3), "RFC 7143 6.3", "the transition when it is asked for", "T={done} in response {n}");
+        must!(
+            done == (n == 3),
+            "RFC 7143 6.3",
+            "the transition when it is asked for",
+            "T={done} in response {n}"
+        );
     }
     let said = String::from_utf8_lossy(&said).replace('\0', " ");
     for key in ["HeaderDigest=None", "MaxBurstLength="] {
@@ -140,10 +145,22 @@ async fn refuse_steps(lab: &Lab, steps: &[(u8, &str)], clause: &str) -> Checked 
         let last = n + 1 == steps.len();
         match client.poll(lab.setup.patience).await? {
             Got::Pdu(Pdu::LoginResponse(p)) if !last => {
-                must!(p.status.class() == 0, "RFC 7143 6.3", format!("success for {what}"), "status {:04x}", p.status.0);
+                must!(
+                    p.status.class() == 0,
+                    "RFC 7143 6.3",
+                    format!("success for {what}"),
+                    "status {:04x}",
+                    p.status.0
+                );
             }
             Got::Pdu(Pdu::LoginResponse(p)) => {
-                must!(p.status.class() == 2, clause, format!("an initiator error for {what}"), "status {:04x}", p.status.0);
+                must!(
+                    p.status.class() == 2,
+                    clause,
+                    format!("an initiator error for {what}"),
+                    "status {:04x}",
+                    p.status.0
+                );
             }
             Got::Pdu(Pdu::Reject(_)) | Got::Closed(_) if last => {}
             Got::Pdu(other) => {
@@ -162,7 +179,12 @@ async fn reserved_stage(lab: &Lab) -> Checked {
 }
 
 async fn backwards(lab: &Lab) -> Checked {
-    refuse_steps(lab, &[(0x04, "the operational stage"), (0x00, "the security stage after it")], "RFC 7143 6.3").await
+    refuse_steps(
+        lab,
+        &[(0x04, "the operational stage"), (0x00, "the security stage after it")],
+        "RFC 7143 6.3",
+    )
+    .await
 }
 
 async fn same_stage(lab: &Lab) -> Checked {
@@ -246,8 +268,21 @@ async fn unknown_tsih(lab: &Lab) -> Checked {
 async fn fresh_tsih(lab: &Lab) -> Checked {
     let a = lab.session().await?;
     let b = lab.session().await?;
-    must!(a.tsih != 0 && b.tsih != 0, "RFC 7143 11.13.1", "a TSIH other than 0", "{:#x} and {:#x}", a.tsih, b.tsih);
-    must!(a.tsih != b.tsih, "RFC 7143 4.4.1", "different TSIHs of one initiator's sessions", "{:#x} twice", a.tsih);
+    must!(
+        a.tsih != 0 && b.tsih != 0,
+        "RFC 7143 11.13.1",
+        "a TSIH other than 0",
+        "{:#x} and {:#x}",
+        a.tsih,
+        b.tsih
+    );
+    must!(
+        a.tsih != b.tsih,
+        "RFC 7143 4.4.1",
+        "different TSIHs of one initiator's sessions",
+        "{:#x} twice",
+        a.tsih
+    );
     a.bye().await?;
     b.bye().await
 }
@@ -333,10 +368,18 @@ async fn continued(lab: &Lab) -> Checked {
     let mut end = None;
     for (n, piece) in pieces.iter().enumerate() {
         let last = n + 1 == pieces.len();
-        let stages =
-            Stages { continues: !last, current: Stage::Operational, next: last.then_some(Stage::FullFeature) };
-        let Some(p) = client.login_step(plan.request(stages, piece.to_vec(), client.exp_stat_sn())).await? else {
-            return Err(fail("RFC 7143 6.2", format!("an answer to piece {n} of the text"), "the connection ended"));
+        let stages = Stages {
+            continues: !last,
+            current: Stage::Operational,
+            next: last.then_some(Stage::FullFeature),
+        };
+        let Some(p) = client.login_step(plan.request(stages, piece.to_vec(), client.exp_stat_sn())).await?
+        else {
+            return Err(fail(
+                "RFC 7143 6.2",
+                format!("an answer to piece {n} of the text"),
+                "the connection ended",
+            ));
         };
         must!(p.status.class() == 0, "RFC 7143 6.2", "success", "status {:04x} at piece {n}", p.status.0);
         end = Some(p);
@@ -466,12 +509,7 @@ pub(super) async fn send_targets(client: &mut Client, which: &str) -> Checked<(S
             return Err(fail("RFC 7143 11.11", "a Text Response to SendTargets", "another PDU"));
         };
         must!(p.itt == itt, "RFC 7143 11.11.3", format!("itt {itt:x}"), "itt {:x}", p.itt);
-        must!(
-            !(p.last && p.continues),
-            "RFC 7143 11.11.2",
-            "C and F not both set",
-            "F=1 and C=1"
-        );
+        must!(!(p.last && p.continues), "RFC 7143 11.11.2", "C and F not both set", "F=1 and C=1");
         must!(
             p.last == (p.ttt == RESERVED_TAG),
             "RFC 7143 11.11.4",
@@ -498,7 +536,8 @@ fn lists(lab: &Lab, text: &str) -> Checked {
     // Arrays of the OceanStor kind also answer to a name for each portal, `NAME::PORT:ADDRESS`, and list NAME.
     let short = path.target.split_once("::").map_or(path.target.as_str(), |(short, _)| short);
     must!(
-        text.contains(&format!("TargetName={}\n", path.target)) || text.contains(&format!("TargetName={short}\n")),
+        text.contains(&format!("TargetName={}\n", path.target))
+            || text.contains(&format!("TargetName={short}\n")),
         "RFC 7143 appendix C",
         format!("TargetName={}", path.target),
         "{text}"

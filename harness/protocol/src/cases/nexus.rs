@@ -5,7 +5,7 @@ use sanbench_wire::pdu::TaskFunction;
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::status::Status;
 
-use super::truth::mode_page;
+use super::modes::mode_page;
 use super::{cases, pattern};
 use crate::cdb::{self, be};
 use crate::lab::{Lab, settle};
@@ -127,7 +127,13 @@ async fn refused(lab: &Lab) -> Checked {
     let bad = out(&mut a, 1, 2, A, 0).await?;
     must!(bad.is(5, 0x2400), "SPC-4 6.15.3.3", "ILLEGAL REQUEST 24h/00h for type 2", "{}", bad.words());
     let bad = out(&mut a, 0x1e, 0, A, 0).await?;
-    must!(bad.is(5, 0x2400), "SPC-4 6.16", "ILLEGAL REQUEST 24h/00h for service action 1Eh", "{}", bad.words());
+    must!(
+        bad.is(5, 0x2400),
+        "SPC-4 6.16",
+        "ILLEGAL REQUEST 24h/00h for service action 1Eh",
+        "{}",
+        bad.words()
+    );
     let list = a.run(&Cmd::write(cdb::ten(0x5f, 0, 0, 8), vec![0; 8])).await?;
     must!(list.is(5, 0x1a00), "SPC-4 6.16.3", "PARAMETER LIST LENGTH ERROR for 8 bytes", "{}", list.words());
     done(a, b).await
@@ -135,9 +141,14 @@ async fn refused(lab: &Lab) -> Checked {
 
 async fn matrix(lab: &Lab) -> Checked {
     let (mut a, mut b) = pair(lab).await?;
-    for (kind, exclusive, registrants) in
-        [(1u8, false, false), (3, true, false), (5, false, true), (6, true, true), (7, false, true), (8, true, true)]
-    {
+    for (kind, exclusive, registrants) in [
+        (1u8, false, false),
+        (3, true, false),
+        (5, false, true),
+        (6, true, true),
+        (7, false, true),
+        (8, true, true),
+    ] {
         for registered in [false, true] {
             good(&mut a, 6, 0, 0, A).await?;
             if registered {
@@ -149,16 +160,31 @@ async fn matrix(lab: &Lab) -> Checked {
             let free = registrants && registered;
             let write = b.run(&Cmd::write(cdb::write(AT, 1), vec![3; 512])).await?;
             let read = b.run(&Cmd::read(cdb::read(AT, 1), 512)).await?;
-            let what = format!("a host that is{} registered under type {kind}", if registered { "" } else { " not" });
+            let what = format!(
+                "a host that is{} registered under type {kind}",
+                if registered { "" } else { " not" }
+            );
             if free {
-                must!(write.good(), "SPC-4 5.14 table", format!("GOOD for a write of {what}"), "{}", write.words());
+                must!(
+                    write.good(),
+                    "SPC-4 5.14 table",
+                    format!("GOOD for a write of {what}"),
+                    "{}",
+                    write.words()
+                );
             } else {
                 conflict(&write, &format!("a write of {what}"))?;
             }
             if exclusive && !free {
                 conflict(&read, &format!("a read of {what}"))?;
             } else {
-                must!(read.good(), "SPC-4 5.14 table", format!("GOOD for a read of {what}"), "{}", read.words());
+                must!(
+                    read.good(),
+                    "SPC-4 5.14 table",
+                    format!("GOOD for a read of {what}"),
+                    "{}",
+                    read.words()
+                );
             }
             for (name, cmd) in [
                 ("INQUIRY", Cmd::read(cdb::inquiry(36), 36)),
@@ -171,11 +197,20 @@ async fn matrix(lab: &Lab) -> Checked {
                 must!(r.good(), "SPC-4 5.14 table", format!("GOOD for {name} of {what}"), "{}", r.words());
             }
             if !free {
-                conflict(&b.run(&Cmd::write(cdb::unmap(24), cdb::unmap_list(&[(AT, 1)]))).await?, &format!("UNMAP of {what}"))
-                    .or_else(|e| if lab.setup.hosts.is_empty() { Ok(()) } else { Err(e) })?;
+                conflict(
+                    &b.run(&Cmd::write(cdb::unmap(24), cdb::unmap_list(&[(AT, 1)]))).await?,
+                    &format!("UNMAP of {what}"),
+                )
+                .or_else(|e| if lab.setup.hosts.is_empty() { Ok(()) } else { Err(e) })?;
             }
             let own = a.run(&Cmd::write(cdb::write(AT, 1), vec![4; 512])).await?;
-            must!(own.good(), "SPC-4 5.14 table", format!("GOOD for the holder under type {kind}"), "{}", own.words());
+            must!(
+                own.good(),
+                "SPC-4 5.14 table",
+                format!("GOOD for the holder under type {kind}"),
+                "{}",
+                own.words()
+            );
             wipe(&mut a, A).await?;
             settle(&mut b).await?;
         }
@@ -193,9 +228,20 @@ async fn release(lab: &Lab) -> Checked {
     conflict(&out(&mut b, 1, 3, B, 0).await?, "RESERVE by another host")?;
     good(&mut b, 2, 3, B, 0).await?;
     let held = reservation(&mut a).await?;
-    must!(held == Some((A, 3)), "SPC-4 5.14.11.2", "the reservation to outlive a release of somebody else", "{held:x?}");
+    must!(
+        held == Some((A, 3)),
+        "SPC-4 5.14.11.2",
+        "the reservation to outlive a release of somebody else",
+        "{held:x?}"
+    );
     let wrong = out(&mut a, 2, 1, A, 0).await?;
-    must!(wrong.is(5, 0x2604), "SPC-4 5.14.11.2.2", "INVALID RELEASE OF PERSISTENT RESERVATION (26h/04h)", "{}", wrong.words());
+    must!(
+        wrong.is(5, 0x2604),
+        "SPC-4 5.14.11.2.2",
+        "INVALID RELEASE OF PERSISTENT RESERVATION (26h/04h)",
+        "{}",
+        wrong.words()
+    );
     good(&mut a, 2, 3, A, 0).await?;
     let held = reservation(&mut a).await?;
     must!(held.is_none(), "SPC-4 5.14.11.2", "no reservation after the release", "{held:x?}");
@@ -209,7 +255,12 @@ async fn preempt(lab: &Lab) -> Checked {
     good(&mut a, 1, 3, A, 0).await?;
     good(&mut b, 4, 3, B, A).await?;
     let held = reservation(&mut b).await?;
-    must!(held == Some((B, 3)), "SPC-4 5.14.11.4", "the preempting host to hold the reservation", "{held:x?}");
+    must!(
+        held == Some((B, 3)),
+        "SPC-4 5.14.11.4",
+        "the preempting host to hold the reservation",
+        "{held:x?}"
+    );
     let (_, all) = keys(&mut b).await?;
     must!(all == [B], "SPC-4 5.14.11.4", "the loser's registration to be gone", "{all:x?}");
     let first = a.run(&Cmd::none(cdb::test_unit_ready())).await?;
@@ -237,10 +288,21 @@ async fn clear(lab: &Lab) -> Checked {
     good(&mut a, 1, 1, A, 0).await?;
     good(&mut b, 3, 0, B, 0).await?;
     let first = a.run(&Cmd::none(cdb::test_unit_ready())).await?;
-    must!(first.is(6, 0x2a03), "SPC-4 5.14.11.6", "a unit attention RESERVATIONS PREEMPTED (2Ah/03h)", "{}", first.words());
+    must!(
+        first.is(6, 0x2a03),
+        "SPC-4 5.14.11.6",
+        "a unit attention RESERVATIONS PREEMPTED (2Ah/03h)",
+        "{}",
+        first.words()
+    );
     let (_, all) = keys(&mut a).await?;
     let held = reservation(&mut a).await?;
-    must!(all.is_empty() && held.is_none(), "SPC-4 5.14.11.6", "no key and no reservation", "{all:x?} {held:x?}");
+    must!(
+        all.is_empty() && held.is_none(),
+        "SPC-4 5.14.11.6",
+        "no key and no reservation",
+        "{all:x?} {held:x?}"
+    );
     done(a, b).await
 }
 
@@ -254,10 +316,23 @@ async fn full_status(lab: &Lab) -> Checked {
         return Err(not_claimed("READ FULL STATUS is not offered"));
     }
     must!(r.good() && r.data.len() >= 32, "SPC-4 6.15.5", "a descriptor", "{}", r.words());
-    must!(be(&r.data, 4, 4) as usize + 8 == r.data.len(), "SPC-4 6.15.5", "ADDITIONAL LENGTH that fits", "{}", be(&r.data, 4, 4));
+    must!(
+        be(&r.data, 4, 4) as usize + 8 == r.data.len(),
+        "SPC-4 6.15.5",
+        "ADDITIONAL LENGTH that fits",
+        "{}",
+        be(&r.data, 4, 4)
+    );
     let d = &r.data[8..];
     must!(be(d, 0, 8) == A, "SPC-4 6.15.5", format!("key {A:x}"), "{:x}", be(d, 0, 8));
-    must!(d[12] & 1 == 1 && d[13] & 15 == 5, "SPC-4 6.15.5", "R_HOLDER and type 5", "{:02x} {:02x}", d[12], d[13]);
+    must!(
+        d[12] & 1 == 1 && d[13] & 15 == 5,
+        "SPC-4 6.15.5",
+        "R_HOLDER and type 5",
+        "{:02x} {:02x}",
+        d[12],
+        d[13]
+    );
     let name = lab.host(0)?.initiator.clone();
     let text = String::from_utf8_lossy(&d[24..]).into_owned();
     must!(text.contains(&name), "SPC-4 7.6.4", format!("a TransportID with {name}"), "{text:?}");
@@ -270,7 +345,13 @@ async fn capabilities(lab: &Lab) -> Checked {
     if a.unsupported() {
         return Err(not_claimed("REPORT CAPABILITIES is not offered"));
     }
-    must!(a.good() && a.data.len() == 8 && be(&a.data, 0, 2) == 8, "SPC-4 6.15.4", "8 bytes that say so", "{:02x?}", a.data);
+    must!(
+        a.good() && a.data.len() == 8 && be(&a.data, 0, 2) == 8,
+        "SPC-4 6.15.4",
+        "8 bytes that say so",
+        "{:02x?}",
+        a.data
+    );
     if a.data[3] & 0x80 != 0 {
         must!(a.data[4..6] != [0, 0], "SPC-4 6.15.4", "a type mask when TMV is set", "none");
     }
@@ -283,7 +364,10 @@ async fn across_paths(lab: &Lab) -> Checked {
     let mut other = lab.session_of(0, 1).await?;
     good(&mut a, 0, 0, 0, A).await?;
     good(&mut a, 1, 3, A, 0).await?;
-    conflict(&other.run(&Cmd::write(cdb::write(AT, 1), pattern(1, 512))).await?, "the same host over the other path")?;
+    conflict(
+        &other.run(&Cmd::write(cdb::write(AT, 1), pattern(1, 512))).await?,
+        "the same host over the other path",
+    )?;
     let (_, all) = keys(&mut other).await?;
     must!(all == [A], "SPC-4 5.14", "the same registrations over every path", "{all:x?}");
     other.bye().await?;
@@ -327,7 +411,12 @@ async fn legacy(lab: &Lab) -> Checked {
     must!(r.good(), "SPC-2 7.21", "GOOD", "{}", r.words());
     conflict(&b.run(&reserve).await?, "RESERVE (6) of another host")?;
     conflict(&b.run(&Cmd::read(cdb::read(AT, 1), 512)).await?, "a read of another host")?;
-    must!(b.run(&Cmd::read(cdb::inquiry(36), 36)).await?.good(), "SPC-2 5.5.1", "GOOD for INQUIRY", "a refusal");
+    must!(
+        b.run(&Cmd::read(cdb::inquiry(36), 36)).await?.good(),
+        "SPC-2 5.5.1",
+        "GOOD for INQUIRY",
+        "a refusal"
+    );
     let r = b.run(&release).await?;
     must!(r.good(), "SPC-2 7.17", "GOOD for a release of nothing", "{}", r.words());
     conflict(&b.run(&Cmd::none(cdb::test_unit_ready())).await?, "TEST UNIT READY of another host")?;
@@ -364,7 +453,13 @@ async fn silent(lab: &Lab) -> Checked {
         ("REPORT LUNS", Cmd::read(cdb::report_luns(0, 256), 256)),
     ] {
         let r = b.run(&cmd).await?;
-        must!(r.good(), "SPC-4 6.6", format!("GOOD for {name} while a unit attention is pending"), "{}", r.words());
+        must!(
+            r.good(),
+            "SPC-4 6.6",
+            format!("GOOD for {name} while a unit attention is pending"),
+            "{}",
+            r.words()
+        );
     }
     let r = b.run(&Cmd::none(cdb::test_unit_ready())).await?;
     must!(r.key(6), "SAM-5 5.14", "the unit attention still there", "{}", r.words());
@@ -438,7 +533,9 @@ fn extended_copy(from: &[u8], to: &[u8], lba: u64, blocks: u16) -> Vec<u8> {
 }
 
 async fn copy_hidden(lab: &Lab) -> Checked {
-    let Some(number) = lab.setup.hidden else { return Err(not_claimed("the setup has no unit of another host")) };
+    let Some(number) = lab.setup.hidden else {
+        return Err(not_claimed("the setup has no unit of another host"));
+    };
     let theirs = Lun::from_number(number).unwrap_or(Lun::ZERO);
     let (mut a, mut b) = (lab.session().await?, lab.session_of(1, 0).await?);
     let lun = a.lun;
@@ -466,7 +563,13 @@ async fn copy_hidden(lab: &Lab) -> Checked {
         if r.is(5, 0x2000) {
             return Err(not_claimed("EXTENDED COPY is not offered"));
         }
-        must!(!r.good(), "SPC-4 6.4", format!("a refusal of a copy {what} a unit of another host"), "{}", r.words());
+        must!(
+            !r.good(),
+            "SPC-4 6.4",
+            format!("a refusal of a copy {what} a unit of another host"),
+            "{}",
+            r.words()
+        );
     }
     let seen = a.good(&Cmd::read(cdb::read(lba, 8), 4096), "SBC-3 5.11").await?;
     must!(seen == public, "SPC-4 6.4", "nothing of the other host's unit", "{:02x}..", seen[0]);
@@ -477,7 +580,9 @@ async fn copy_hidden(lab: &Lab) -> Checked {
 }
 
 async fn hidden_reset(lab: &Lab) -> Checked {
-    let Some(number) = lab.setup.hidden else { return Err(not_claimed("the setup has no unit of another host")) };
+    let Some(number) = lab.setup.hidden else {
+        return Err(not_claimed("the setup has no unit of another host"));
+    };
     let theirs = Lun::from_number(number).unwrap_or(Lun::ZERO);
     let mut a = lab.session().await?;
     if theirs == a.lun {
@@ -507,9 +612,21 @@ async fn resized(lab: &Lab) -> Checked {
             first.words()
         );
         let second = c.run(&Cmd::none(cdb::test_unit_ready())).await?;
-        must!(second.good(), "SAM-5 5.14", format!("the unit attention once for {name}"), "{}", second.words());
+        must!(
+            second.good(),
+            "SAM-5 5.14",
+            format!("the unit attention once for {name}"),
+            "{}",
+            second.words()
+        );
         let d = c.good(&Cmd::read(cdb::read_capacity_16(32), 32), "SBC-3 5.16").await?;
-        must!(be(&d, 0, 8) + 1 == blocks, "SBC-3 5.16", format!("{blocks} blocks on {name}"), "{}", be(&d, 0, 8) + 1);
+        must!(
+            be(&d, 0, 8) + 1 == blocks,
+            "SBC-3 5.16",
+            format!("{blocks} blocks on {name}"),
+            "{}",
+            be(&d, 0, 8) + 1
+        );
         c.good(&Cmd::read(cdb::read(blocks - 1, 1), 512), "SBC-3 5.11").await?;
     }
     for (_, c) in all {

@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use sanbench_wire::bhs::{Bhs, Opcode, RESERVED_TAG};
-use sanbench_wire::pdu::{
-    DataOut, LogoutReason, LogoutResponseCode, NopOut, Snack, SnackType, TaskFunction,
-};
+use sanbench_wire::pdu::{DataOut, LogoutReason, LogoutResponseCode, NopOut, Snack, SnackType, TaskFunction};
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::{Pdu, RawPdu};
 
@@ -75,7 +73,13 @@ async fn too_low(lab: &Lab) -> Checked {
         c.forget(itt);
     }
     let data = c.good(&Cmd::read(cdb::read(block, 1), 512), "RFC 7143 4.2.2.1").await?;
-    must!(data == vec![1; 512], "RFC 7143 4.2.2.1", "an ignored write not to be applied", "{:02x}..", data[0]);
+    must!(
+        data == vec![1; 512],
+        "RFC 7143 4.2.2.1",
+        "an ignored write not to be applied",
+        "{:02x}..",
+        data[0]
+    );
     c.bye().await
 }
 
@@ -162,12 +166,22 @@ async fn deep_queue(lab: &Lab) -> Checked {
     let mut all = Vec::new();
     for n in 0..window {
         // Good ones and refused ones in turn.
-        let cmd = if n % 3 == 2 { Cmd::read(cdb::read(lab.blocks(), 1), 512) } else { Cmd::read(cdb::read(0, 1), 512) };
+        let cmd = if n % 3 == 2 {
+            Cmd::read(cdb::read(lab.blocks(), 1), 512)
+        } else {
+            Cmd::read(cdb::read(0, 1), 512)
+        };
         all.push((n, c.start(&cmd).await));
     }
     for (n, itt) in all {
         let answer = c.finish(itt).await?;
-        must!(answer.good() == (n % 3 != 2), "SAM-5 5.3", "the status of each command", "{} for command {n}", answer.words());
+        must!(
+            answer.good() == (n % 3 != 2),
+            "SAM-5 5.3",
+            "the status of each command",
+            "{} for command {n}",
+            answer.words()
+        );
     }
     c.alive("a full window").await?;
     c.bye().await
@@ -182,7 +196,13 @@ async fn echo(lab: &Lab) -> Checked {
             Pdu::NopIn(p) => {
                 must!(p.itt == itt, "RFC 7143 11.19.1", format!("itt {itt:x}"), "itt {:x}", p.itt);
                 must!(p.ttt == RESERVED_TAG, "RFC 7143 11.19.1", "the reserved transfer tag", "{:x}", p.ttt);
-                must!(p.data == data, "RFC 7143 11.19", "the data of the ping", "{}", difference(&data, &p.data));
+                must!(
+                    p.data == data,
+                    "RFC 7143 11.19",
+                    "the data of the ping",
+                    "{}",
+                    difference(&data, &p.data)
+                );
             }
             other => return Err(fail("RFC 7143 11.19", "a NOP-In", describe(&other.emit()))),
         }
@@ -342,7 +362,13 @@ async fn logout_ok(lab: &Lab, reason: LogoutReason) -> Checked {
     let mut c = lab.session().await?;
     let cid = c.cid;
     let p = c.logout(reason, cid).await?;
-    must!(p.response == LogoutResponseCode::SUCCESS, "RFC 7143 11.15.1", "closed successfully", "{}", p.response);
+    must!(
+        p.response == LogoutResponseCode::SUCCESS,
+        "RFC 7143 11.15.1",
+        "closed successfully",
+        "{}",
+        p.response
+    );
     let ended = c.until_closed().await?;
     must!(ended.is_some(), "RFC 7143 11.14", "the target to close the connection", "it stays open");
     Ok(())
@@ -373,7 +399,13 @@ async fn logout_recovery(lab: &Lab) -> Checked {
 async fn logout_cid(lab: &Lab) -> Checked {
     let mut c = lab.session().await?;
     let p = c.logout(LogoutReason::CLOSE_CONNECTION, 4711).await?;
-    must!(p.response == LogoutResponseCode::CID_NOT_FOUND, "RFC 7143 11.15.1", "CID not found", "{}", p.response);
+    must!(
+        p.response == LogoutResponseCode::CID_NOT_FOUND,
+        "RFC 7143 11.15.1",
+        "CID not found",
+        "{}",
+        p.response
+    );
     c.alive("a logout of another CID").await?;
     c.bye().await
 }
@@ -390,7 +422,13 @@ async fn logout_tasks(lab: &Lab) -> Checked {
     let mut d = lab.session().await?;
     d.env().clone().sleep(lab.quiet()).await;
     let data = d.good(&Cmd::read(cdb::read(lba, 8), 4096), "SBC-3 5.11").await?;
-    must!(data == vec![0x33; 4096], "RFC 7143 11.14", "the write to have ended with its session", "{:02x}..", data[0]);
+    must!(
+        data == vec![0x33; 4096],
+        "RFC 7143 11.14",
+        "the write to have ended with its session",
+        "{:02x}..",
+        data[0]
+    );
     d.bye().await
 }
 
@@ -417,7 +455,9 @@ async fn coalesced(lab: &Lab) -> Checked {
         let data = pattern(n as u8, 512);
         let (command, outs) = c.compose(&Cmd::write(cdb::write(320 + n, 1), data));
         all.push(command.itt);
-        for raw in std::iter::once(Pdu::from(command)).chain(outs.into_iter().map(Pdu::from)).map(|p| p.emit()) {
+        for raw in
+            std::iter::once(Pdu::from(command)).chain(outs.into_iter().map(Pdu::from)).map(|p| p.emit())
+        {
             c.note_sent(&raw);
             bytes.extend_from_slice(&c.bytes_of(&raw));
         }
@@ -505,7 +545,9 @@ async fn data_flip(lab: &Lab) -> Checked {
     let lba = 448;
     let mut watcher = lab.session().await?;
     watcher.good(&Cmd::write(cdb::write(lba, 1), vec![0x77; 512]), "SBC-3 5.32").await?;
-    for (at, immediate) in [(0usize, true), (511, true), (512, true), (515, true), (0, false), (300, false), (514, false)] {
+    for (at, immediate) in
+        [(0usize, true), (511, true), (512, true), (515, true), (0, false), (300, false), (514, false)]
+    {
         let yes = if immediate { "Yes" } else { "No" };
         let mut c = digesting(lab, &[("ImmediateData", yes), ("InitialR2T", "Yes")]).await?;
         let cmd = Cmd::write(cdb::write(lba, 1), vec![0x88; 512]);
@@ -568,7 +610,9 @@ async fn with_ahs(lab: &Lab, ahs: &[u8], cmd: Cmd, executed: bool) -> Checked {
             c.alive("additional headers").await
         }
         End::Closed(_) => Ok(()),
-        End::Silence => Err(fail("RFC 7143 11.2.2", "an answer to a command with additional headers", "nothing (a hang)")),
+        End::Silence => {
+            Err(fail("RFC 7143 11.2.2", "an answer to a command with additional headers", "nothing (a hang)"))
+        }
     }
 }
 

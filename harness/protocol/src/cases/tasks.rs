@@ -71,7 +71,13 @@ async fn ended_task(lab: &Lab) -> Checked {
     let answer = c.finish(itt).await?;
     must!(answer.good(), "SBC-3 5.32", "GOOD", "{}", answer.words());
     let p = c.manage(TaskFunction::ABORT_TASK, c.lun, itt, sn).await?;
-    must!(p.response == TaskResponse::NO_SUCH_TASK, "RFC 7143 11.6.1", "task does not exist", "{}", p.response);
+    must!(
+        p.response == TaskResponse::NO_SUCH_TASK,
+        "RFC 7143 11.6.1",
+        "task does not exist",
+        "{}",
+        p.response
+    );
     holds(&mut c, AT, 0x61, "SAM-5 7.2", "the write that had ended to stay").await?;
     c.bye().await
 }
@@ -242,7 +248,9 @@ async fn reassign(lab: &Lab) -> Checked {
     must!(
         matches!(
             p.response,
-            TaskResponse::REASSIGNMENT_NOT_SUPPORTED | TaskResponse::NOT_SUPPORTED | TaskResponse::NO_SUCH_TASK
+            TaskResponse::REASSIGNMENT_NOT_SUPPORTED
+                | TaskResponse::NOT_SUPPORTED
+                | TaskResponse::NO_SUCH_TASK
         ),
         "RFC 7143 11.6.1",
         "task allegiance reassignment not supported",
@@ -305,7 +313,10 @@ async fn warm_reset(lab: &Lab) -> Checked {
     must!(
         matches!(
             p.response,
-            TaskResponse::COMPLETE | TaskResponse::NOT_SUPPORTED | TaskResponse::NOT_AUTHORIZED | TaskResponse::REJECTED
+            TaskResponse::COMPLETE
+                | TaskResponse::NOT_SUPPORTED
+                | TaskResponse::NOT_AUTHORIZED
+                | TaskResponse::REJECTED
         ),
         "RFC 7143 11.6.1",
         "complete, or a refusal",

@@ -29,15 +29,6 @@ cases! {
     every_opcode "opcodes-all" ["SCS-028" "ISC-026"] "All 256 operation codes get an answer, and the stream goes on";
     reserved_bits "cdb-reserved-bits" ["SCS-028"] "A reserved bit in a CDB is refused without effect";
     opcode_truth "supported-opcodes" ["SCS-021"] "Every command that is claimed is known, and each one known is claimed";
-    mode_pages "mode-pages" ["SCS-017"] "Mode pages have the right shape; 6 and 10 bytes agree";
-    mode_changeable "mode-changeable" ["SCS-017"] "Only what is changeable can be changed";
-    mode_swp "mode-write-protect" ["SCS-017"] "SWP refuses writes and nothing else";
-    mode_d_sense "mode-descriptor-sense" ["SCS-016" "SCS-017"] "D_SENSE chooses the format of sense data";
-    sense_format "sense-fixed" ["SCS-016"] "Fixed-format sense data are well-formed and point at the field";
-    request_sense "request-sense" ["SCS-016"] "REQUEST SENSE answers in the format that was asked for";
-    port_groups "target-port-groups" ["SCS-024" "MPX-003"] "REPORT TARGET PORT GROUPS has both formats and agrees with page 83h";
-    port_groups_set "target-port-groups-set" ["SCS-024"] "SET TARGET PORT GROUPS exactly when it is claimed";
-    protection "protection-fields" ["SCS-028"] "RDPROTECT and WRPROTECT are refused on a unit without protection";
 }
 
 async fn inquiry(lab: &Lab) -> Checked {
@@ -47,7 +38,13 @@ async fn inquiry(lab: &Lab) -> Checked {
     must!(d[0] == 0, "SPC-4 6.6.2", "a connected block device (00h)", "{:02x}", d[0]);
     must!(d[2] >= 4, "SPC-4 6.6.2", "a version of SPC-2 or later", "{:02x}", d[2]);
     must!(d[3] & 0x0f == 2, "SPC-4 6.6.2", "RESPONSE DATA FORMAT 2", "{}", d[3] & 0x0f);
-    must!(usize::from(d[4]) + 5 == d.len(), "SPC-4 6.6.2", format!("ADDITIONAL LENGTH {}", d.len() - 5), "{}", d[4]);
+    must!(
+        usize::from(d[4]) + 5 == d.len(),
+        "SPC-4 6.6.2",
+        format!("ADDITIONAL LENGTH {}", d.len() - 5),
+        "{}",
+        d[4]
+    );
     must!(d[7] & 0x02 != 0, "SPC-4 6.6.2", "CMDQUE", "0");
     must!(
         d[8..36].iter().all(|b| (0x20..0x7f).contains(b)),
@@ -63,9 +60,16 @@ async fn inquiry_cut(lab: &Lab) -> Checked {
     let mut c = lab.session().await?;
     let whole = c.good(&Cmd::read(cdb::inquiry(512), 512), "SPC-4 6.6").await?;
     for allocation in [0u16, 1, 4, 5, 35, 36, 37, 255, 511] {
-        let seen = c.good(&Cmd::read(cdb::inquiry(allocation), u32::from(allocation)), "SPC-4 4.2.5.6").await?;
+        let seen =
+            c.good(&Cmd::read(cdb::inquiry(allocation), u32::from(allocation)), "SPC-4 4.2.5.6").await?;
         let wanted = &whole[..whole.len().min(usize::from(allocation))];
-        must!(seen == wanted, "SPC-4 4.2.5.6", format!("the first {} bytes", wanted.len()), "{} bytes", seen.len());
+        must!(
+            seen == wanted,
+            "SPC-4 4.2.5.6",
+            format!("the first {} bytes", wanted.len()),
+            "{} bytes",
+            seen.len()
+        );
     }
     c.bye().await
 }
@@ -115,7 +119,13 @@ async fn vpd_list(lab: &Lab) -> Checked {
     }
     for page in pages {
         let d = c.good(&Cmd::read(cdb::vpd(page, 4096), 4096), "SPC-4 7.8").await?;
-        must!(d.len() >= 4 && d[1] == page, "SPC-4 7.8.1", format!("page {page:02x}h"), "{:02x?}", &d[..d.len().min(8)]);
+        must!(
+            d.len() >= 4 && d[1] == page,
+            "SPC-4 7.8.1",
+            format!("page {page:02x}h"),
+            "{:02x?}",
+            &d[..d.len().min(8)]
+        );
         must!(
             d.len() == 4 + be(&d, 2, 2) as usize,
             "SPC-4 7.8.1",
@@ -146,13 +156,17 @@ async fn vpd_others(lab: &Lab) -> Checked {
 }
 
 /// Association, type and bytes of each designator of page 83h.
-async fn device_ids(c: &mut Client) -> Checked<Vec<(u8, u8, Vec<u8>)>> {
+pub(super) async fn device_ids(c: &mut Client) -> Checked<Vec<(u8, u8, Vec<u8>)>> {
     let d = c.good(&Cmd::read(cdb::vpd(0x83, 4096), 4096), "SPC-4 7.8.5").await?;
     let (mut rest, mut all) = (d.get(4..).unwrap_or_default(), Vec::new());
     while let [_, kind, _, length, ..] = *rest {
         let end = 4 + usize::from(length);
         let Some(id) = rest.get(4..end) else {
-            return Err(fail("SPC-4 7.8.5", "designators that fit the page", format!("{} bytes left", rest.len())));
+            return Err(fail(
+                "SPC-4 7.8.5",
+                "designators that fit the page",
+                format!("{} bytes left", rest.len()),
+            ));
         };
         all.push((kind >> 4 & 3, kind & 0x0f, id.to_vec()));
         rest = &rest[end..];
@@ -168,7 +182,12 @@ async fn designators(lab: &Lab) -> Checked {
     let right = naa.is_some_and(|(_, _, id)| {
         matches!((id.first().map(|b| b >> 4), id.len()), (Some(2 | 3 | 5), 8) | (Some(6), 16))
     });
-    must!(right, "SPC-4 7.8.5.6", "an NAA designator of the unit, 8 or 16 bytes as its type says", "{naa:02x?}");
+    must!(
+        right,
+        "SPC-4 7.8.5.6",
+        "an NAA designator of the unit, 8 or 16 bytes as its type says",
+        "{naa:02x?}"
+    );
     must!(
         naa.is_some_and(|(_, _, id)| id.iter().any(|b| *b != 0)),
         "SPC-4 7.8.5.6",
@@ -197,7 +216,11 @@ async fn identity(lab: &Lab) -> Checked {
         for path in 0..lab.host(host)?.paths.len() {
             let mut c = lab.session_of(host, path).await?;
             let ids = device_ids(&mut c).await?;
-            let unit = ids.iter().find(|(a, k, _)| (*a, *k) == (0, 3)).map(|(_, _, id)| id.clone()).unwrap_or_default();
+            let unit = ids
+                .iter()
+                .find(|(a, k, _)| (*a, *k) == (0, 3))
+                .map(|(_, _, id)| id.clone())
+                .unwrap_or_default();
             let d = c.good(&Cmd::read(cdb::read_capacity_16(32), 32), "SBC-3 5.16").await?;
             seen.push((format!("host {host} path {path}"), unit, be(&d, 0, 8)));
             if host == 0 {
@@ -220,7 +243,13 @@ async fn identity(lab: &Lab) -> Checked {
     if ports.len() < 2 {
         return Err(not_claimed("one path only"));
     }
-    must!(ports[0] != ports[1], "SPC-4 7.8.5.7", "another relative target port on each path", "{:02x?} twice", ports[0]);
+    must!(
+        ports[0] != ports[1],
+        "SPC-4 7.8.5.7",
+        "another relative target port on each path",
+        "{:02x?} twice",
+        ports[0]
+    );
     Ok(())
 }
 
@@ -233,7 +262,13 @@ async fn serial(lab: &Lab) -> Checked {
     let mut d = lab.session_of(0, lab.host(0)?.paths.len() - 1).await?;
     let b = d.good(&Cmd::read(cdb::vpd(0x80, 255), 255), "SPC-4 7.8.14").await?;
     must!(a == b, "SPC-4 7.8.14", "one serial number on all paths", "two");
-    must!(a[4..].iter().any(|b| *b > 0x20), "SPC-4 7.8.14", "a serial number that is not blank", "{:02x?}", &a[4..]);
+    must!(
+        a[4..].iter().any(|b| *b > 0x20),
+        "SPC-4 7.8.14",
+        "a serial number that is not blank",
+        "{:02x?}",
+        &a[4..]
+    );
     d.bye().await?;
     c.bye().await
 }
@@ -246,7 +281,13 @@ async fn capacity(lab: &Lab) -> Checked {
     must!(sixteen.len() == 32, "SBC-3 5.16", "32 bytes", "{}", sixteen.len());
     let (last, block) = (be(&sixteen, 0, 8), be(&sixteen, 8, 4));
     must!(block == 512, "SBC-3 5.16", "512-byte blocks, as the setup says", "{block}");
-    must!(last + 1 == lab.blocks(), "SBC-3 5.16", format!("{} blocks, as made", lab.blocks()), "{}", last + 1);
+    must!(
+        last + 1 == lab.blocks(),
+        "SBC-3 5.16",
+        format!("{} blocks, as made", lab.blocks()),
+        "{}",
+        last + 1
+    );
     let wanted = last.min(0xffff_ffff);
     must!(be(&ten, 0, 4) == wanted, "SBC-3 5.15", format!("last LBA {wanted}"), "{}", be(&ten, 0, 4));
     must!(be(&ten, 4, 4) == block, "SBC-3 5.15", "the same block length", "{}", be(&ten, 4, 4));
@@ -352,7 +393,13 @@ async fn lun_list(c: &mut Client, select: u8) -> Checked<Option<Vec<[u8; 8]>>> {
     }
     must!(a.good(), "SPC-4 6.33", "GOOD", "{}", a.words());
     let n = be(&a.data, 0, 4) as usize;
-    must!(a.data.len() == 8 + n && n.is_multiple_of(8), "SPC-4 6.33", "a list as long as it says", "{n} of {}", a.data.len());
+    must!(
+        a.data.len() == 8 + n && n.is_multiple_of(8),
+        "SPC-4 6.33",
+        "a list as long as it says",
+        "{n} of {}",
+        a.data.len()
+    );
     Ok(Some(
         a.data[8..]
             .chunks_exact(8)
@@ -371,7 +418,12 @@ async fn luns(lab: &Lab) -> Checked {
     for select in [0, 2] {
         let list = lun_list(&mut c, select).await?.unwrap_or_default();
         let times = list.iter().filter(|l| **l == mine).count();
-        must!(times == 1, "SPC-4 6.33", format!("the unit once in report {select}"), "{times} times in {list:02x?}");
+        must!(
+            times == 1,
+            "SPC-4 6.33",
+            format!("the unit once in report {select}"),
+            "{times} times in {list:02x?}"
+        );
     }
     let known = lun_list(&mut c, 1).await?;
     must!(
@@ -397,7 +449,9 @@ async fn luns_cut(lab: &Lab) -> Checked {
 }
 
 async fn hidden(lab: &Lab) -> Checked {
-    let Some(number) = lab.setup.hidden else { return Err(not_claimed("the setup has no unit of another host")) };
+    let Some(number) = lab.setup.hidden else {
+        return Err(not_claimed("the setup has no unit of another host"));
+    };
     let theirs = Lun::from_number(number).unwrap_or(Lun::ZERO);
     let mut owner = lab.session_of(1, 0).await?;
     let list = lun_list(&mut owner, 0).await?.unwrap_or_default();
@@ -492,14 +546,24 @@ async fn opcode_truth(lab: &Lab) -> Checked {
         rest = &rest[if rest[5] & 2 != 0 { 20.min(rest.len()) } else { 8 }..];
     }
     for needed in [0x00, 0x12, 0x25, 0xa0] {
-        must!(claimed.iter().any(|(op, ..)| *op == needed), "SPC-4 6.35", format!("{needed:02x}h in the list"), "absent");
+        must!(
+            claimed.iter().any(|(op, ..)| *op == needed),
+            "SPC-4 6.35",
+            format!("{needed:02x}h in the list"),
+            "absent"
+        );
     }
     for (op, action, length) in &claimed {
         let option = if action.is_some() { 2 } else { 1 };
         let ask = cdb::maintenance_in(0x0c, option, *op, action.unwrap_or(0), 512);
         let d = c.good(&Cmd::read(ask, 512), "SPC-4 6.35").await?;
         let support = d.get(1).copied().unwrap_or(0) & 7;
-        must!(matches!(support, 3 | 5), "SPC-4 6.35", format!("SUPPORT 3 for {op:02x}h {action:x?}"), "{support}");
+        must!(
+            matches!(support, 3 | 5),
+            "SPC-4 6.35",
+            format!("SUPPORT 3 for {op:02x}h {action:x?}"),
+            "{support}"
+        );
         must!(
             be(&d, 2, 2) as usize == *length && d.get(4) == Some(op),
             "SPC-4 6.35",
@@ -517,7 +581,13 @@ async fn opcode_truth(lab: &Lab) -> Checked {
             None => {}
         }
         let a = c.run(&Cmd::none(cdb)).await?;
-        must!(!a.is(5, 0x2000), "SPC-4 6.35", format!("{op:02x}h, which is claimed, to be known"), "{}", a.words());
+        must!(
+            !a.is(5, 0x2000),
+            "SPC-4 6.35",
+            format!("{op:02x}h, which is claimed, to be known"),
+            "{}",
+            a.words()
+        );
     }
     for op in (0..=255u8).filter(|op| !HARMFUL.contains(op) && !claimed.iter().any(|(o, ..)| o == op)) {
         let mut cdb = [0; 16];
@@ -532,250 +602,5 @@ async fn opcode_truth(lab: &Lab) -> Checked {
         );
     }
     settle(&mut c).await?;
-    c.bye().await
-}
-
-/// A mode page (without the header) of the given kind of values.
-pub(super) async fn mode_page(c: &mut Client, page: u8, control: u8) -> Checked<Vec<u8>> {
-    let a = c.run(&Cmd::read(cdb::mode_sense_6(page, control, 255), 255)).await?;
-    if a.key(5) {
-        return Err(not_claimed(format!("mode page {page:02x}h, values {control}, is not offered")));
-    }
-    must!(a.good() && a.data.len() > 4, "SPC-4 6.11", "a mode page", "{}", a.words());
-    let at = 4 + usize::from(a.data[3]);
-    must!(
-        usize::from(a.data[0]) + 1 == a.data.len(),
-        "SPC-4 7.5.4",
-        format!("MODE DATA LENGTH {}", a.data.len() - 1),
-        "{}",
-        a.data[0]
-    );
-    let p = a.data.get(at..).unwrap_or_default().to_vec();
-    must!(
-        p.len() >= 2 && p[0] & 0x3f == page && p.len() == 2 + usize::from(p[1]),
-        "SPC-4 7.5.7",
-        format!("page {page:02x}h as long as it says"),
-        "{p:02x?}"
-    );
-    Ok(p)
-}
-
-async fn mode_pages(lab: &Lab) -> Checked {
-    let mut c = lab.session().await?;
-    for (page, length) in [(0x08u8, 18usize), (0x0a, 10)] {
-        let p = mode_page(&mut c, page, 0).await?;
-        must!(p.len() == 2 + length, "SPC-4 7.5.7", format!("{length} bytes in page {page:02x}h"), "{}", p.len() - 2);
-        let d = c.good(&Cmd::read(cdb::mode_sense_10(page, 0, 255), 255), "SPC-4 6.12").await?;
-        let at = 8 + be(&d, 6, 2) as usize;
-        must!(d.get(at..) == Some(&p[..]), "SPC-4 6.12", "the same page by 10 bytes", "{d:02x?}");
-        must!(be(&d, 0, 2) as usize + 2 == d.len(), "SPC-4 7.5.4", "MODE DATA LENGTH that fits", "{}", be(&d, 0, 2));
-        let mask = mode_page(&mut c, page, 1).await?;
-        must!(mask.len() == p.len(), "SPC-4 6.11.3", "a mask as long as the page", "{}", mask.len());
-        let default = mode_page(&mut c, page, 2).await?;
-        let fixed = p.iter().zip(&default).zip(&mask).skip(2).all(|((p, d), m)| (p ^ d) & !m == 0);
-        must!(fixed, "SPC-4 6.11.4", "default values that differ only where the mask allows", "{p:02x?} {default:02x?} {mask:02x?}");
-    }
-    let a = c.run(&Cmd::read(cdb::mode_sense_6(0x2a, 0, 255), 255)).await?;
-    must!(a.is(5, 0x2400), "SPC-4 6.11.1", "ILLEGAL REQUEST 24h/00h for a page that is not there", "{}", a.words());
-    let all = c.good(&Cmd::read(cdb::mode_sense_6(0x3f, 0, 255), 255), "SPC-4 6.11").await?;
-    must!(all.len() >= 36, "SPC-4 6.11.1", "all pages for page code 3Fh", "{} bytes", all.len());
-    c.bye().await
-}
-
-/// MODE SELECT (6) of one page; PS is cleared as SPC-4 asks.
-async fn select(c: &mut Client, page: &[u8]) -> Checked<crate::raw::Answer> {
-    let mut list = vec![0; 4];
-    list.extend_from_slice(page);
-    list[4] &= 0x7f;
-    c.run(&Cmd::write(cdb::mode_select_6(list.len() as u8), list)).await
-}
-
-async fn mode_changeable(lab: &Lab) -> Checked {
-    let mut c = lab.session().await?;
-    for page in [0x08u8, 0x0a] {
-        let (p, mask) = (mode_page(&mut c, page, 0).await?, mode_page(&mut c, page, 1).await?);
-        let fixed = (2..p.len()).find(|i| mask[*i] != 0xff);
-        let Some(at) = fixed else { continue };
-        let bit = 1 << (!mask[at]).trailing_zeros();
-        let mut wrong = p.clone();
-        wrong[at] ^= bit;
-        let a = select(&mut c, &wrong).await?;
-        if a.is(5, 0x2000) {
-            return Err(not_claimed("MODE SELECT (6) is not offered"));
-        }
-        must!(a.key(5), "SPC-4 6.9", format!("a refusal of a change of byte {at} of page {page:02x}h"), "{}", a.words());
-        let after = mode_page(&mut c, page, 0).await?;
-        must!(after == p, "SPC-4 6.9", "the page as before", "{after:02x?}");
-    }
-    c.bye().await
-}
-
-async fn mode_swp(lab: &Lab) -> Checked {
-    let mut c = lab.session().await?;
-    let (p, mask) = (mode_page(&mut c, 0x0a, 0).await?, mode_page(&mut c, 0x0a, 1).await?);
-    if mask[4] & 0x08 == 0 {
-        return Err(not_claimed("SWP is not changeable"));
-    }
-    let mut on = p.clone();
-    on[4] |= 0x08;
-    let a = select(&mut c, &on).await?;
-    must!(a.good(), "SPC-4 7.5.8", "GOOD for SWP=1", "{}", a.words());
-    let refused = c.run(&Cmd::write(cdb::write(8600, 1), vec![0xbd; 512])).await?;
-    let read = c.run(&Cmd::read(cdb::read(8600, 1), 512)).await?;
-    let header = c.run(&Cmd::read(cdb::mode_sense_6(0x0a, 0, 255), 255)).await?;
-    let back = select(&mut c, &p).await?;
-    must!(back.good(), "SPC-4 7.5.8", "GOOD for SWP=0", "{}", back.words());
-    must!(refused.is(7, 0x2700) || refused.is(7, 0x2702), "SBC-3 4.13", "DATA PROTECT 27h/0xh for a write", "{}", refused.words());
-    must!(read.good(), "SBC-3 4.13", "GOOD for a read", "{}", read.words());
-    must!(
-        header.data.get(2).is_some_and(|b| b & 0x80 != 0),
-        "SBC-3 6.4.1",
-        "WP in the mode parameter header",
-        "{:02x?}",
-        header.data.get(2)
-    );
-    c.good(&Cmd::write(cdb::write(8600, 1), vec![1; 512]), "SBC-3 4.13").await?;
-    c.bye().await
-}
-
-async fn mode_d_sense(lab: &Lab) -> Checked {
-    let mut c = lab.session().await?;
-    let (p, mask) = (mode_page(&mut c, 0x0a, 0).await?, mode_page(&mut c, 0x0a, 1).await?);
-    if mask[2] & 0x04 == 0 {
-        return Err(not_claimed("D_SENSE is not changeable"));
-    }
-    let mut seen = Vec::new();
-    for descriptor in [true, false] {
-        let mut wanted = p.clone();
-        wanted[2] = wanted[2] & !0x04 | if descriptor { 0x04 } else { 0 };
-        let a = select(&mut c, &wanted).await?;
-        must!(a.good(), "SPC-4 7.5.8", "GOOD for a change of D_SENSE", "{}", a.words());
-        let a = c.run(&Cmd::read(cdb::read(lab.blocks(), 1), 512)).await?;
-        seen.push((descriptor, a.raw_sense.first().copied().unwrap_or(0) & 0x7f, a));
-    }
-    for (descriptor, code, a) in seen {
-        let wanted = if descriptor { 0x72 } else { 0x70 };
-        must!(code == wanted, "SPC-4 4.5.1", format!("response code {wanted:02x}h"), "{code:02x}h");
-        must!(a.is(5, 0x2100), "SBC-3 5.11", "ILLEGAL REQUEST 21h/00h", "{}", a.words());
-    }
-    c.bye().await
-}
-
-async fn sense_format(lab: &Lab) -> Checked {
-    let mut c = lab.session().await?;
-    for (cmd, asc) in [
-        (Cmd::none(cdb::ten(0xff, 0, 0, 0)), 0x2000),
-        (Cmd::read(cdb::read(lab.blocks(), 1), 512), 0x2100),
-        (Cmd::read([0x12, 0, 9, 0, 255, 0], 255), 0x2400),
-    ] {
-        let a = c.run(&cmd).await?;
-        must!(a.is(5, asc), "SPC-4 4.5", format!("ILLEGAL REQUEST {:02x}h/{:02x}h", asc >> 8, asc & 0xff), "{}", a.words());
-        let s = &a.raw_sense;
-        let code = s.first().copied().unwrap_or(0) & 0x7f;
-        must!(matches!(code, 0x70 | 0x72), "SPC-4 4.5.1", "current errors", "{code:02x}h");
-        must!(
-            s.len() >= 8 && usize::from(s[7]) + 8 <= s.len(),
-            "SPC-4 4.5.3",
-            "an additional length within the sense data",
-            "{:02x?}",
-            &s[..]
-        );
-        if code == 0x70 {
-            must!(s.len() >= 18, "SPC-4 4.5.3", "at least 18 bytes of fixed-format sense data", "{}", s.len());
-        }
-        if let Some(field) = a.sense.and_then(|s| s.field)
-            && asc == 0x2400
-        {
-            must!(field.in_cdb && field.byte == 2, "SPC-4 4.5.2.4.2", "a field pointer to byte 2 of the CDB", "{field:?}");
-        }
-    }
-    c.bye().await
-}
-
-async fn request_sense(lab: &Lab) -> Checked {
-    let mut c = lab.session().await?;
-    for (descriptor, code) in [(false, 0x70), (true, 0x72)] {
-        let a = c.run(&Cmd::read(cdb::request_sense(descriptor, 252), 252)).await?;
-        if descriptor && a.key(5) {
-            continue;
-        }
-        must!(a.good(), "SPC-4 6.39", "GOOD", "{}", a.words());
-        let got = a.data.first().copied().unwrap_or(0) & 0x7f;
-        must!(got == code, "SPC-4 6.39", format!("response code {code:02x}h"), "{got:02x}h");
-        let key = if descriptor { a.data.get(1) } else { a.data.get(2) };
-        must!(key.is_some_and(|k| k & 0x0f == 0), "SPC-4 6.39", "NO SENSE when there is nothing to tell", "{key:02x?}");
-    }
-    c.bye().await
-}
-
-async fn port_groups(lab: &Lab) -> Checked {
-    let mut seen = Vec::new();
-    for path in 0..lab.host(0)?.paths.len() {
-        let mut c = lab.session_of(0, path).await?;
-        let inquiry = c.good(&Cmd::read(cdb::inquiry(36), 36), "SPC-4 6.6").await?;
-        if inquiry[5] & 0x30 == 0 {
-            return Err(not_claimed("TPGS is 0"));
-        }
-        let d = c.good(&Cmd::read(cdb::report_target_port_groups(false, 4096), 4096), "SPC-4 6.37").await?;
-        must!(be(&d, 0, 4) as usize + 4 == d.len(), "SPC-4 6.37", "RETURN DATA LENGTH that fits", "{}", be(&d, 0, 4));
-        let e = c.run(&Cmd::read(cdb::report_target_port_groups(true, 4096), 4096)).await?;
-        if e.good() {
-            must!(e.data.get(4).is_some_and(|b| b >> 4 & 7 == 1), "SPC-4 6.37", "format type 1", "{:02x?}", e.data.get(4));
-            must!(e.data.get(8..) == d.get(4..), "SPC-4 6.37", "the same groups in both formats", "others");
-        }
-        let short = c.good(&Cmd::read(cdb::report_target_port_groups(false, 6), 6), "SPC-4 4.2.5.6").await?;
-        must!(short == d[..6], "SPC-4 4.2.5.6", "the same data, cut", "{short:02x?}");
-        let mine = device_ids(&mut c).await?;
-        let of = |kind: u8| mine.iter().find(|(a, k, _)| (*a, *k) == (1, kind)).map(|(_, _, id)| be(id, 2, 2));
-        let (group, port) = (of(5).unwrap_or(0), of(4).unwrap_or(0));
-        let (mut rest, mut found) = (&d[4..], false);
-        while rest.len() >= 8 {
-            let ports = usize::from(rest[7]);
-            let end = (8 + 4 * ports).min(rest.len());
-            let has = rest[8..end].chunks_exact(4).any(|p| be(p, 2, 2) == port);
-            found |= has && be(rest, 2, 2) == group;
-            rest = &rest[end..];
-        }
-        must!(found, "SPC-4 6.37", format!("port {port} in group {group}, as page 83h says"), "{d:02x?}");
-        seen.push(d);
-        c.bye().await?;
-    }
-    must!(seen.windows(2).all(|w| w[0] == w[1]), "SPC-4 5.15.2", "the same groups seen over every path", "others");
-    Ok(())
-}
-
-async fn port_groups_set(lab: &Lab) -> Checked {
-    let mut c = lab.session().await?;
-    let inquiry = c.good(&Cmd::read(cdb::inquiry(36), 36), "SPC-4 6.6").await?;
-    let explicit = inquiry[5] & 0x20 != 0;
-    // A list without a group changes nothing.
-    let mut cdb = [0; 12];
-    (cdb[0], cdb[1], cdb[9]) = (0xa4, 0x0a, 4);
-    let a = c.run(&Cmd::write(cdb, vec![0; 4])).await?;
-    if explicit {
-        must!(!a.is(5, 0x2000), "SPC-4 6.45", "SET TARGET PORT GROUPS to be known: TPGS claims it", "{}", a.words());
-    } else {
-        must!(a.unsupported(), "SPC-4 6.45", "a refusal: TPGS does not claim explicit changes", "{}", a.words());
-    }
-    c.bye().await
-}
-
-async fn protection(lab: &Lab) -> Checked {
-    let mut c = lab.session().await?;
-    let inquiry = c.good(&Cmd::read(cdb::inquiry(36), 36), "SPC-4 6.6").await?;
-    if inquiry[5] & 1 != 0 {
-        return Err(not_claimed("the unit has protection information"));
-    }
-    for protect in 1..=5u8 {
-        for cmd in [
-            Cmd::read(cdb::ten(0x28, protect << 5, 0, 1), 512),
-            Cmd::read(cdb::sixteen(0x88, protect << 5, 0, 1), 512),
-            Cmd::write(cdb::ten(0x2a, protect << 5, 0, 1), vec![0; 512]),
-            Cmd::write(cdb::sixteen(0x8a, protect << 5, 0, 1), vec![0; 512]),
-        ] {
-            let a = c.run(&cmd).await?;
-            must!(a.is(5, 0x2400), "SBC-3 5.11", "ILLEGAL REQUEST 24h/00h", "{} for protect {protect}", a.words());
-        }
-    }
     c.bye().await
 }

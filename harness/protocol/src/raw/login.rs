@@ -1,9 +1,9 @@
 //! Login with whatever keys, stages and numbers a case wants.
 
 use bytes::Bytes;
+use sanbench_wire::Pdu;
 use sanbench_wire::keys::{self, KeyLimits, Pair};
 use sanbench_wire::pdu::{LoginRequest, LoginResponse, LoginStatus, Stage, Stages};
-use sanbench_wire::Pdu;
 
 use super::{Client, Got, Params};
 use crate::chap;
@@ -171,7 +171,11 @@ impl Client {
             Got::Pdu(Pdu::LoginResponse(p)) => {
                 if p.status.class() == 0 {
                     if p.itt != itt {
-                        return Err(fail("RFC 7143 11.13", format!("itt {itt:x}"), format!("itt {:x}", p.itt)));
+                        return Err(fail(
+                            "RFC 7143 11.13",
+                            format!("itt {itt:x}"),
+                            format!("itt {:x}", p.itt),
+                        ));
                     }
                     if p.stages.current != sent.current {
                         return Err(fail(
@@ -233,7 +237,8 @@ impl Client {
                 sent_keys = true;
                 pairs.extend(plan.keys.clone());
             }
-            let wants_next = dialogue.as_ref().is_none_or(chap::Dialogue::ready) || current != Stage::Security;
+            let wants_next =
+                dialogue.as_ref().is_none_or(chap::Dialogue::ready) || current != Stage::Security;
             mine.extend(pairs.iter().map(|(k, _)| k.clone()));
             let text = keys::encode(std::mem::take(&mut pairs));
             let request = plan.request(

@@ -264,8 +264,12 @@ impl Client {
                 }
                 Ok(Decoded::NeedMore(_)) => {}
                 Err(broken) => {
-                    return Err(fail("RFC 7143 11.2", "a stream of PDUs that can be followed", broken.to_string())
-                        .of("ISC-006"));
+                    return Err(fail(
+                        "RFC 7143 11.2",
+                        "a stream of PDUs that can be followed",
+                        broken.to_string(),
+                    )
+                    .of("ISC-006"));
                 }
             }
             if let Some(why) = &self.closed {
@@ -293,7 +297,9 @@ impl Client {
         match self.poll(self.patience).await? {
             Got::Pdu(pdu) => Ok(pdu),
             Got::Closed(why) => Err(fail("RFC 7143 7", what, why)),
-            Got::Silence => Err(fail("RFC 7143 7", what, format!("no answer within {:?} (a hang)", self.patience))),
+            Got::Silence => {
+                Err(fail("RFC 7143 7", what, format!("no answer within {:?} (a hang)", self.patience)))
+            }
         }
     }
 

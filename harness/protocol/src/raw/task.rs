@@ -1,14 +1,12 @@
 //! SCSI commands: sending them with their data, and collecting what comes back.
 
 use bytes::Bytes;
+use sanbench_wire::Pdu;
 use sanbench_wire::bhs::RESERVED_TAG;
-use sanbench_wire::pdu::{
-    DataOut, R2t, RejectReason, Residual, ResponseCode, ScsiCommand, TaskAttribute,
-};
+use sanbench_wire::pdu::{DataOut, R2t, RejectReason, Residual, ResponseCode, ScsiCommand, TaskAttribute};
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::sense::Sense;
 use sanbench_wire::scsi::status::Status;
-use sanbench_wire::Pdu;
 
 use super::{Client, Got};
 use crate::outcome::{Checked, fail};
@@ -315,7 +313,8 @@ impl Client {
             }
             Pdu::Reject(p) => {
                 // The rejected header tells whose it was: a command or one of its data PDUs.
-                let itt = p.header.get(16..20).and_then(|t| t.first_chunk::<4>()).map(|t| u32::from_be_bytes(*t));
+                let itt =
+                    p.header.get(16..20).and_then(|t| t.first_chunk::<4>()).map(|t| u32::from_be_bytes(*t));
                 match itt.and_then(|itt| self.tasks.get_mut(&itt)) {
                     Some(task) => {
                         task.rejected = Some(p.reason);
@@ -354,7 +353,11 @@ impl Client {
             match self.poll(left).await? {
                 Got::Pdu(pdu) => {
                     if let Some(other) = self.take(pdu).await {
-                        return Err(fail("RFC 7143 11", "only answers to what was asked", describe(&other.emit())));
+                        return Err(fail(
+                            "RFC 7143 11",
+                            "only answers to what was asked",
+                            describe(&other.emit()),
+                        ));
                     }
                 }
                 Got::Closed(why) => return Ok(rejected.map_or(End::Closed(why), End::Rejected)),
@@ -389,7 +392,9 @@ impl Client {
     /// Waits for the first R2T of a command that holds its data back.
     pub(crate) async fn r2t_of(&mut self, itt: u32) -> Checked<R2t> {
         loop {
-            if let Some(r2t) = self.tasks.get_mut(&itt).filter(|t| !t.r2ts.is_empty()).map(|t| t.r2ts.remove(0)) {
+            if let Some(r2t) =
+                self.tasks.get_mut(&itt).filter(|t| !t.r2ts.is_empty()).map(|t| t.r2ts.remove(0))
+            {
                 return Ok(r2t);
             }
             if self.tasks.get(&itt).is_some_and(|t| t.done.is_some()) {
