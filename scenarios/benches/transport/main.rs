@@ -83,6 +83,9 @@ fn main() -> ExitCode {
         let number = |at: usize| arguments.get(at).and_then(|n| n.parse().ok()).unwrap_or(0);
         serve::serve_here(Plan { mebibytes: number(1), hosts: number(2), luns: number(3) })
             .map_err(|e| e.to_string())
+    } else if arguments.first().is_some_and(|first| first == "simulated") {
+        // Alone, for a profiler.
+        simulated(10)
     } else {
         bench()
     };
@@ -126,6 +129,10 @@ fn bench() -> Result<(), String> {
     drop(peer);
     drop(own);
     crowd(rounds, seconds)?;
+    simulated(rounds)
+}
+
+fn simulated(rounds: usize) -> Result<(), String> {
     let mut rates = Vec::new();
     for _ in 0..rounds {
         rates.push((initiator::simulated(100_000)?, 0.0));

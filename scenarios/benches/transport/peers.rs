@@ -113,7 +113,8 @@ pub(crate) fn tgt(mebibytes: u64) -> Result<Target, String> {
     // Real pages behind every block, as an array in use has them.
     fs::write(&image, vec![0x5a; (mebibytes << 20) as usize]).map_err(fail("the image file"))?;
     let port = free_port().map_err(fail("a port"))?;
-    let control = port.to_string();
+    // Its control port is a small number.
+    let control = (port % 30_000 + 1).to_string();
     let child = pinned(0, &tgtd)
         .args(["-f", "-C", &control, "--iscsi", &format!("portal=127.0.0.1:{port}")])
         .stdout(Stdio::null())

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sanbench_wire::bhs::{BHS_LEN, Bhs, Opcode};
+use sanbench_wire::bhs::{BHS_LEN, Bhs, Opcode, RESERVED_TAG};
 use sanbench_wire::frame::{Decoded, Digests, FrameLimits, decode};
 use sanbench_wire::keys;
 use sanbench_wire::pdu::{
@@ -59,6 +59,15 @@ pub(crate) struct Load {
     pub(crate) span: u64,
 }
 
+/// A Ready To Transfer.
+#[derive(Clone, Copy)]
+struct Asked {
+    itt: u32,
+    ttt: u32,
+    offset: u32,
+    length: u32,
+}
+
 /// One session.
 pub(crate) struct Session {
     stream: TcpStream,
@@ -72,6 +81,12 @@ pub(crate) struct Session {
     place: u64,
     free: Vec<u32>,
     heads: Vec<Bhs>,
+    /// Largest data segment that the target takes, bytes.
+    segment: u32,
+    /// Largest immediate data, bytes.
+    immediate: u32,
+    /// Data that the target asked for and that has not been sent.
+    asked: Vec<Asked>,
     /// Part of a large answer that is still to come and holds nothing of interest, bytes.
     skip: usize,
 }
@@ -90,6 +105,8 @@ impl Session {
         let mut tsih = 0;
         let mut exp_stat_sn = 0;
         let mut answer = None;
+        // Defaults (RFC 7143 sections 13.12 and 13.14), until the target says otherwise.
+        let (mut segment, mut first_burst) = (8192, 262_144);
         for (current, next) in
             [(Stage::Security, Stage::Operational), (Stage::Operational, Stage::FullFeature)]
         {
@@ -135,6 +152,9 @@ impl Session {
                 }
                 exp_stat_sn = response.stat_sn.wrapping_add(1);
                 tsih = response.tsih;
+                let said = |name| value(&response.text, name);
+                segment = said("MaxRecvDataSegmentLength").unwrap_or(segment);
+                first_burst = said("FirstBurstLength").unwrap_or(first_burst);
                 let done = response.stages.next == Some(next);
                 answer = Some(response);
                 if done {
@@ -155,6 +175,9 @@ impl Session {
             place: 0,
             free: vec![0],
             heads: Vec::new(),
+            segment,
+            immediate: segment.min(first_burst),
+            asked: Vec::new(),
             skip: 0,
         };
         session.settle()?;
@@ -206,7 +229,7 @@ impl Session {
         self.heads = (0..load.depth as u32)
             .map(|itt| {
                 let mut head = self.command(itt, cdb, load.bytes, load.write).header();
-                head.set_lengths(0, if load.write { load.bytes as usize } else { 0 });
+                head.set_lengths(0, if load.write { load.bytes.min(self.immediate) as usize } else { 0 });
                 head
             })
             .collect();
@@ -219,7 +242,9 @@ impl Session {
     /// Sends every command that may go; how many.
     pub(crate) fn send(&mut self, load: Load, data: &[u8]) -> io::Result<usize> {
         let mut going = Vec::with_capacity(self.free.len());
-        while (self.max_cmd_sn.wrapping_sub(self.cmd_sn) as i32) >= 0
+        // A depth of zero sends only what was asked for.
+        while load.depth > 0
+            && (self.max_cmd_sn.wrapping_sub(self.cmd_sn) as i32) >= 0
             && let Some(itt) = self.free.pop()
         {
             let slots = load.span / u64::from(load.bytes);
@@ -239,11 +264,17 @@ impl Session {
             self.cmd_sn = self.cmd_sn.wrapping_add(1);
             going.push(itt as usize);
         }
-        let mut slices = Vec::with_capacity(2 * going.len());
+        let immediate = load.bytes.min(self.immediate) as usize;
+        let answers = self.data_out();
+        let mut slices = Vec::with_capacity(2 * (going.len() + answers.len()));
+        for (head, part) in &answers {
+            slices.push(IoSlice::new(&head.0));
+            slices.push(IoSlice::new(&data[part.clone()]));
+        }
         for at in &going {
             slices.push(IoSlice::new(&self.heads[*at].0));
             if load.write {
-                slices.push(IoSlice::new(data));
+                slices.push(IoSlice::new(&data[..immediate]));
             }
         }
         let mut rest = &mut slices[..];
@@ -255,6 +286,40 @@ impl Session {
             IoSlice::advance_slices(&mut rest, sent);
         }
         Ok(going.len())
+    }
+
+    /// The Data-Out PDUs that the target asked for: header, and the part of the data.
+    fn data_out(&mut self) -> Vec<(Bhs, std::ops::Range<usize>)> {
+        let mut pdus = Vec::new();
+        for asked in self.asked.drain(..) {
+            let (mut at, end) = (asked.offset, asked.offset + asked.length);
+            let mut data_sn = 0;
+            while at < end {
+                let next = end.min(at + self.segment);
+                let mut head = Bhs::new(Opcode::DataOut, false, if next == end { 0x80 } else { 0 });
+                head.set_lun(self.lun);
+                head.put_u32(16, asked.itt);
+                head.put_u32(20, asked.ttt);
+                head.put_u32(28, self.exp_stat_sn);
+                head.put_u32(36, data_sn);
+                head.put_u32(40, at);
+                head.set_lengths(0, (next - at) as usize);
+                pdus.push((head, at as usize..next as usize));
+                data_sn += 1;
+                at = next;
+            }
+        }
+        pdus
+    }
+
+    /// Waits for all that is in flight, so that another load can follow.
+    fn drain(&mut self, load: Load, data: &[u8], bad: &mut u64) -> io::Result<()> {
+        let nothing_new = Load { depth: 0, ..load };
+        while self.free.len() < load.depth || self.skip > 0 {
+            self.receive(bad)?;
+            self.send(nothing_new, data)?;
+        }
+        Ok(())
     }
 
     /// Receives once and counts the commands that ended; adds those that did not end well to `bad`.
@@ -272,7 +337,12 @@ impl Session {
             let ended = match head.opcode() {
                 Some(Opcode::DataIn) => head.flags() & 1 != 0,
                 Some(Opcode::ScsiResponse) => true,
-                Some(Opcode::NopIn) if head.u32(20) == u32::MAX => false,
+                Some(Opcode::NopIn) if head.u32(20) == RESERVED_TAG => false,
+                Some(Opcode::R2t) => {
+                    let (offset, length) = (head.u32(40), head.u32(44));
+                    self.asked.push(Asked { itt: head.itt(), ttt: head.u32(20), offset, length });
+                    false
+                }
                 other => return Err(broken(format!("an answer that was not expected: {other:?}"))),
             };
             self.max_cmd_sn = head.u32(32);
@@ -297,6 +367,15 @@ impl Session {
         self.have -= at;
         Ok(done)
     }
+}
+
+/// The number that a login response gives a key.
+fn value(text: &[u8], name: &str) -> Option<u32> {
+    let pair = text.split(|byte| *byte == 0).find_map(|pair| {
+        let (key, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
+        (key == name).then(|| value.to_owned())
+    });
+    pair?.parse().ok()
 }
 
 fn receive_login(stream: &mut TcpStream) -> io::Result<LoginResponse> {
@@ -344,6 +423,9 @@ pub(crate) fn run(
                 done = 0;
             }
             Some(from) if now - from >= seconds => {
+                for session in sessions.iter_mut() {
+                    session.drain(load, &data, &mut bad)?;
+                }
                 if bad > 0 {
                     return Err(broken(format!("{bad} commands failed")));
                 }
