@@ -501,7 +501,6 @@ async fn every_opcode(lab: &Lab) -> Checked {
 async fn reserved_bits(lab: &Lab) -> Checked {
     let mut c = lab.session().await?;
     c.good(&Cmd::write(cdb::write(8500, 1), vec![0x5a; 512]), "SBC-3 5.32").await?;
-    let mut tried = 0;
     for (at, bit, mut cdb, what) in [
         (1usize, 0x80u8, Cmd::read(cdb::report_luns(0, 256), 256), "REPORT LUNS"),
         (1, 0x80, Cmd::read(cdb::inquiry(36), 36), "INQUIRY"),
@@ -518,7 +517,6 @@ async fn reserved_bits(lab: &Lab) -> Checked {
             "{}",
             a.words()
         );
-        tried += 1;
     }
     let mut bad = Cmd::write(cdb::write(8500, 1), vec![0xbd; 512]);
     bad.cdb[15] = 0x04;
@@ -526,7 +524,6 @@ async fn reserved_bits(lab: &Lab) -> Checked {
     must!(a.is(5, 0x2400), "SAM-5 5.2", "ILLEGAL REQUEST 24h/00h for NACA", "{}", a.words());
     let seen = c.good(&Cmd::read(cdb::read(8500, 1), 512), "SBC-3 5.11").await?;
     must!(seen == vec![0x5a; 512], "SPC-4 4.5", "a refused write to have no effect", "{:02x}..", seen[0]);
-    must!(tried == 4, "SPC-4", "four tries", "{tried}");
     c.bye().await
 }
 
@@ -576,9 +573,8 @@ async fn opcode_truth(lab: &Lab) -> Checked {
         }
         let mut cdb = [0; 16];
         cdb[0] = *op;
-        match action {
-            Some(sa) => cdb[1] = (*sa & 0x1f) as u8,
-            None => {}
+        if let Some(sa) = action {
+            cdb[1] = (*sa & 0x1f) as u8;
         }
         let a = c.run(&Cmd::none(cdb)).await?;
         must!(

@@ -303,7 +303,7 @@ impl Client {
                 None
             }
             Pdu::R2t(p) => {
-                let Some(task) = self.tasks.get_mut(&p.itt) else { return None };
+                let task = self.tasks.get_mut(&p.itt)?;
                 task.r2ts.push(p.clone());
                 let (hold, data, lun) = (task.hold, task.write.clone(), task.lun);
                 if !hold {
