@@ -15,6 +15,7 @@ use crate::object::{
 use crate::reach::Reach;
 use crate::store::{Content, EXTENT_BLOCKS, Layer};
 use crate::table::Table;
+use crate::traffic::Traffic;
 use crate::{Command, Defects, Outcome, Refusal};
 
 /// The simulated array.
@@ -49,6 +50,7 @@ pub struct Array {
     pub(crate) write_cache: bool,
     pub(crate) cache_blocks: u64,
     pub(crate) power_generation: u64,
+    pub(crate) traffic: Traffic,
 
     pub(crate) jobs: BTreeMap<u64, Job>,
     /// Every frozen layer made; the dead ones are swept out now and then.
@@ -107,6 +109,7 @@ impl Array {
             write_cache,
             cache_blocks,
             power_generation: 0,
+            traffic: Traffic::default(),
             jobs: BTreeMap::new(),
             layers: BTreeMap::new(),
             last_id: 0,

@@ -20,6 +20,7 @@
 //! | `cache` | the volatile write cache, flush, power loss |
 //! | `atomics` | compare and write, or-write, block copies, sanitize |
 //! | `reservation` | persistent and legacy reservations of one device |
+//! | `traffic` | limits of commands and bytes per second |
 //! | `census` | what exists, and the white-box audit |
 //! | `store` | sparse copy-on-write content and space accounting |
 //!
@@ -46,6 +47,7 @@ mod reservation;
 mod rollback;
 mod store;
 mod table;
+mod traffic;
 mod volumes;
 
 pub use access::{AccessError, AccessState, Controller, MOST_CONTROLLERS, TargetPortGroup, controller_name};
@@ -65,3 +67,4 @@ pub use object::{
 pub use refusal::{IoError, Refusal};
 pub use reservation::{Alert, ModeState, NexusId, ReservationKind, Reservations, ReserveError, Touch};
 pub use store::{BLOCK_BYTES, EXTENT_BLOCKS};
+pub use traffic::TrafficPolicy;

@@ -18,7 +18,7 @@ use crate::dialect::{self, Call, Ground};
 use crate::envelope::{self, Answer, Object, Reply};
 use crate::query::{Fields, Query, segments};
 use crate::session::Credentials;
-use crate::{RestState, lock, points};
+use crate::{RestState, lock, points, status};
 
 /// Where the management API lives.
 const ROOT: &str = "/deviceManager/rest/";
@@ -54,6 +54,11 @@ async fn handle(State(state): State<RestState>, request: Request) -> Response {
             return envelope::with_status(StatusCode::NOT_FOUND, Bytes::new());
         }
         return control(&state, &head.method, verb, head.uri.query().unwrap_or(""), body).await;
+    }
+    if head.method == Method::GET
+        && let Some(page) = status::page(&state, path, head.extensions.get::<Peer>())
+    {
+        return page;
     }
     let Some(rest) = strip_root(path) else {
         return envelope::with_status(StatusCode::NOT_FOUND, Bytes::new());
@@ -95,6 +100,7 @@ async fn handle(State(state): State<RestState>, request: Request) -> Response {
             (response, 0)
         }
     };
+    state.inner().tally.count(code);
     let dropped = response.extensions().get::<DropConnection>().is_some();
     state.inner().env.note("rest", || {
         // Paths hold object names, ids and IQNs; secrets travel in bodies and headers, which are not noted.

@@ -17,6 +17,7 @@
 //! | `dialect` | the objects, one module for each |
 //! | `extras` | attributes and QoS policies that live beside the array |
 //! | `points` | names of the fault points |
+//! | `status` | the page for people at `GET /`, and `/metrics` |
 //! | `control` | the `/_ctl` surface for foreign test drivers |
 
 mod codes;
@@ -29,6 +30,7 @@ mod points;
 mod query;
 mod serve;
 mod session;
+mod status;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,6 +46,7 @@ pub use serve::serve;
 use control::Control;
 use extras::Extras;
 use session::{Rules, Sessions};
+use status::Tally;
 
 /// How the management API behaves.
 #[derive(Clone)]
@@ -124,6 +127,7 @@ pub(crate) struct Inner {
     pub(crate) sessions: Mutex<Sessions>,
     pub(crate) control: Mutex<Control>,
     pub(crate) extras: Arc<Mutex<Extras>>,
+    pub(crate) tally: Tally,
 }
 
 impl fmt::Debug for RestState {
@@ -150,6 +154,7 @@ impl RestState {
             sessions: Mutex::new(Sessions::new(rules)),
             control: Mutex::new(Control::default()),
             extras,
+            tally: Tally::default(),
         }))
     }
 

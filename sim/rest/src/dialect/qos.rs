@@ -1,7 +1,10 @@
-//! QoS policies (`ioclass`), the cache partition `part0` and the smart cache `cache0`. They limit and cache nothing:
-//! clients can make, read and delete them, and that is all.
+//! QoS policies (`ioclass`): while active, their upper limits (MAXIOPS, MAXBANDWIDTH) act on the data path. The cache
+//! partition `part0` and the smart cache `cache0` cache nothing: clients can put LUNs into them, and that is all.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+
+use sanbench_array::TrafficPolicy;
 
 use crate::codes::{self, Failure};
 use crate::dialect::{Call, Ground, bracketed, count, kind, list, system};
@@ -69,10 +72,13 @@ pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
         ("PUT", [_]) => {
             let id = call.id_at(1, codes::OBJECT_MISSING)?;
             let luns = luns(ground, call)?;
+            let attributes = attributes(call)?;
             let qos = ground.extras.qos.get_mut(&id).ok_or(codes::OBJECT_MISSING)?;
             if let Some(luns) = luns {
                 qos.luns = luns;
             }
+            qos.attributes.extend(attributes);
+            enforce(ground, id);
             done()
         }
         ("DELETE", [_]) => {
@@ -81,6 +87,7 @@ pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
                 return Err(codes::QOS_ACTIVE.into());
             }
             ground.extras.qos.remove(&id);
+            enforce(ground, id);
             done()
         }
         _ => Err(Failure::unsupported()),
@@ -99,12 +106,25 @@ fn luns(ground: &Ground<'_>, call: &Call<'_>) -> Result<Option<Vec<String>>, Fai
     Ok(Some(luns))
 }
 
-fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (name, _) = call.name_and_description()?;
-    if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
-        return Err(Failure::parameter("NAME must have 1 to 255 bytes, none of them a control character"));
-    }
-    let luns = luns(ground, call)?.unwrap_or_default();
+/// Makes the array act as the policy says. Lower limits, latencies, bursts and the daily schedule are kept and told, no
+/// more.
+fn enforce(ground: &mut Ground<'_>, id: u64) {
+    let policy = ground.extras.qos.get(&id).filter(|qos| qos.active).map(|qos| {
+        let limit = |name: &str| qos.attributes.get(name).and_then(|text| number(text));
+        let kind = qos.attributes.get("IOTYPE").map_or("2", String::as_str);
+        TrafficPolicy {
+            luns: qos.luns.iter().filter_map(|lun| number(lun)).collect(),
+            commands: limit("MAXIOPS").and_then(NonZeroU64::new),
+            bytes: limit("MAXBANDWIDTH").and_then(|mb| NonZeroU64::new(mb.saturating_mul(1 << 20))),
+            reads: kind != "1",
+            writes: kind != "0",
+        }
+    });
+    ground.array.set_traffic_policy(id, policy);
+}
+
+/// The attributes in a request body.
+fn attributes(call: &Call<'_>) -> Result<BTreeMap<&'static str, String>, Failure> {
     let mut attributes = BTreeMap::new();
     for attribute in ATTRIBUTES {
         // CYCLESET arrives as a list or as a string.
@@ -113,9 +133,26 @@ fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
             _ => call.fields.text(attribute)?.map(|value| value.into_owned()),
         };
         if let Some(value) = short(attribute, value)? {
+            let is_limit = attribute.starts_with("MAX") || attribute.starts_with("MIN");
+            if is_limit && number(&value).is_none() {
+                return Err(Failure::parameter(format!("{attribute} is not a number")));
+            }
+            if *attribute == "IOTYPE" && !matches!(value.as_str(), "0" | "1" | "2") {
+                return Err(Failure::parameter("IOTYPE must be 0, 1 or 2"));
+            }
             attributes.insert(*attribute, value);
         }
     }
+    Ok(attributes)
+}
+
+fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (name, _) = call.name_and_description()?;
+    if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
+        return Err(Failure::parameter("NAME must have 1 to 255 bytes, none of them a control character"));
+    }
+    let luns = luns(ground, call)?.unwrap_or_default();
+    let attributes = attributes(call)?;
     let extras = &mut *ground.extras;
     if extras.qos.len() >= QOS_LIMIT {
         return Err(codes::LIMIT.into());
@@ -134,6 +171,7 @@ fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
 fn activate(ground: &mut Ground<'_>, call: &Call<'_>, id: u64) -> Answer {
     let active = truth("ENABLESTATUS", &call.need("ENABLESTATUS")?)?;
     ground.extras.qos.get_mut(&id).ok_or(codes::OBJECT_MISSING)?.active = active;
+    enforce(ground, id);
     done()
 }
 
