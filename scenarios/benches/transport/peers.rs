@@ -22,7 +22,7 @@ pub(crate) fn pause(seconds: f64) {
 }
 
 /// Processor seconds (user and system, in ticks of 10 ms) that a process has used so far; zero when the system does not tell.
-/// The finer `schedstat` leaves out what the network stack does in the process's name, so it would flatter.
+/// One clock for everybody: of children that have ended nothing finer is told.
 pub(crate) fn processor(pid: u32) -> f64 {
     ticks(&pid.to_string(), [11, 12])
 }
