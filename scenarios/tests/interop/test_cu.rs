@@ -7,7 +7,9 @@ use std::sync::mpsc;
 
 use libtest_mimic::{Failed, Trial};
 use regex::Regex;
-use sanbench_array::{Array, ArrayConfig, ArrayHandle, Command, DeviceId, GroupRef, PoolConfig, PortalConfig};
+use sanbench_array::{
+    Array, ArrayConfig, ArrayHandle, Command, DeviceId, GroupRef, PoolConfig, PortalConfig,
+};
 use sanbench_target::{TargetConfig, serve};
 use sanbench_world::{LiveConfig, LiveWorld};
 
@@ -33,7 +35,8 @@ fn families() -> Checked {
     let ran = suite("ALL", &[], &urls)?;
     ensure!(ran.passed.len() >= 200, "only {} tests passed", ran.passed.len());
     let reviewed = reviewed()?;
-    let unknown: Vec<_> = ran.skipped.iter().filter(|(test, _)| !reviewed.contains_key(test.as_str())).collect();
+    let unknown: Vec<_> =
+        ran.skipped.iter().filter(|(test, _)| !reviewed.contains_key(test.as_str())).collect();
     ensure!(unknown.is_empty(), "skipped without a reviewed reason: {unknown:#?}");
     let stale: Vec<_> = reviewed
         .iter()
@@ -82,7 +85,11 @@ fn reviewed() -> Result<BTreeMap<&'static str, &'static str>, Failed> {
     lines
         .map(|line| {
             let (test, reason) = line.split_once(": ").ok_or_else(|| format!("no reason: {line:?}"))?;
-            if reason.len() < 10 { Err(format!("no real reason: {line:?}").into()) } else { Ok((test, reason)) }
+            if reason.len() < 10 {
+                Err(format!("no real reason: {line:?}").into())
+            } else {
+                Ok((test, reason))
+            }
         })
         .collect()
 }
@@ -123,7 +130,11 @@ fn suite(what: &str, more: &[&str], urls: &[String]) -> Result<Ran, Failed> {
     // The tool's own count, so that nothing gets lost in its talk.
     let counts = Regex::new(r"(?m)^\s+tests\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)")?;
     let counts = counts.captures(&text).ok_or_else(|| format!("{what}: no summary in\n{text}"))?;
-    ensure!(failed.is_empty() && &counts[4] == "0", "{what}: failed {failed:?}, {} in all\n{text}", &counts[4]);
+    ensure!(
+        failed.is_empty() && &counts[4] == "0",
+        "{what}: failed {failed:?}, {} in all\n{text}",
+        &counts[4]
+    );
     ensure!(counts[2] == counts[3], "{what}: {} ran, {} passed", &counts[2], &counts[3]);
     ran.passed.retain(|test| !ran.skipped.contains_key(test));
     Ok(ran)

@@ -101,8 +101,11 @@ pub fn build_one(usage: Option<&[u8]>, timeouts: Option<Timeouts>) -> Vec<u8> {
     data
 }
 
+/// CDB usage data of one command, and its time-outs when they were asked for.
+pub type Usage = (Vec<u8>, Option<Timeouts>);
+
 /// Reads the answer about one command: its CDB usage data and time-outs; `None` when it is not supported.
-pub fn parse_one(data: &[u8]) -> Result<Option<(Vec<u8>, Option<Timeouts>)>, BadData> {
+pub fn parse_one(data: &[u8]) -> Result<Option<Usage>, BadData> {
     const WHAT: BadData = BadData("REPORT SUPPORTED OPERATION CODES data of one command");
     let head = data.first_chunk::<4>().ok_or(WHAT)?;
     if head[1] & 7 != 3 {

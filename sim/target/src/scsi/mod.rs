@@ -320,7 +320,7 @@ fn execute(
         Cdb::GetLbaStatus { lba, allocation } => provisioning::lba_status(array, unit, lba, allocation)?,
         Cdb::ModeSense { width, no_descriptors, control, page, subpage, allocation, .. } => {
             let which = (page, subpage);
-            mode::sense(array, nexus, unit, width, no_descriptors, control, which, allocation)?
+            mode::sense(array, nexus, unit, (width, no_descriptors), control, which, allocation)?
         }
         Cdb::LogSense { save, control, page, subpage, pointer, allocation } => {
             mode::log_sense(save, control, page, subpage, pointer, allocation)?
