@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::ahs;
 use crate::common::{Common, serial_less};
+use crate::limit::Limited;
 use crate::login::Agreed;
 use crate::manage::Fence;
 use crate::negotiate::Params;
@@ -37,6 +38,8 @@ pub(crate) struct Full {
     pub(crate) nexus: Option<Nexus>,
     /// Commands that wait for write data, in order of arrival.
     pub(crate) tasks: Vec<WriteTask>,
+    /// Answers that a traffic policy holds back.
+    pub(crate) limited: Limited,
     /// Commands that came before their turn; `None` is a command that was aborted before it arrived.
     pub(crate) held: BTreeMap<u32, Option<RawPdu>>,
     /// Bytes in `held`.
@@ -68,6 +71,7 @@ impl Full {
             tsih,
             nexus,
             tasks: Vec::new(),
+            limited: Limited::default(),
             held: BTreeMap::new(),
             held_bytes: 0,
             fences: Vec::new(),
@@ -133,7 +137,7 @@ impl Full {
             let expected = common.numbers.exp_cmd_sn;
             self.fences.retain(|fence| serial_less(expected, fence.before));
         }
-        common.numbers.open_window(common.config.queue_depth, self.tasks.len());
+        common.numbers.open_window(common.config.queue_depth, self.outstanding());
     }
 
     /// CmdSN rules (RFC 7143 section 4.2.2.1): in order, within the window, immediate PDUs outside of it.
@@ -177,12 +181,14 @@ impl Full {
                 common.reject(RejectReason::PROTOCOL_ERROR, &raw.bhs);
             }
             Pdu::ScsiCommand(command) => {
-                let busy = self.tasks.len() >= usize::from(common.config.queue_depth) + IMMEDIATE_TASKS;
+                let busy = self.outstanding() >= usize::from(common.config.queue_depth) + IMMEDIATE_TASKS;
                 if command.immediate && busy {
                     common.reject(RejectReason::TOO_MANY_IMMEDIATE, &raw.bhs);
                 } else if !raw.ahs.is_empty() && ahs::walk(&raw.ahs).is_none() {
                     common.reject(RejectReason::INVALID_FIELD, &raw.bhs);
-                } else if self.tasks.iter().any(|task| task.itt == command.itt) {
+                } else if self.tasks.iter().any(|task| task.itt == command.itt)
+                    || self.limited.has(command.itt)
+                {
                     common.reject(RejectReason::TASK_IN_PROGRESS, &raw.bhs);
                 } else {
                     self.command(common, now, command, mute);
@@ -218,7 +224,7 @@ impl Full {
         }
         let keep = nop.data.len().min(self.params.send_segment as usize);
         let stat_sn = common.numbers.take_stat();
-        common.numbers.open_window(common.config.queue_depth, self.tasks.len());
+        common.numbers.open_window(common.config.queue_depth, self.outstanding());
         common.send(NopIn {
             lun: Lun::ZERO,
             itt: nop.itt,
@@ -263,6 +269,7 @@ impl Full {
         });
         if response == LogoutResponseCode::SUCCESS {
             self.tasks.clear();
+            self.limited.clear();
             let (initiator, tsih) = (&self.initiator, self.tsih);
             common.around.note("iscsi", &|| json!({"event": "logout", "initiator": initiator, "tsih": tsih}));
             common.close("logout");

@@ -14,6 +14,7 @@
 //! | `common` | what the parts of a session share: numbers, output, the way out |
 //! | `full`, `manage` | full feature phase: command order, NOP, logout; task management and events |
 //! | `recovery` | SNACK and what is kept for it |
+//! | `limit` | answers that a traffic policy holds back |
 //! | `tasks`, `writes` | SCSI commands and their answers; write data: R2T, Data-Out |
 //! | `text` | SendTargets |
 //! | `registry` | the sessions of a target, for reinstatement and resets |
@@ -37,6 +38,7 @@ mod common;
 mod config;
 mod defects;
 mod full;
+mod limit;
 mod login;
 mod manage;
 mod negotiate;

@@ -41,7 +41,7 @@ impl Full {
             json!({"event": "task_management", "initiator": initiator, "function": function.name(),
                 "response": response.name()})
         });
-        common.numbers.open_window(common.config.queue_depth, self.tasks.len());
+        common.numbers.open_window(common.config.queue_depth, self.outstanding());
         let stat_sn = common.numbers.take_stat();
         common.send(TaskManagementResponse {
             response,
@@ -67,6 +67,7 @@ impl Full {
             | TaskFunction::LOGICAL_UNIT_RESET => {
                 let Some(device) = device() else { return TaskResponse::NO_SUCH_LUN };
                 self.tasks.retain(|task| task.device != device);
+                self.limited.forget_device(device);
                 self.fence(common, Some(request.lun), request.cmd_sn);
                 match request.function {
                     TaskFunction::CLEAR_TASK_SET => {
@@ -137,6 +138,9 @@ impl Full {
             self.tasks.remove(at);
             return TaskResponse::COMPLETE;
         }
+        if self.limited.forget_task(request.referenced_itt, request.lun) {
+            return TaskResponse::COMPLETE;
+        }
         // A command that has not arrived yet, or waits for its turn, is aborted by its number (section 11.5.5).
         let sn = request.ref_cmd_sn;
         let ahead = !serial_less(sn, common.numbers.exp_cmd_sn)
@@ -166,6 +170,7 @@ impl Full {
         match event {
             Event::Close => {
                 self.tasks.clear();
+                self.limited.clear();
                 common.cut("closed by the target");
             }
             Event::RequestLogout(within) => {
@@ -185,17 +190,19 @@ impl Full {
             Event::Announce(device, asc) => self.announce(common, device, asc),
             Event::DeviceReset(device) => {
                 self.tasks.retain(|task| task.device != device);
+                self.limited.forget_device(device);
                 self.alert(|nexus| nexus.alert(device, Asc::BUS_DEVICE_RESET));
             }
             Event::TasksCleared(device) => {
                 let before = self.tasks.len();
                 self.tasks.retain(|task| task.device != device);
-                if self.tasks.len() != before {
+                if self.limited.forget_device(device) || self.tasks.len() != before {
                     self.alert(|nexus| nexus.alert(device, Asc::COMMANDS_CLEARED));
                 }
             }
             Event::TargetReset => {
                 self.tasks.clear();
+                self.limited.clear();
                 self.alert(|nexus| nexus.alert_all(Asc::BUS_DEVICE_RESET));
             }
         }
@@ -213,6 +220,7 @@ impl Full {
         let parameters = [cid, self.params.time2wait, self.params.time2retain];
         common.announce(how, Lun::ZERO, parameters, Bytes::new());
         self.tasks.clear();
+        self.limited.clear();
         common.close("dropped by the target");
     }
 

@@ -426,7 +426,8 @@ impl Session {
         let delayed = self.delayed.as_ref().map(|(due, _)| *due);
         let stalled = (!config.stall_timeout.is_zero() && !self.common.out.is_empty())
             .then(|| self.progressed + config.stall_timeout);
-        [idle, delayed, self.common.hold_output, stalled, self.leave_by].into_iter().flatten().min()
+        let limited = self.full.as_ref().and_then(|full| full.limited.due());
+        [idle, delayed, self.common.hold_output, stalled, self.leave_by, limited].into_iter().flatten().min()
     }
 
     /// Acts on what is due: login time limit, pings, delayed PDUs. Call [`Session::handle`] afterwards, since a delay may
@@ -434,6 +435,9 @@ impl Session {
     pub fn handle_timer(&mut self, now: Duration) {
         self.watch_output(now);
         self.release(now);
+        if let Some(full) = &mut self.full {
+            full.release_limited(&mut self.common, now);
+        }
         let config = Arc::clone(&self.common.config);
         let stalled = !config.stall_timeout.is_zero() && now >= self.progressed + config.stall_timeout;
         if stalled && !self.common.out.is_empty() {

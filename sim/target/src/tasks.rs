@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::ahs;
 use crate::common::Common;
 use crate::full::Full;
+use crate::limit::toll;
 use crate::recovery::KeptData;
 use crate::scsi::{self, Failure, Outcome};
 
@@ -49,10 +50,21 @@ impl Full {
             let mut array = common.array.lock();
             match interrupted(common, &array) {
                 Some(why) => Err(why),
-                None => Ok(scsi::begin(&mut array, now, nexus, command.lun, &command.cdb, expected)),
+                None => {
+                    let outcome = scsi::begin(&mut array, now, nexus, command.lun, &command.cdb, expected);
+                    let moved = match &outcome {
+                        Outcome::Good(data) if array.limits_traffic() => {
+                            data.iter().map(|part| part.len() as u64).sum()
+                        }
+                        _ => 0,
+                    };
+                    let what = (command.lun, command.cdb[0]);
+                    let toll = (moved > 0).then(|| toll(&mut array, now, nexus, what, moved)).flatten();
+                    Ok((outcome, toll))
+                }
             }
         };
-        let outcome = match outcome {
+        let (outcome, toll) = match outcome {
             Ok(outcome) => outcome,
             Err(Interrupted::Lost(why)) => return common.cut(why),
             Err(Interrupted::Events) => {
@@ -69,7 +81,7 @@ impl Full {
                 // Data to send has no room in a PDU that does not announce a read.
                 let room = if command.read || data.is_empty() { expected } else { 0 };
                 let asker = Asker { expected: room, ..asker };
-                self.reply(common, now, asker, Ok(data), 0);
+                self.reply_after(common, now, toll, asker, (Ok(data), 0));
             }
             Outcome::Failed(failure) => self.reply(common, now, asker, Err(failure), 0),
             Outcome::NeedData(wanted) => self.start_write(common, now, command, asker, wanted),
@@ -112,7 +124,7 @@ impl Full {
         done: Result<Vec<Bytes>, Failure>,
         moved: u64,
     ) {
-        common.numbers.open_window(common.config.queue_depth, self.tasks.len());
+        common.numbers.open_window(common.config.queue_depth, self.outstanding());
         if common.config.trace_commands {
             self.trace(common, asker, &done);
         }

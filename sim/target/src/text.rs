@@ -107,7 +107,7 @@ impl Full {
             self.params = exchange.params.clone();
         }
         let stat_sn = common.numbers.take_stat();
-        common.numbers.open_window(common.config.queue_depth, self.tasks.len());
+        common.numbers.open_window(common.config.queue_depth, self.outstanding());
         common.send(TextResponse {
             last,
             continues: more,

@@ -14,6 +14,7 @@ use sanbench_wire::scsi::sense::{Asc, Sense, SenseKey};
 
 use crate::common::{Common, serial_less};
 use crate::full::Full;
+use crate::limit::toll;
 use crate::registry::{Event, TaskSlot};
 use crate::scsi;
 use crate::tasks::{Asker, Interrupted, first_burst, interrupted};
@@ -129,10 +130,14 @@ impl Full {
             let mut array = common.array.lock();
             match interrupted(common, &array) {
                 Some(why) => Err(why),
-                None => Ok(scsi::finish(&mut array, now, nexus, task.lun, task.device, &task.cdb, data)),
+                None => {
+                    let done = scsi::finish(&mut array, now, nexus, task.lun, task.device, &task.cdb, data);
+                    let what = (task.lun, task.cdb[0]);
+                    Ok((done, toll(&mut array, now, nexus, what, data.len() as u64)))
+                }
             }
         };
-        let done = match done {
+        let (done, toll) = match done {
             Ok(done) => done,
             Err(Interrupted::Lost(why)) => return common.cut(why),
             Err(Interrupted::Events) => {
@@ -162,7 +167,7 @@ impl Full {
         if common.config.defects.unmap_answers_twice && asker.opcode == op::UNMAP && done.is_err() {
             self.reply(common, now, asker, done.clone(), moved);
         }
-        self.reply(common, now, asker, done, moved);
+        self.reply_after(common, now, toll, asker, (done, moved));
     }
 
     /// Sends R2Ts for all tasks that may have them: as many as were negotiated for each, as much as the buffer allows for
