@@ -42,6 +42,11 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("PUT", "snapshot/stop"),
     ("PUT", "snapshot/2"),
     ("PUT", "snapshot/rollback"),
+    ("PUT", "snapshot/cancelrollback"),
+    ("POST", "lun_migration"),
+    ("DELETE", "lun_migration/1"),
+    ("PUT", "ioclass/1"),
+    ("PUT", "ioclass/active/1"),
     ("POST", "luncopy"),
     ("PUT", "luncopy/start"),
     ("POST", "clonepair/relation"),
@@ -137,7 +142,7 @@ fn hostile_urls_are_answered() {
         }
         assert_eq!(c.everything(), before);
         for path in
-            ["!/", "!/deviceManager", "!/deviceManager/rest", "!/etc/passwd", "!/_ctl/", "!/_ctl/state"]
+            ["!/x", "!/deviceManager", "!/deviceManager/rest", "!/etc/passwd", "!/_ctl/", "!/_ctl/state"]
         {
             let Raw::Answer(status, _) = c.raw(c.request("GET", path, None)).await else { panic!("dropped") };
             assert_eq!(status, 404, "{path}");

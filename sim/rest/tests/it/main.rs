@@ -7,3 +7,4 @@ mod golden;
 mod hostile;
 mod network;
 mod rules;
+mod services;
