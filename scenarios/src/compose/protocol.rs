@@ -131,7 +131,7 @@ async fn prepare(site: &ComposedSite, ground: &mut Ground) -> Result<Setup, Driv
             let (driver, volume) = (driver.clone(), volume.clone());
             Box::pin(async move {
                 driver.extend_volume(&volume, 2 * GIB).await.map_err(|e| e.to_string())?;
-                Ok(2 * GIB << 21)
+                Ok((2 * GIB) << 21)
             })
         });
         grow
