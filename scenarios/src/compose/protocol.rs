@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sanbench_api::{
-    ConnectionInfo, ConnectorProperties, DriverError, VolumeDriver, VolumeId, VolumeRef,
-};
+use sanbench_api::{ConnectionInfo, ConnectorProperties, DriverError, VolumeDriver, VolumeId, VolumeRef};
 use sanbench_check::Finding as Found;
-use sanbench_protocol::{Chapter, Credentials, Done, Failure, Grow, Host, Lab, Path, Setup, Verdict, run_case};
+use sanbench_protocol::{
+    Chapter, Credentials, Done, Failure, Grow, Host, Lab, Path, Setup, Verdict, run_case,
+};
 use sanbench_reports::{Finding, Leftover, Step, StepStatus, Verdict as Judged};
 use sanbench_runner::{CaseOutcome, CaseSpec, Site};
 use sanbench_world::Env;
@@ -175,7 +175,8 @@ async fn clear(ground: &Ground, outcome: &mut CaseOutcome) {
         let id = scratch.volume.id.to_string();
         let mut wrong = None;
         for properties in &scratch.mapped {
-            if let Err(e) = ground.driver.terminate_connection(&scratch.volume, Some(properties), false).await {
+            if let Err(e) = ground.driver.terminate_connection(&scratch.volume, Some(properties), false).await
+            {
                 wrong = Some(format!("not unmapped from {}: {e}", properties.host));
             }
         }

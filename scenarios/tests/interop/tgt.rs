@@ -1,18 +1,21 @@
 //! Our initiator at somebody else's target: Debian's `tgt`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use bytes::Bytes;
 use libtest_mimic::{Failed, Trial};
 use sanbench_api::{ChapAuth, ConnectionInfo, Connector, Secret};
 use sanbench_initiator::SessionConfig;
 use sanbench_initiator::chap::ChapHash;
+use sanbench_protocol::{CHAPTERS, Case, Host, Lab, Setup, Verdict, run_case};
 
 use super::captures::{open_lun, solicited_with_digests};
-use super::live::{block_on, host, world};
+use super::live::{HERE, block_on, host, world};
 use super::tools::{Checked, Foreign, Running, difference, ensure, holey, run, wait_for};
 
 const IQN: &str = "iqn.2026-11.org.example:tgt";
@@ -46,6 +49,10 @@ pub(crate) fn trials(foreign: &Foreign, all: &mut Vec<Trial>) {
         exercise(target, SessionConfig { max_burst: 256 << 10, ..solicited_with_digests() })
     });
     add("tgt::chap", chap);
+    let missing = foreign.tgt.clone().err();
+    all.push(
+        foreign.trial_with("tgt::protocol_cases", missing, false, move || protocol_cases(&daemon, &admin)),
+    );
 }
 
 /// A running `tgtd` with one LUN.
@@ -97,6 +104,68 @@ impl Target {
     fn info(&self) -> Result<ConnectionInfo, Failed> {
         open_lun(&self.portal, IQN, 1)
     }
+}
+
+/// Cases that tgt does not pass, one a line with the reason; a line that no longer fails has to go.
+const DIFFERENCES: &str = include_str!("tgt-differences.txt");
+
+/// Our protocol cases against tgt: everything passes but what the reviewed list names. Some cases end tgtd; it is then
+/// started anew for the next one.
+fn protocol_cases(daemon: &Path, admin: &Path) -> Checked {
+    let known: BTreeMap<&str, &str> = DIFFERENCES
+        .lines()
+        .filter(|l| !l.starts_with('#') && !l.is_empty())
+        .filter_map(|l| l.split_once(' '))
+        .collect();
+    let dir = tempfile::tempdir()?;
+    let mut target = Target::start(daemon, admin, dir.path())?;
+    let mut wrong = Vec::new();
+    let cases: Vec<&'static Case> = CHAPTERS.iter().filter(|c| !c.chap).flat_map(|c| c.cases).collect();
+    for case in &cases {
+        if std::net::TcpStream::connect(&target.portal).is_err() {
+            target = Target::start(daemon, admin, dir.path())?;
+        }
+        let verdict = block_on(one_case(&target, case))?;
+        match (verdict, known.get(case.name)) {
+            (Verdict::Failed(_) | Verdict::Unknown(_), Some(_)) => {}
+            (Verdict::Passed | Verdict::NotApplicable(_), None) => {}
+            (Verdict::Failed(failures), None) => {
+                let first = failures.first().map(ToString::to_string).unwrap_or_default();
+                wrong.push(format!("{} fails: {first}", case.name));
+            }
+            (Verdict::Unknown(why), None) => wrong.push(format!("{} is undecided: {why}", case.name)),
+            (Verdict::Passed | Verdict::NotApplicable(_), Some(_)) => {
+                wrong.push(format!("{} does not fail any more: take its line out", case.name));
+            }
+        }
+    }
+    let names: BTreeSet<&str> = cases.iter().map(|c| c.name).collect();
+    wrong.extend(known.keys().filter(|n| !names.contains(*n)).map(|name| format!("{name}: no such case")));
+    ensure!(wrong.is_empty(), "{} lines:\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
+
+async fn one_case(target: &Target, case: &'static Case) -> Result<Verdict, Failed> {
+    let world = world(&target.dir);
+    let portal = target.portal.parse()?;
+    let host = |name: &str| Host {
+        env: world.node(name, &[HERE]),
+        from: None,
+        initiator: format!("iqn.2026-11.org.sanbench:{name}"),
+        chap: None,
+        paths: vec![sanbench_protocol::Path { portal, target: IQN.to_owned() }],
+        lun: 1,
+    };
+    let lab = Lab::new(Setup {
+        hosts: vec![host("one"), host("two")],
+        blocks: SIZE / 512,
+        hidden: None,
+        grow: None,
+        patience: Duration::from_millis(1500),
+        quiet: Duration::from_millis(100),
+        limit: Duration::from_secs(20),
+    });
+    Ok(run_case(&lab, case).await.verdict)
 }
 
 fn exercise(target: &Target, session: SessionConfig) -> Checked {
