@@ -1,4 +1,5 @@
 //! LUN migration and snapshot rollback: data, placement, space, progress, failure.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::time::Duration;
 
