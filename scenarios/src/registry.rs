@@ -113,6 +113,13 @@ pub const STORIES: &[StoryEntry] = stories![
     "lost-replies",
     "failed-creates",
     "forced-disconnect",
+    "power-cut",
+    "write-through",
+    "controller-failover",
+    "path-loss",
+    "lun-reuse",
+    "reimage",
+    "foreign-name",
 ];
 
 const ALL: &[&str] = &{

@@ -26,6 +26,7 @@ pub(crate) fn refusal_class(error: &FlowError) -> Option<Refused> {
                 RefusalKind::Busy => Some(Refused::Busy),
                 RefusalKind::NoSpace => Some(Refused::NoSpace),
                 RefusalKind::InvalidInput => Some(Refused::Invalid),
+                RefusalKind::Exists => Some(Refused::Exists),
                 _ => None,
             },
             _ => None,
@@ -60,6 +61,11 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::Depth { .. } => "CLN-002",
         Step::Verify { .. } | Step::Scan { .. } => "DAT-001",
         Step::Census => "CLU-005",
+        Step::Reimage { .. } => "IMG-001",
+        Step::Squat { .. } | Step::Wait { .. } => "BEN-001",
+        Step::PowerLoss => "DUR-005",
+        Step::FailController { .. } | Step::RestoreController { .. } => "MPX-005",
+        Step::Cut { .. } | Step::Heal { .. } => "MPX-001",
     }
 }
 
@@ -89,6 +95,7 @@ pub(crate) fn must_be_refused(
         (Step::Create { source: Source::Volume(_), .. }, Refused::Invalid) => vec!["CLN-005"],
         (Step::Create { source: Source::Snapshot(_), .. }, Refused::Invalid) => vec!["SNP-006"],
         (Step::Create { .. }, Refused::Busy) => vec!["CRE-009"],
+        (Step::Create { .. }, Refused::Exists) => vec!["API-016", "CLU-002"],
         (Step::Create { .. }, Refused::Quota) | (Step::Extend { .. }, Refused::Quota) => vec!["QTA-002"],
         (Step::Create { .. }, Refused::NoBackend | Refused::NoSpace) => vec!["SCH-001", "CAP-004"],
         (Step::Extend { .. }, _) => vec!["EXT-002"],

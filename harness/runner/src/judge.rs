@@ -63,6 +63,30 @@ pub(crate) struct Judge {
     /// Something written was deleted: a new volume must not show it.
     pub(crate) something_deleted: bool,
     pub(crate) decisions_judged: usize,
+    /// What of the site does not work now.
+    pub(crate) outage: Outage,
+    /// The volume that each host last had at each LUN.
+    pub(crate) luns_seen: BTreeMap<(Name, u16), VolumeId>,
+}
+
+/// What of the site does not work now, and what was done meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Outage {
+    /// Controllers that are down.
+    pub(crate) controllers: BTreeSet<u64>,
+    /// Paths that are cut, by host; 0 is all.
+    pub(crate) paths: BTreeMap<Name, BTreeSet<u64>>,
+    /// Volumes that were written while paths were cut.
+    pub(crate) written: BTreeSet<Name>,
+}
+
+impl Outage {
+    /// A volume was written.
+    pub(crate) fn wrote(&mut self, volume: &Name) {
+        if !self.paths.is_empty() {
+            self.written.insert(volume.clone());
+        }
+    }
 }
 
 impl Judge {
@@ -84,6 +108,8 @@ impl Judge {
             repeated: BTreeSet::new(),
             something_deleted: false,
             decisions_judged: 0,
+            outage: Outage::default(),
+            luns_seen: BTreeMap::new(),
         }
     }
 

@@ -34,6 +34,9 @@ pub struct SitePlan {
     pub images: Vec<(Name, ImageKind, Size)>,
     /// Placed faults.
     pub faults: Vec<PlacedFault>,
+    /// New LUNs of the simulated array have a volatile write cache.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub write_cache: bool,
 }
 
 /// What an image is.
@@ -97,6 +100,8 @@ pub enum Refused {
     Quota,
     /// The volume's status forbids it.
     State,
+    /// Something else of that name is there.
+    Exists,
 }
 
 /// Where a new volume's content comes from.
@@ -254,4 +259,62 @@ pub enum Step {
     },
     /// Compare inventories.
     Census,
+    /// Write an image over a volume.
+    Reimage {
+        /// Volume.
+        volume: Name,
+        /// Image.
+        image: Name,
+    },
+    /// Somebody else takes the name that a volume would get on the array.
+    Squat {
+        /// Volume that does not exist.
+        volume: Name,
+    },
+    /// The array loses its power, and gets it back.
+    PowerLoss,
+    /// A controller of the array fails.
+    FailController {
+        /// Which, from 0.
+        controller: u64,
+    },
+    /// A failed controller comes back.
+    RestoreController {
+        /// Which, from 0.
+        controller: u64,
+    },
+    /// Paths of a host swallow everything.
+    Cut {
+        /// Host.
+        host: Name,
+        /// Which path, from 1; 0 is all.
+        path: u64,
+    },
+    /// Paths of a host work again.
+    Heal {
+        /// Host.
+        host: Name,
+        /// Which path, from 1; 0 is all.
+        path: u64,
+    },
+    /// Let time pass.
+    Wait {
+        /// Seconds.
+        seconds: u64,
+    },
+}
+
+impl Step {
+    /// Whether only a simulated site can do it.
+    pub fn needs_simulation(&self) -> bool {
+        matches!(
+            self,
+            Self::Squat { .. }
+                | Self::PowerLoss
+                | Self::FailController { .. }
+                | Self::RestoreController { .. }
+                | Self::Cut { .. }
+                | Self::Heal { .. }
+        )
+    }
 }

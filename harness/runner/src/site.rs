@@ -88,6 +88,42 @@ pub trait Site: Send {
         Vec::new()
     }
 
+    /// Takes the array's power and gives it back.
+    ///
+    /// # Errors
+    /// The site cannot do it.
+    async fn power_loss(&mut self) -> Result<(), SiteError> {
+        Err(not_here("cut the array's power"))
+    }
+
+    /// Fails a controller of the array, or brings it back.
+    ///
+    /// # Errors
+    /// The site cannot do it, or the array refuses.
+    async fn set_controller(&mut self, _controller: u64, _up: bool) -> Result<(), SiteError> {
+        Err(not_here("fail a controller"))
+    }
+
+    /// Cuts a path of a host, from 1, or all with 0; or heals it.
+    ///
+    /// # Errors
+    /// The site cannot do it.
+    async fn set_path(&mut self, _host: &Name, _path: u64, _up: bool) -> Result<(), SiteError> {
+        Err(not_here("cut a path"))
+    }
+
+    /// Makes a LUN of somebody else under this name, 1 GiB.
+    ///
+    /// # Errors
+    /// The site cannot do it, or the array refuses.
+    async fn squat(&mut self, _name: &str) -> Result<(), SiteError> {
+        Err(not_here("make objects behind the driver's back"))
+    }
+
     /// Faults that fired so far, by point.
     fn faults_fired(&self) -> BTreeMap<String, u64>;
+}
+
+fn not_here(what: &str) -> SiteError {
+    SiteError::Internal(format!("this site cannot {what}"))
 }

@@ -27,7 +27,12 @@ pub(super) fn serve(args: &ServeArgs) -> Result<u8, Refusal> {
     if !product_ok {
         return Err(Refusal::new("--product is not a version such as V600R003C00"));
     }
-    super::runtime()?.block_on(serve_here(args))
+    // One thread: data and management share the array's lock anyway, and nothing has to be woken across processors.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Refusal::new(format!("cannot start the runtime: {e}")))?
+        .block_on(serve_here(args))
 }
 
 async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
@@ -68,6 +73,8 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         },
         defects: Default::default(),
         target_defects: Default::default(),
+        write_cache: false,
+        spin: sanbench_target::SPIN,
         on_crash: None,
     };
     let array = start_array(&env, parts)

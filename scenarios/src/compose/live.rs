@@ -6,8 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sanbench_api::VolumeDriver;
+use sanbench_api::{VolumeDriver, async_trait};
 use sanbench_rest::RestConfig;
+use sanbench_runner::plan::Step;
+use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, SiteError};
 use sanbench_world::{LiveConfig, LiveWorld, Segment};
 
@@ -15,8 +17,8 @@ use super::images::ImageInput;
 use super::protocol::play_case;
 use super::redact::Secrets;
 use super::sim::{backend_options, broken, fault_plan, pools};
-use super::simulated::{ArrayParts, start_array};
-use super::site::{ComposedSite, SiteParts, Wrap};
+use super::simulated::{ArrayParts, RunningArray, start_array};
+use super::site::{ComposedSite, Levers, SiteParts, Wrap};
 use crate::config::{Limits, Profile};
 use crate::defects::Planted;
 use crate::registry::DriverEntry;
@@ -62,9 +64,16 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Runs one case on real sockets.
 pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOutcome, Vec<Segment>) {
-    if let Target::Profile { limits, .. } = &setup.target
-        && let Some(reason) = needs_simulated_array(spec).or_else(|| beyond(&spec.plan, *limits))
-    {
+    let impossible = match &setup.target {
+        Target::Profile { limits, .. } => needs_simulated_array(spec).or_else(|| beyond(&spec.plan, *limits)),
+        Target::Loopback => spec
+            .plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Cut { .. } | Step::Heal { .. }))
+            .then(|| "paths over loopback cannot be cut".to_owned()),
+    };
+    if let Some(reason) = impossible {
         let mut outcome = broken(spec, reason);
         outcome.broken = None;
         outcome.case.verdict = sanbench_reports::Verdict::NotRun;
@@ -123,6 +132,11 @@ fn needs_simulated_array(spec: &CaseSpec) -> Option<String> {
     if !spec.plan.site.pools.is_empty() {
         return Some("the story needs pools of its own sizes, which only a simulated array has".into());
     }
+    if spec.plan.steps.iter().any(|step| step.needs_simulation()) || spec.plan.site.write_cache {
+        return Some(
+            "the story breaks power, controllers or paths, which only a simulated array lets it".into(),
+        );
+    }
     let inside = |point: &str| point.starts_with("rest.") || point.starts_with("target.");
     let fault = spec.plan.site.faults.iter().find(|f| inside(&f.point))?;
     Some(format!("fault point {} is inside the simulated array", fault.point))
@@ -130,7 +144,7 @@ fn needs_simulated_array(spec: &CaseSpec) -> Option<String> {
 
 async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<CaseOutcome, SiteError> {
     let mut wrap: Option<Wrap> = None;
-    let mut _array = None;
+    let mut levers: Option<Arc<dyn Levers>> = None;
     let options: BTreeMap<String, String> = match &setup.target {
         Target::Loopback => {
             let rest_config = RestConfig::default();
@@ -145,12 +159,14 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
                 rest_config,
                 defects: setup.planted.array,
                 target_defects: setup.planted.target,
+                write_cache: spec.plan.site.write_cache,
+                spin: Default::default(),
                 on_crash: None,
             };
             let env = world.node("array", &[LOCALHOST]);
             let array = start_array(&env, parts).await.map_err(|e| SiteError::Internal(e.to_string()))?;
             let options = backend_options(array.rest, &user, &password, &spec.plan);
-            _array = Some(array);
+            levers = Some(Arc::new(LiveLevers { world: world.clone(), array }));
             options
         }
         Target::Profile { profile, journal, limits } => {
@@ -184,11 +200,38 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
         wrap,
         found: Default::default(),
         faults_fired: Arc::new(move || counter.faults_fired()),
+        levers,
     };
     let mut site = ComposedSite::start(parts, &spec.plan).await?;
     let outcome = play_case(&mut site, spec).await;
     site.stop().await;
     Ok(outcome)
+}
+
+/// What can be broken over real sockets.
+struct LiveLevers {
+    world: LiveWorld,
+    array: RunningArray,
+}
+
+#[async_trait]
+impl Levers for LiveLevers {
+    async fn power_loss(&self) -> Result<(), SiteError> {
+        self.world.stop("array");
+        self.array.power_returns(&self.world.node("array", &[LOCALHOST])).await
+    }
+
+    fn set_controller(&self, controller: u64, up: bool) -> Result<(), SiteError> {
+        self.array.set_controller(self.world.node("array", &[]).now(), controller, up)
+    }
+
+    fn set_path(&self, _host: &Name, _path: u64, _up: bool) -> Result<(), SiteError> {
+        Err(SiteError::Internal("paths over loopback cannot be cut".into()))
+    }
+
+    fn squat(&self, name: &str) -> Result<(), SiteError> {
+        self.array.squat(self.world.node("array", &[]).now(), name)
+    }
 }
 
 /// A node that only builds drivers, for commands that need no site. Call inside a runtime.

@@ -6,17 +6,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sanbench_api::async_trait;
 use sanbench_rest::RestConfig;
 use sanbench_runner::plan::{FaultAction, Plan};
-use sanbench_runner::{CaseOutcome, CaseSpec};
+use sanbench_runner::story::Name;
+use sanbench_runner::{CaseOutcome, CaseSpec, SiteError};
 use sanbench_world::{Crash, Fault, FaultPlan, Segment, SimConfig, SimWorld, dice};
 use sha2::{Digest, Sha256};
 
 use super::images::ImageInput;
 use super::protocol::play_case;
 use super::redact::Secrets;
-use super::simulated::{ArrayParts, start_array};
-use super::site::{ComposedSite, SiteParts};
+use super::simulated::{ArrayParts, RunningArray, start_array};
+use super::site::{ComposedSite, Levers, SiteParts};
 use crate::defects::Planted;
 use crate::registry::DriverEntry;
 use crate::safety::Tag;
@@ -141,6 +143,8 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         rest_config,
         defects: setup.planted.array,
         target_defects: setup.planted.target,
+        write_cache: spec.plan.site.write_cache,
+        spin: Default::default(),
         on_crash: Some(Arc::new(move || crasher.crash(ARRAY, Crash::PowerLoss))),
     };
     let array = match start_array(&array_env, parts).await {
@@ -151,6 +155,12 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     for (n, (name, _)) in (1u8..).zip(&spec.plan.site.hosts) {
         hosts.insert(name.clone(), world.node(name.as_str(), &host_addresses(n)));
     }
+    let array = Arc::new(array);
+    let levers = SimLevers {
+        world: world.clone(),
+        array: array.clone(),
+        hosts: spec.plan.site.hosts.iter().zip(1u8..).map(|((name, _), n)| (name.clone(), n)).collect(),
+    };
     let counter = world.clone();
     let tag = tag(spec.seed);
     let options = backend_options(array.rest, &user, &password, &spec.plan);
@@ -169,6 +179,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         wrap: None,
         found: Default::default(),
         faults_fired: Arc::new(move || counter.faults_fired()),
+        levers: Some(Arc::new(levers)),
     };
     let mut outcome = match ComposedSite::start(site_parts, &spec.plan).await {
         Ok(mut site) => {
@@ -202,6 +213,47 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     let mut segments = world.capture();
     secrets.blank(&mut segments);
     (outcome, segments)
+}
+
+/// What a simulated world can break.
+struct SimLevers {
+    world: SimWorld,
+    array: Arc<RunningArray>,
+    hosts: BTreeMap<Name, u8>,
+}
+
+#[async_trait]
+impl Levers for SimLevers {
+    async fn power_loss(&self) -> Result<(), SiteError> {
+        self.world.crash(ARRAY, Crash::PowerLoss);
+        self.array.power_returns(&self.world.node(ARRAY, &[])).await
+    }
+
+    fn set_controller(&self, controller: u64, up: bool) -> Result<(), SiteError> {
+        self.array.set_controller(self.world.now(), controller, up)
+    }
+
+    fn set_path(&self, host: &Name, path: u64, up: bool) -> Result<(), SiteError> {
+        let n = self.hosts.get(host).copied();
+        let n = n.ok_or_else(|| SiteError::Internal(format!("the site has no host {host}")))?;
+        // The first address of the array is that of the management interface.
+        let index = usize::try_from(path).unwrap_or(usize::MAX);
+        let (Some(ours), Some(theirs)) =
+            (host_addresses(n).get(index).copied(), array_addresses().get(index).copied())
+        else {
+            return Err(SiteError::Internal(format!("a host has no path {path}")));
+        };
+        if up {
+            self.world.heal_addr(ours, theirs)
+        } else {
+            self.world.cut_addr(ours, theirs)
+        }
+        Ok(())
+    }
+
+    fn squat(&self, name: &str) -> Result<(), SiteError> {
+        self.array.squat(self.world.now(), name)
+    }
 }
 
 /// The tag of a simulated case.

@@ -3,11 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sanbench_array::{Array, ArrayConfig, ArrayHandle, Defects, PoolConfig, PortalConfig};
+use sanbench_array::{Array, ArrayConfig, ArrayHandle, Command, Defects, PoolConfig, PortalConfig};
 use sanbench_rest::RestConfig;
+use sanbench_runner::SiteError;
 use sanbench_target::{TargetConfig, TargetDefects};
-use sanbench_world::{Env, Task};
+use sanbench_world::{Env, Listener, Task};
 
 /// Controllers of an array.
 const CONTROLLERS: u16 = 2;
@@ -30,8 +32,12 @@ pub(crate) struct ArrayParts {
     pub(crate) defects: Defects,
     /// Defects planted in its target.
     pub(crate) target_defects: TargetDefects,
+    /// New LUNs have a volatile write cache.
+    pub(crate) write_cache: bool,
     /// What a fault point calls when it says that the node must crash.
     pub(crate) on_crash: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// How long a connection of the target looks for more input before it sleeps; zero in the simulation.
+    pub(crate) spin: std::time::Duration,
 }
 
 /// An array that serves.
@@ -46,6 +52,74 @@ pub(crate) struct RunningArray {
     pub(crate) target_iqn: String,
     /// The servers; they go on when this is dropped and end with their node.
     pub(crate) _tasks: Vec<Task<()>>,
+    rest_config: RestConfig,
+    target_config: TargetConfig,
+}
+
+impl RunningArray {
+    /// Serves the same array again on a node that was down; sessions of both interfaces are forgotten.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    pub(crate) async fn serve_again(&self, env: &Env) -> io::Result<()> {
+        let rest = env.listen(self.rest).await?;
+        let mut listeners = Vec::new();
+        for portal in &self.portals {
+            listeners.push(env.listen(*portal).await?);
+        }
+        // The tasks end with their node.
+        drop(start(env, &self.handle, rest, listeners, &self.rest_config, &self.target_config));
+        Ok(())
+    }
+
+    /// The array comes back from a power loss on a node that was down: its volatile caches are lost.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    pub(crate) async fn power_returns(&self, env: &Env) -> Result<(), SiteError> {
+        let mut dice = env.rng(&format!("power loss {}", self.handle.lock().power_generation()));
+        self.handle.lock().power_loss(env.now(), &mut |n| dice.below(n));
+        self.serve_again(env).await.map_err(|e| SiteError::Internal(e.to_string()))
+    }
+
+    /// Fails a controller, or brings it back.
+    ///
+    /// # Errors
+    /// The array refuses.
+    pub(crate) fn set_controller(&self, now: Duration, controller: u64, up: bool) -> Result<(), SiteError> {
+        let controller = u8::try_from(controller).unwrap_or(u8::MAX);
+        let mut array = self.handle.lock();
+        let done = match up {
+            true => array.restore_controller(now, controller),
+            false => array.fail_controller(now, controller),
+        };
+        done.map_err(|e| SiteError::Internal(e.to_string()))
+    }
+
+    /// Makes a LUN of 1 GiB that nobody of the run has asked for.
+    ///
+    /// # Errors
+    /// The array refuses.
+    pub(crate) fn squat(&self, now: Duration, name: &str) -> Result<(), SiteError> {
+        let (name, description) = (name.to_owned(), "made by somebody else".to_owned());
+        let command = Command::CreateLun { name, description, pool: 0, blocks: 1 << 21, thin: true };
+        let done = self.handle.lock().apply(now, command);
+        done.map(|_| ()).map_err(|e| SiteError::Internal(e.to_string()))
+    }
+}
+
+fn start(
+    env: &Env,
+    handle: &ArrayHandle,
+    rest: Listener,
+    listeners: Vec<Listener>,
+    rest_config: &RestConfig,
+    target_config: &TargetConfig,
+) -> Vec<Task<()>> {
+    vec![
+        env.spawn(sanbench_rest::serve(env.clone(), handle.clone(), rest, rest_config.clone())),
+        env.spawn(sanbench_target::serve(env.clone(), handle.clone(), listeners, target_config.clone())),
+    ]
 }
 
 /// Starts an array on a node.
@@ -78,6 +152,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
             })
             .collect(),
         controllers: CONTROLLERS as u8,
+        write_cache: parts.write_cache,
         defects: parts.defects,
         ..ArrayConfig::default()
     };
@@ -85,11 +160,20 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
     let handle = ArrayHandle::new(Array::new(config));
     let rest_addr = rest.local_addr();
     let rest_config = RestConfig { on_crash: parts.on_crash.clone(), ..parts.rest_config };
-    let target_config =
-        TargetConfig { on_crash: parts.on_crash, defects: parts.target_defects, ..TargetConfig::default() };
-    let tasks = vec![
-        env.spawn(sanbench_rest::serve(env.clone(), handle.clone(), rest, rest_config)),
-        env.spawn(sanbench_target::serve(env.clone(), handle.clone(), listeners, target_config)),
-    ];
-    Ok(RunningArray { handle, rest: rest_addr, portals, target_iqn, _tasks: tasks })
+    let target_config = TargetConfig {
+        on_crash: parts.on_crash,
+        defects: parts.target_defects,
+        spin: parts.spin,
+        ..TargetConfig::default()
+    };
+    let tasks = start(env, &handle, rest, listeners, &rest_config, &target_config);
+    Ok(RunningArray {
+        handle,
+        rest: rest_addr,
+        portals,
+        target_iqn,
+        _tasks: tasks,
+        rest_config,
+        target_config,
+    })
 }

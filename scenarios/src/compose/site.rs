@@ -52,6 +52,21 @@ pub(crate) struct SiteParts {
     pub(crate) found: Found,
     /// Counts faults.
     pub(crate) faults_fired: FaultsFired,
+    /// Breaks and mends things, where that is possible.
+    pub(crate) levers: Option<Arc<dyn Levers>>,
+}
+
+/// Breaks and mends what only a simulated site can: power, controllers, paths, objects behind the driver's back.
+#[async_trait]
+pub(crate) trait Levers: Send + Sync {
+    /// The array loses its power and gets it back.
+    async fn power_loss(&self) -> Result<(), SiteError>;
+    /// A controller fails or comes back.
+    fn set_controller(&self, controller: u64, up: bool) -> Result<(), SiteError>;
+    /// A path of a host, from 1, is cut or healed.
+    fn set_path(&self, host: &Name, path: u64, up: bool) -> Result<(), SiteError>;
+    /// Somebody else makes a LUN of 1 GiB.
+    fn squat(&self, name: &str) -> Result<(), SiteError>;
 }
 
 /// A site that stands.
@@ -77,6 +92,11 @@ const INTRUDER: u16 = 100;
 const BACKEND: &str = "control@tldriver";
 
 impl ComposedSite {
+    fn levers(&self) -> Result<Arc<dyn Levers>, SiteError> {
+        let none = || SiteError::Internal("only a simulated site can break so".into());
+        self.parts.levers.clone().ok_or_else(none)
+    }
+
     /// Puts the site together and starts the volume service.
     pub(crate) async fn start(parts: SiteParts, plan: &Plan) -> Result<Self, SiteError> {
         let mut options = parts.options.clone();
@@ -294,6 +314,24 @@ impl Site for ComposedSite {
             &self.flows,
         )?;
         self.control.start().await.map(|_| ()).map_err(|e| SiteError::Unreachable(e.to_string()))
+    }
+
+    async fn power_loss(&mut self) -> Result<(), SiteError> {
+        self.levers()?.power_loss().await
+    }
+
+    async fn set_controller(&mut self, controller: u64, up: bool) -> Result<(), SiteError> {
+        self.levers()?.set_controller(controller, up)
+    }
+
+    async fn set_path(&mut self, host: &Name, path: u64, up: bool) -> Result<(), SiteError> {
+        let levers = self.levers()?;
+        let paths = if path == 0 { 1..=2 } else { path..=path };
+        paths.into_iter().try_for_each(|path| levers.set_path(host, path, up))
+    }
+
+    async fn squat(&mut self, name: &str) -> Result<(), SiteError> {
+        self.levers()?.squat(name)
     }
 
     fn take_findings(&self) -> Vec<Finding> {

@@ -26,8 +26,9 @@
 //!
 //! # Fault points
 //!
-//! `target.login` (each Login Request), `target.command.before` (nothing done yet), `target.command.after` (work done,
-//! answer not sent). `Fail` answers with an error, `Delay` waits, `DropReply` does the work and stays silent, `CrashNode`
+//! `target.login` (each Login Request), `target.command.before` (nothing done yet; also as
+//! `target.command.before:SYNCHRONIZE CACHE` and so on, for commands other than READ and WRITE), `target.command.after`
+//! (work done, answer not sent). `Fail` answers with an error, `Delay` waits, `DropReply` does the work and stays silent, `CrashNode`
 //! calls [`TargetConfig::on_crash`].
 //!
 //! It must not know REST, volumes' names in the control plane, flows or checkers.

@@ -246,7 +246,14 @@ impl Session {
             Some(Opcode::ScsiCommand) if self.full.is_some() => "target.command.before",
             _ => return self.act(now, raw, false),
         };
-        match self.common.around.fault(point) {
+        let mut fault = self.common.around.fault(point);
+        if fault.is_none()
+            && self.full.is_some()
+            && let Some(named) = named_point(raw.bhs.0[32])
+        {
+            fault = self.common.around.fault(named);
+        }
+        match fault {
             None => self.act(now, raw, false),
             Some(Fault::Delay(delay)) => self.delayed = Some((now + delay, raw)),
             Some(Fault::CrashNode) => self.common.crash(),
@@ -501,4 +508,20 @@ impl Drop for Session {
             );
         }
     }
+}
+
+/// The fault point of a command by its operation code (byte 0 of the CDB, which is byte 32 of the header). READ and WRITE
+/// have none: they are many, and the point of all commands serves them.
+fn named_point(operation: u8) -> Option<&'static str> {
+    Some(match operation {
+        0x00 => "target.command.before:TEST UNIT READY",
+        0x12 => "target.command.before:INQUIRY",
+        0x1a | 0x5a => "target.command.before:MODE SENSE",
+        0x25 | 0x9e => "target.command.before:READ CAPACITY",
+        0x35 | 0x91 => "target.command.before:SYNCHRONIZE CACHE",
+        0x42 => "target.command.before:UNMAP",
+        0xa0 => "target.command.before:REPORT LUNS",
+        0xa3 => "target.command.before:REPORT TARGET PORT GROUPS",
+        _ => return None,
+    })
 }

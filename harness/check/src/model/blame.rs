@@ -33,6 +33,9 @@ pub(super) fn requirement(
         (_, Some(Relation::Source)) if from_after => return "CLN-001",
         _ => {}
     }
+    if let Some(Change::PowerLoss(durable)) = view.change {
+        return if matches!(expected, Expected::AnyOf(_)) { "DUR-002" } else { durable };
+    }
     if view.origin == Origin::Snapshot {
         // Newer than the snapshot: it is not frozen. Otherwise it was not right to begin with.
         return if from_after { "SNP-002" } else { "SNP-001" };
@@ -57,7 +60,7 @@ pub(super) fn requirement(
     match view.change {
         Some(Change::Flatten) => return "FLT-001",
         Some(Change::Extend) => return "EXT-001",
-        Some(Change::Image) | None => {}
+        Some(Change::Image | Change::PowerLoss(_)) | None => {}
     }
     if of_image && !matches!(view.origin, Origin::Clone | Origin::FromSnapshot) {
         // Data where the image has a hole is what stood there before.

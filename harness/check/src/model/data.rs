@@ -143,6 +143,8 @@ pub(super) enum Change {
     Extend,
     Flatten,
     Image,
+    /// The array lost power; the requirement is the one under which its content was durable.
+    PowerLoss(&'static str),
 }
 
 /// One volume or snapshot.
@@ -164,6 +166,10 @@ pub(super) struct View {
     pub(super) owner: VolumeId,
     /// Volumes that it descends from, nearest first.
     sources: Vec<VolumeId>,
+    /// What blocks held before each change since the last flush, while the array's cache is volatile.
+    unsynced: Vec<(Range<u64>, Cell)>,
+    /// The requirement under which its content is durable; nothing before its first change.
+    durable: Option<&'static str>,
 }
 
 impl View {
@@ -187,6 +193,7 @@ pub struct DataModel {
     parents: BTreeMap<VolumeId, VolumeId>,
     compared: u64,
     undecided: u64,
+    volatile: bool,
 }
 
 impl DataModel {
@@ -201,7 +208,51 @@ impl DataModel {
             parents: BTreeMap::new(),
             compared: 0,
             undecided: 0,
+            volatile: false,
         }
+    }
+
+    /// Whether acknowledged writes may be lost with the array's power until they are flushed (WCE).
+    pub fn set_volatile(&mut self, volatile: bool) {
+        self.volatile = volatile;
+    }
+
+    /// All that was written to the volume before is durable from now on, because of `requirement`: a flush was
+    /// acknowledged, or something ended that must flush.
+    ///
+    /// # Errors
+    /// The volume is unknown.
+    pub fn flush(&mut self, volume: VolumeId, requirement: &'static str) -> Result<(), ModelError> {
+        let view = self.view_mut(volume.into())?;
+        view.unsynced.clear();
+        if view.durable.is_some() {
+            view.durable = Some(requirement);
+        }
+        Ok(())
+    }
+
+    /// The array lost its power. Blocks that were changed since the last flush hold what they held at that time, or any
+    /// of what they were given since. Gives the requirements that the next right reading of each volume upholds.
+    pub fn power_loss(&mut self) -> Vec<(VolumeId, Vec<&'static str>)> {
+        let mut upheld = Vec::new();
+        for (subject, view) in &mut self.views {
+            let Some(durable) = view.durable else { continue };
+            let unsynced = std::mem::take(&mut view.unsynced);
+            let mut ids = vec![durable];
+            if !unsynced.is_empty() {
+                ids.push("DUR-002");
+            }
+            for (range, old) in unsynced {
+                for (part, now) in view.stack.look(range) {
+                    view.stack.set(part, now.or(&old, MOST_ALTERNATIVES));
+                }
+            }
+            view.change = Some(Change::PowerLoss(durable));
+            if let Subject::Volume(id) = subject {
+                upheld.push((*id, ids));
+            }
+        }
+        upheld
     }
 
     /// The stamp for the next write: give it to [`Stamp::fill`] and then to [`DataModel::write`].
@@ -226,6 +277,8 @@ impl DataModel {
             unmapped: Vec::new(),
             owner: volume,
             sources: Vec::new(),
+            unsynced: Vec::new(),
+            durable: None,
         };
         self.insert(volume.into(), view)
     }
@@ -248,6 +301,8 @@ impl DataModel {
             unmapped: source.unmapped.clone(),
             owner: source.owner,
             sources: source.sources.clone(),
+            unsynced: source.unsynced.clone(),
+            durable: source.durable,
         };
         self.insert(snapshot.into(), view)
     }
@@ -268,6 +323,7 @@ impl DataModel {
         }
         let from = self.view_mut(source)?;
         let owner = from.owner;
+        let (unsynced, durable) = (from.unsynced.clone(), from.durable);
         let mut sources = vec![owner];
         sources.extend(&from.sources);
         let mut stack = from.stack.share();
@@ -284,6 +340,8 @@ impl DataModel {
             unmapped: Vec::new(),
             owner: volume,
             sources,
+            unsynced,
+            durable,
         };
         self.parents.insert(volume, owner);
         self.insert(volume.into(), view)
@@ -479,7 +537,12 @@ impl DataModel {
         certainty: Certainty,
     ) -> Result<(), ModelError> {
         self.in_range(volume.into(), range.clone())?;
+        let volatile = self.volatile;
         let view = self.view_mut(volume.into())?;
+        if volatile {
+            view.unsynced.extend(view.stack.look(range.clone()));
+        }
+        view.durable = Some(if volatile { view.durable.unwrap_or("DUR-002") } else { "DUR-004" });
         match certainty {
             Certainty::Done => view.stack.set(range, cell.clone()),
             Certainty::Unknown => {

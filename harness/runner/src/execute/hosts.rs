@@ -25,6 +25,12 @@ impl Player<'_> {
         let device = self.device(step, volume).await?;
         self.judge.wwns.insert(id, device.wwn());
         let info = self.connection(id)?;
+        // A LUN number that this host knew as another volume: what it shows must be this one.
+        if let Some(path) = info.paths.first()
+            && self.judge.luns_seen.insert((host.clone(), path.lun), id).is_some_and(|before| before != id)
+        {
+            self.judge.expect(volume, &["MPX-007"]);
+        }
         // Once for each host: the answer to a repetition does not depend on the volume.
         if self.judge.repeated.insert(host.clone()) {
             self.repeat_attach(id, &properties, &info).await?;
@@ -83,6 +89,7 @@ impl Player<'_> {
             return Err(StepEnd::Findings(findings));
         }
         self.judge.expect(volume, &["DAT-004"]);
+        self.judge.data.flush(id, "ATT-007")?;
         if let Some(v) = self.judge.volumes.get_mut(volume) {
             v.hosts.remove(host);
         }

@@ -22,6 +22,7 @@ impl Player<'_> {
             done += count;
         }
         self.judge.data.write(&stamp, length / 512, Certainty::Done)?;
+        self.judge.outage.wrote(volume);
         let partial = !at.is_multiple_of(64 << 10) || !length.is_multiple_of(64 << 10);
         self.judge.expect(volume, &["DAT-001"]);
         if v.is_clone && partial {

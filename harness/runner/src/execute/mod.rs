@@ -1,10 +1,11 @@
 //! Playing the steps of a plan on a site. Operations and answers go to the models; readings and inventories are
 //! judged after every step.
 //!
-//! This file decides what a step's end means; `volumes`, `hosts` and `io` do the steps.
+//! This file decides what a step's end means; `volumes`, `hosts`, `io` and `outages` do the steps.
 
 mod hosts;
 mod io;
+mod outages;
 mod volumes;
 
 use std::sync::Arc;
@@ -75,6 +76,7 @@ impl<'a> Player<'a> {
     pub(crate) fn new(site: &'a mut dyn Site, plan: &'a Plan, seed: u64, scan: bool) -> Self {
         let mut judge = Judge::new(site.tag());
         judge.promise(site.drivers().keys(), site.promise());
+        judge.data.set_volatile(plan.site.write_cache);
         Self { site, judge, plan, seed, scan }
     }
 
@@ -104,7 +106,11 @@ impl<'a> Player<'a> {
                 | Step::Depth { .. }
                 | Step::Verify { .. }
                 | Step::Scan { .. }
+                | Step::Cut { .. }
+                | Step::Heal { .. }
+                | Step::Wait { .. }
         );
+        let begun = self.site.env().now();
         if managed {
             self.judge.listing = None;
         }
@@ -114,8 +120,11 @@ impl<'a> Player<'a> {
                 Some(wanted) => return self.not_refused(step, wanted, "it succeeded"),
             },
             Err(StepEnd::Refused(note)) => StepEnd::Refused(note),
-            Err(end) => return end,
+            Err(end) => return self.in_outage(end),
         };
+        if let Some(finding) = self.stalled(step, begun) {
+            return StepEnd::Findings(vec![finding]);
+        }
         let findings = self.site.take_findings();
         if !findings.is_empty() {
             return StepEnd::Findings(findings);
@@ -164,6 +173,8 @@ impl<'a> Player<'a> {
             Step::Extend { .. } => &["QTA-003"],
             Step::Attach { .. } => &["ATT-001"],
             Step::Flatten { .. } => &["FLT-003", "FLT-005"],
+            // Every session of the management interface went with the power; the inventory was listed all the same.
+            Step::PowerLoss => &["DUR-005", "API-002"],
             _ => &[],
         };
         ids.iter().for_each(|id| self.judge.ledger.compared(id, 1));
@@ -181,6 +192,20 @@ impl<'a> Player<'a> {
             Step::Flush { volume } => {
                 let device = self.device(step, volume).await?;
                 device.flush().await.map_err(|e| self.failed(step, &e.to_string()))?;
+                let id = self.volume(volume)?.id;
+                self.judge.data.flush(id, "DUR-001")?;
+                Ok(String::new())
+            }
+            Step::Reimage { volume, image } => self.reimage(step, volume, image).await,
+            Step::Squat { volume } => self.squat(volume).await,
+            Step::PowerLoss => self.power_loss().await,
+            Step::FailController { controller } => self.controller(*controller, false).await,
+            Step::RestoreController { controller } => self.controller(*controller, true).await,
+            Step::Cut { host, path } => self.path(host, *path, false).await,
+            Step::Heal { host, path } => self.path(host, *path, true).await,
+            Step::Wait { seconds } => {
+                self.site.env().sleep(std::time::Duration::from_secs(*seconds)).await;
+                self.settled();
                 Ok(String::new())
             }
             Step::Extend { volume, size, .. } => {

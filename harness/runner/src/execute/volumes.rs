@@ -111,6 +111,7 @@ impl Player<'_> {
                 self.judge.data.create(id, first << 21)?;
                 if let Some(digests) = &image.digests {
                     self.judge.data.write_image(id, digests, Certainty::Done)?;
+                    self.judge.data.flush(id, "IMG-011")?;
                 }
                 for entry in made {
                     let from = ModelSource::Volume(id);

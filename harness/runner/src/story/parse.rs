@@ -321,6 +321,7 @@ fn header(
             }
             site.hosts.push((names.make(at, "host", first)?, paths));
         }
+        "write-cache" => site.write_cache = args.text(0) == "on",
         "type" => site.types.push((names.make(at, "type", first)?, args.pairs())),
         "image" => {
             let kind = args
@@ -388,6 +389,24 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
         }
         "restart" => Step::Restart { options: args.pairs() },
         "census" => Step::Census,
+        "power-loss" => Step::PowerLoss,
+        "fail-controller" => Step::FailController { controller: args.pos(at, 0, "a number")? },
+        "restore-controller" => Step::RestoreController { controller: args.pos(at, 0, "a number")? },
+        "wait" => Step::Wait { seconds: args.pos(at, 0, "a number")? },
+        // The name stays free: the volume is still to be made.
+        "squat" => Step::Squat { volume: args.pos(at, 0, "a name")? },
+        "cut" | "heal" => {
+            let host = names.known(at, "host", word(0))?;
+            let path = args.key(at, "path", "a number")?.unwrap_or(0);
+            if path > 2 {
+                return Err(at.error(
+                    args.named.get("path").unwrap_or(word(0)),
+                    "a host has 1 or 2 paths",
+                    None,
+                ));
+            }
+            if verb.name == "cut" { Step::Cut { host, path } } else { Step::Heal { host, path } }
+        }
         _ => {
             let volume = names.known(at, "volume", word(0))?;
             let host = || names.known(at, "host", word(1));
@@ -406,6 +425,10 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
                     length: args.blocks(at, "length", 512)?,
                 },
                 "flush" => Step::Flush { volume },
+                "reimage" => Step::Reimage {
+                    volume,
+                    image: names.known(at, "image", args.named.get("image").unwrap_or(&args.head))?,
+                },
                 "extend" => Step::Extend { volume, size: args.size(at, "size")?, refused },
                 "flatten" => Step::Flatten { volume, refused },
                 "delete" => Step::Delete { volume, refused },

@@ -20,6 +20,9 @@ pub fn print(plan: &Plan) -> String {
     for (name, size) in &plan.site.pools {
         line(format!("pool {name} {size}"));
     }
+    if plan.site.write_cache {
+        line("write-cache on".to_owned());
+    }
     for (name, paths) in &plan.site.hosts {
         line(if *paths == 1 { format!("host {name}") } else { format!("host {name} paths={paths}") });
     }
@@ -78,11 +81,23 @@ pub fn print_step(step: &Step) -> String {
         Step::Verify { volume } => (format!("verify {volume}"), &None),
         Step::Scan { volume } => (format!("scan {volume}"), &None),
         Step::Census => ("census".to_owned(), &None),
+        Step::Reimage { volume, image } => (format!("reimage {volume} image={image}"), &None),
+        Step::Squat { volume } => (format!("squat {volume}"), &None),
+        Step::PowerLoss => ("power-loss".to_owned(), &None),
+        Step::FailController { controller } => (format!("fail-controller {controller}"), &None),
+        Step::RestoreController { controller } => (format!("restore-controller {controller}"), &None),
+        Step::Cut { host, path } => (format!("cut {host}{}", of_path(*path)), &None),
+        Step::Heal { host, path } => (format!("heal {host}{}", of_path(*path)), &None),
+        Step::Wait { seconds } => (format!("wait {seconds}"), &None),
     };
     if let Some(refused) = refused {
         let _ = write!(text, " refused={}", word(refused));
     }
     text
+}
+
+fn of_path(path: u64) -> String {
+    if path == 0 { String::new() } else { format!(" path={path}") }
 }
 
 /// The kebab-case word of an enum value.

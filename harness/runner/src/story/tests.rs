@@ -96,7 +96,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..9), 0..3),
     );
-    let steps = prop::collection::vec((0u8..12, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..20, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -116,6 +116,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                             [a as usize % 3],
                     })
                     .collect(),
+                write_cache: steps.len() % 2 == 0,
             };
             let mut volumes: Vec<Name> = vec!["v0".parse().unwrap()];
             plan.steps.push(Step::Create {
@@ -154,6 +155,14 @@ fn plan() -> impl Strategy<Value = Plan> {
                     8 => Step::Restart { options: [("a".to_owned(), " \"b\\ #=".to_owned())].into() },
                     9 => Step::Depth { volume, depth: u64::from(number) },
                     10 => Step::Intrude { volume, host },
+                    11 => Step::Reimage { volume, image: "img".parse().unwrap() },
+                    12 => Step::Squat { volume: format!("q{n}").parse().unwrap() },
+                    13 => Step::PowerLoss,
+                    14 => Step::FailController { controller: u64::from(number) },
+                    15 => Step::RestoreController { controller: u64::from(number) },
+                    16 => Step::Cut { host, path: u64::from(number % 3) },
+                    17 => Step::Heal { host, path: u64::from(number % 3) },
+                    18 => Step::Wait { seconds: u64::from(number) },
                     _ => Step::Census,
                 });
             }

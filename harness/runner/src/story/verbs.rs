@@ -62,7 +62,7 @@ pub struct Verb {
 
 /// Refusals that a step may expect (`refused=`): the step must fail with exactly this and change nothing.
 pub const REFUSALS: &[&str] =
-    &["busy", "invalid", "no-space", "no-backend", "unsafe-image", "quota", "state"];
+    &["busy", "invalid", "no-space", "no-backend", "unsafe-image", "quota", "state", "exists"];
 
 /// Actions of a placed fault.
 pub const FAULTS: &[&str] = &["fail", "delay", "drop-reply"];
@@ -168,6 +168,18 @@ pub const VERBS: &[Verb] = &[
         ],
         help: "Places a fault; the promise that must hold under it is the story's requirements.",
         example: "fault \"rest.after:POST lun\" nth=1 do=drop-reply",
+    },
+    Verb {
+        name: "write-cache",
+        place: Place::Header,
+        positional: &[pos(
+            "STATE",
+            Type::Word(&["on", "off"]),
+            "on: acknowledged writes are volatile until flushed",
+        )],
+        named: &[],
+        help: "Whether LUNs of the simulated array have a volatile write cache (default off).",
+        example: "write-cache on",
     },
     Verb {
         name: "create",
@@ -318,6 +330,70 @@ pub const VERBS: &[Verb] = &[
         named: &[],
         help: "Compares array, database and hosts with what the model expects.",
         example: "census",
+    },
+    Verb {
+        name: "reimage",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[key("image", Type::Name, true, "the image")],
+        help: "Writes an image over the content of a detached volume; nothing old may show in its holes.",
+        example: "reimage web image=small",
+    },
+    Verb {
+        name: "squat",
+        place: Place::Step,
+        positional: &[pos("VOLUME", Type::Name, "a volume that does not exist yet")],
+        named: &[],
+        help: "Makes an object of somebody else on the simulated array, under the name that this volume would get.",
+        example: "squat web3",
+    },
+    Verb {
+        name: "power-loss",
+        place: Place::Step,
+        positional: &[],
+        named: &[],
+        help: "Takes the simulated array's power and gives it back; unflushed writes of a volatile cache may be gone.",
+        example: "power-loss",
+    },
+    Verb {
+        name: "fail-controller",
+        place: Place::Step,
+        positional: &[pos("N", Type::Count, "controller, from 0")],
+        named: &[],
+        help: "Fails a controller of the simulated array; its portals go, its LUNs move to another one.",
+        example: "fail-controller 0",
+    },
+    Verb {
+        name: "restore-controller",
+        place: Place::Step,
+        positional: &[pos("N", Type::Count, "controller, from 0")],
+        named: &[],
+        help: "Brings a failed controller back.",
+        example: "restore-controller 0",
+    },
+    Verb {
+        name: "cut",
+        place: Place::Step,
+        positional: &[HOST],
+        named: &[key("path", Type::Count, false, "which path, from 1 (default: all)")],
+        help: "Makes paths of a host swallow everything, both ways.",
+        example: "cut compute-1 path=1",
+    },
+    Verb {
+        name: "heal",
+        place: Place::Step,
+        positional: &[HOST],
+        named: &[key("path", Type::Count, false, "which path, from 1 (default: all)")],
+        help: "Makes paths of a host work again; what they held arrives late.",
+        example: "heal compute-1 path=1",
+    },
+    Verb {
+        name: "wait",
+        place: Place::Step,
+        positional: &[pos("SECONDS", Type::Count, "seconds on the site's clock")],
+        named: &[],
+        help: "Lets time pass.",
+        example: "wait 60",
     },
 ];
 

@@ -4,6 +4,7 @@ requires CRE-001 IMG-001 CLN-002
 option tengling_max_clone_depth 2
 pool pool0 64GiB
 pool pool1 32GiB
+write-cache on
 host compute-1 paths=2
 host compute-2
 type gold volume_backend_name=tldriver capabilities:disk="<in> ssd"
@@ -29,6 +30,16 @@ intrude web compute-2
 verify web
 scan copy
 restart tengling_max_clone_depth=1
+power-loss
+fail-controller 1
+restore-controller 1
+cut compute-1 path=2
+cut compute-2
+wait 30
+heal compute-1 path=2
+heal compute-2
+squat later
 detach web compute-1
+reimage web image=small
 delete web
 census

@@ -1,0 +1,18 @@
+story "A LUN number that is used again at once shows the new volume"
+requires MPX-007 ATT-006 CLU-006
+host compute-1 paths=2
+
+create a size=1GiB
+create b size=1GiB
+attach a compute-1
+write a at=0 length=64KiB
+detach a compute-1
+attach b compute-1
+write b at=0 length=64KiB
+detach b compute-1
+attach a compute-1
+write a at=4KiB length=4KiB
+detach a compute-1
+delete a
+delete b
+census
