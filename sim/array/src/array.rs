@@ -171,9 +171,11 @@ impl Array {
                 self.create_lun_copy(name, source, target, speed)
             }
             Command::StartLunCopy { copy } => self.start_lun_copy(copy),
+            Command::StopLunCopy { copy } => self.stop_lun_copy(copy),
             Command::DeleteLunCopy { copy } => self.delete_lun_copy(copy),
             Command::CreateClonePair { source, target, rate } => self.create_clone_pair(source, target, rate),
             Command::SyncClonePair { pair } => self.sync_clone_pair(pair),
+            Command::StopClonePair { pair } => self.stop_clone_pair(pair),
             Command::DeleteClonePair { pair } => self.delete_clone_pair(pair),
             Command::CreateMigration { lun, target, speed } => self.create_migration(lun, target, speed),
             Command::DeleteMigration { lun } => self.delete_migration(lun),

@@ -37,12 +37,16 @@ pub enum Command {
     CreateLunCopy { name: String, source: DeviceId, target: u64, speed: u8 },
     /// Starts the copy of the source's content at this instant.
     StartLunCopy { copy: u64 },
+    /// Gives up a running copy; what it copied stays, and it can be started again from the beginning.
+    StopLunCopy { copy: u64 },
     /// Removes the copy task, giving it up if it runs; the target stays.
     DeleteLunCopy { copy: u64 },
     /// Prepares a clone pair. `rate` is 1..=4 and informative.
     CreateClonePair { source: DeviceId, target: u64, rate: u8 },
     /// Starts to make the target equal to the source's content at this instant.
     SyncClonePair { pair: u64 },
+    /// Gives up a running synchronisation; what it copied stays.
+    StopClonePair { pair: u64 },
     /// Removes the pair, giving up a running synchronisation; both devices stay.
     DeleteClonePair { pair: u64 },
     /// Starts to move a LUN to the place (pool, allocation) of another one of its size; they change places at the end. The id of

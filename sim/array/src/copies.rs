@@ -75,6 +75,26 @@ impl Array {
         Ok(Outcome::Done)
     }
 
+    pub(crate) fn stop_lun_copy(&mut self, id: u64) -> Result<Outcome, Refusal> {
+        let copy = self.lun_copies.get_mut(id).ok_or(Refusal::NoSuchLunCopy)?;
+        if copy.status != CopyStatus::Running {
+            return Err(Refusal::CopyNotRunning);
+        }
+        (copy.status, copy.progress) = (CopyStatus::Created, 0);
+        self.jobs.retain(|_, job| !matches!(job.kind, JobKind::LunCopy { copy, .. } if copy == id));
+        Ok(Outcome::Done)
+    }
+
+    pub(crate) fn stop_clone_pair(&mut self, id: u64) -> Result<Outcome, Refusal> {
+        let pair = self.clone_pairs.get_mut(&id).ok_or(Refusal::NoSuchClonePair)?;
+        if pair.status != CopyStatus::Running {
+            return Err(Refusal::CopyNotRunning);
+        }
+        (pair.status, pair.progress) = (CopyStatus::Created, 0);
+        self.jobs.retain(|_, job| !matches!(job.kind, JobKind::ClonePair { pair, .. } if pair == id));
+        Ok(Outcome::Done)
+    }
+
     pub(crate) fn delete_lun_copy(&mut self, id: u64) -> Result<Outcome, Refusal> {
         self.lun_copies.remove(id).ok_or(Refusal::NoSuchLunCopy)?;
         self.jobs.retain(|_, job| !matches!(job.kind, JobKind::LunCopy { copy, .. } if copy == id));

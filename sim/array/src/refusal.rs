@@ -86,6 +86,9 @@ pub enum Refusal {
     /// The copy runs already, or is complete.
     #[error("copy already started")]
     CopyStarted,
+    /// The copy does not run.
+    #[error("copy is not running")]
+    CopyNotRunning,
     /// The LUN is no linked clone.
     #[error("LUN is not a linked clone")]
     NotAClone,

@@ -31,6 +31,8 @@ pub(crate) const LUN_HAS_CLONES: i64 = 1_077_936_870;
 pub(crate) const SNAPSHOT_MISSING: i64 = 1_077_937_880;
 pub(crate) const SNAPSHOT_NOT_ACTIVE: i64 = 1_077_937_891;
 pub(crate) const LUN_COPY_MISSING: i64 = 50_338_560;
+/// A LUN copy that does not run is stopped already.
+pub(crate) const COPY_STOPPED: i64 = 1_077_950_178;
 pub(crate) const CLONE_PAIR_MISSING: i64 = 1_073_798_147;
 pub(crate) const SPLIT_MISSING: i64 = 1_073_798_172;
 pub(crate) const SPLIT_COMPLETE: i64 = 1_073_798_176;
@@ -165,6 +167,7 @@ pub(crate) fn code_of(refusal: Refusal, topic: Topic) -> i64 {
         Refusal::MustGrow => MUST_GROW,
         Refusal::BadCopyTarget => BAD_COPY_TARGET,
         Refusal::CopyStarted => COPY_STARTED,
+        Refusal::CopyNotRunning => COPY_STOPPED,
         Refusal::NotAClone => SPLIT_MISSING,
         Refusal::NoSplit => SPLIT_COMPLETE,
         Refusal::TooDeep => TOO_DEEP,
@@ -264,6 +267,7 @@ pub(crate) fn describe(code: i64) -> &'static str {
         VIEW_BUSY => "The mapping view contains a host group or a LUN group.",
         VIEW_OCCUPIED => "The mapping view contains another group of this type.",
         COPY_STARTED => "The copy has been started.",
+        COPY_STOPPED => "The copy is not running.",
         INITIATOR_BOUND => "The initiator is added to a host.",
         HOST_LUN_ID_TAKEN => "The host LUN ID is not available.",
         QOS_ACTIVE => "The QoS policy is active.",
@@ -307,6 +311,7 @@ mod tests {
         Refusal::MustGrow,
         Refusal::BadCopyTarget,
         Refusal::CopyStarted,
+        Refusal::CopyNotRunning,
         Refusal::NotAClone,
         Refusal::NoSplit,
         Refusal::TooDeep,

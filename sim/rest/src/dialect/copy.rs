@@ -7,8 +7,7 @@ use crate::dialect::{Call, Ground, count, is_new, list};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::{number, truth};
 
-/// LUN copy already stopped, and already complete.
-const ALREADY_STOPPED: i64 = 1_077_950_178;
+/// LUN copy already complete.
 const ALREADY_COMPLETE: i64 = 1_077_950_180;
 
 fn copy_object(copy: &LunCopy) -> Object {
@@ -61,11 +60,11 @@ pub(crate) fn lun_copy(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
         }
         ("PUT", ["stop"]) => {
             let id = call.need_id("ID", codes::LUN_COPY_MISSING)?;
-            match array.lun_copy(id).ok_or(codes::LUN_COPY_MISSING)?.status {
-                CopyStatus::Complete => Err(ALREADY_COMPLETE.into()),
-                CopyStatus::Running => Err(Failure::unsupported()),
-                CopyStatus::Created | CopyStatus::Failed => Err(ALREADY_STOPPED.into()),
+            if array.lun_copy(id).is_some_and(|copy| copy.status == CopyStatus::Complete) {
+                return Err(ALREADY_COMPLETE.into());
             }
+            ground.apply(Command::StopLunCopy { copy: id }, Topic::Lun)?;
+            done()
         }
         ("GET", [_]) => one_copy(ground, call.id_at(1, codes::LUN_COPY_MISSING)?),
         ("DELETE", [_]) => {
@@ -159,11 +158,12 @@ pub(crate) fn clone_pair(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
         }
         ("PUT", ["synchronize"]) => {
             let pair = call.need_id("ID", codes::CLONE_PAIR_MISSING)?;
-            match call.fields.text("copyAction")?.as_deref() {
-                None | Some("0") => {}
-                Some(_) => return Err(Failure::unsupported()),
-            }
-            ground.apply(Command::SyncClonePair { pair }, Topic::Lun)?;
+            let command = match call.fields.text("copyAction")?.as_deref() {
+                None | Some("0") => Command::SyncClonePair { pair },
+                Some("2") => Command::StopClonePair { pair },
+                Some(_) => return Err(Failure::parameter("copyAction must be 0 or 2")),
+            };
+            ground.apply(command, Topic::Lun)?;
             done()
         }
         ("GET", [_]) => one_pair(ground, call.id_at(1, codes::CLONE_PAIR_MISSING)?),

@@ -147,3 +147,41 @@ fn people_and_monitoring_see_the_state_and_no_secrets() {
         assert_eq!(text(&c, "/other", None).await.0, StatusCode::NOT_FOUND);
     });
 }
+
+#[test]
+fn copies_can_be_stopped_and_started_again() {
+    with(NEW, |mut c| async move {
+        let (source, target) = (c.lun("v", 1).await, c.lun("w", 1).await);
+        let id = DeviceId::Lun(source.parse().unwrap());
+        c.array.lock().write(c.env.now(), id, 0, &[1; 65_536 * 8]).unwrap();
+        let place = |id: &str| format!("INVALID;{id};INVALID;INVALID;INVALID");
+        let body =
+            json!({"NAME": "c", "COPYSPEED": 2, "SOURCELUN": place(&source), "TARGETLUN": place(&target)});
+        let copy = c.make("luncopy", body).await;
+        let (path, which) = (format!("luncopy/{copy}"), json!({"ID": copy}));
+        assert_eq!(c.code("PUT", "luncopy/stop", which.clone()).await, 1_077_950_178);
+        c.ok("PUT", "luncopy/start", which.clone()).await;
+        assert_eq!(c.get(&path).await["RUNNINGSTATUS"], "39");
+        c.ok("PUT", "luncopy/stop", which.clone()).await;
+        c.env.sleep(Duration::from_secs(1)).await;
+        let stopped = c.get(&path).await;
+        assert_eq!((&stopped["RUNNINGSTATUS"], &stopped["HEALTHSTATUS"]), (&json!("36"), &json!("1")));
+        c.ok("PUT", "luncopy/start", which.clone()).await;
+        c.env.sleep(Duration::from_secs(1)).await;
+        assert_eq!(c.get(&path).await["RUNNINGSTATUS"], "40");
+        assert_eq!(c.code("PUT", "luncopy/stop", which).await, 1_077_950_180);
+        c.ok("DELETE", &path, Value::Null).await;
+        let body = json!({"sourceID": source, "targetID": target, "copyRate": 2, "isNeedSynchronize": "0"});
+        let pair = c.make("clonepair/relation", body).await;
+        c.array.lock().write(c.env.now(), id, 0, &[2; 65_536 * 8]).unwrap();
+        c.ok("PUT", "clonepair/synchronize", json!({"ID": pair, "copyAction": 0})).await;
+        c.ok("PUT", "clonepair/synchronize", json!({"ID": pair, "copyAction": 2})).await;
+        c.env.sleep(Duration::from_secs(1)).await;
+        let stopped = c.get(&format!("clonepair/{pair}")).await;
+        assert_eq!((&stopped["copyStatus"], &stopped["syncStatus"]), (&json!("0"), &json!("0")));
+        assert_eq!(
+            c.code("PUT", "clonepair/synchronize", json!({"ID": pair, "copyAction": 2})).await,
+            1_077_950_178
+        );
+    });
+}
