@@ -13,6 +13,8 @@ use crate::scsi::{self, DeviceLimits, Op};
 
 /// Commands of one call in flight at once.
 const PIPELINE: usize = 8;
+/// UNMAP commands that one call may fall apart into.
+const MOST_UNMAPS: u64 = 65_536;
 
 /// Whether an earlier try of the same command may have taken effect.
 #[derive(Debug, Default)]
@@ -202,6 +204,13 @@ impl<R: Runner + ?Sized> BlockDevice for Disk<R> {
                 asc: 0x20,
                 ascq: 0,
                 text: "the device does not support UNMAP".to_owned(),
+            });
+        }
+        // A device decides into how many commands a range falls apart, and must not make that the host's whole memory.
+        let pieces = |blocks: u32| u64::from(blocks.div_ceil(limits.max_unmap_blocks));
+        if ranges.iter().map(|(_, blocks)| pieces(*blocks)).sum::<u64>() > MOST_UNMAPS {
+            return Err(BlockError::Protocol {
+                message: format!("the device takes no more than {} blocks in an UNMAP", limits.max_unmap_blocks),
             });
         }
         let ops: Vec<Op> = limits.split_unmap(ranges).into_iter().map(Op::Unmap).collect();

@@ -366,6 +366,10 @@ fn broken_rules() {
         let tag = itt(&sent(&mut s));
         let error = act(&mut s, tag).expect_err(name);
         lines.push(format!("{name}: {error}"));
+        // Found by fuzzing: the task that a wrong PDU named was forgotten, and nobody heard of its end.
+        s.end();
+        let ends = std::iter::from_fn(|| s.poll_event()).filter(|e| matches!(e, Event::Command(1, _))).count();
+        assert_eq!(ends, 1, "after: {name}");
     }
     insta::assert_snapshot!(lines.join("\n"));
 }

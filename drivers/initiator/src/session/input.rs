@@ -114,7 +114,11 @@ impl Session {
     /// A PDU for a task that is not open, or is open as something else.
     fn misplaced(&mut self, itt: u32, other: Option<Open>, what: &'static str) -> Result<(), ProtocolError> {
         match other {
-            Some(_) => Err(ProtocolError::Unexpected(what)),
+            Some(open) => {
+                // The session is over; what became of this task is told with the others by `end`.
+                self.tasks.put_back(itt, open);
+                Err(ProtocolError::Unexpected(what))
+            }
             None if self.tasks.was_aborted(itt) => {
                 self.tolerated.note(Tolerance::LateAnswer);
                 Ok(())
@@ -152,6 +156,7 @@ impl Session {
             && p.status == Status::GOOD
             && p.exp_data_sn > incoming.count()
         {
+            self.events.push_back(Event::Command(ticket, CommandEnd::Lost));
             return Err(ProtocolError::Sequence(Rule::new("Data-In PDUs are missing", "11.4.8")));
         }
         let sense = if p.status == Status::CHECK_CONDITION { Sense::parse(&p.sense) } else { None };

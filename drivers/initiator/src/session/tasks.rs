@@ -75,6 +75,12 @@ impl Tasks {
         Some(open)
     }
 
+    /// Opens a task again that [`Tasks::remove`] has just closed.
+    pub(super) fn put_back(&mut self, tag: u32, open: Open) {
+        self.free.retain(|index| *index + 1 != tag & PLACE_MASK);
+        self.put(tag, open);
+    }
+
     /// Closes a task that was aborted: late answers may come.
     pub(super) fn abort(&mut self, tag: u32) -> Option<Open> {
         let place = self.place(tag)?;
