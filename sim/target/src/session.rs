@@ -442,6 +442,10 @@ impl Session {
     pub fn handle_timer(&mut self, now: Duration) {
         self.watch_output(now);
         self.release(now);
+        if self.common.closed.is_some() {
+            // Who was cut off in the middle of a PDU must not be pinged behind it.
+            return;
+        }
         if let Some(full) = &mut self.full {
             full.release_limited(&mut self.common, now);
         }
