@@ -13,6 +13,7 @@ use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, SiteError};
 use sanbench_world::{LiveConfig, LiveWorld, Segment};
 
+use super::driver::BACK_OFF_MS;
 use super::images::ImageInput;
 use super::protocol::play_case;
 use super::redact::Secrets;
@@ -165,7 +166,8 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
             };
             let env = world.node("array", &[LOCALHOST]);
             let array = start_array(&env, parts).await.map_err(|e| SiteError::Internal(e.to_string()))?;
-            let options = backend_options(array.rest, &user, &password, &spec.plan);
+            let mut options = backend_options(array.rest, &user, &password, &spec.plan);
+            options.insert(BACK_OFF_MS.to_owned(), "10".to_owned());
             levers = Some(Arc::new(LiveLevers { world: world.clone(), array }));
             options
         }
