@@ -61,16 +61,25 @@ fn bench() -> Fallible<()> {
         let local = dir.path().join("local.raw");
         let _ = std::fs::remove_file(&local);
         let mut rows = vec![
-            ("0 qemu-img convert to a raw file in memory", convert(&[], &image, &local.display().to_string())?),
+            (
+                "0 qemu-img convert to a raw file in memory",
+                convert(&[], &image, &local.display().to_string())?,
+            ),
             ("1 image write, in-process reader", bench.write(Converter::WhenNeeded)?),
-            ("2 image write, staged by qemu-img (the default where there is one)", bench.write(Converter::WhenPresent)?),
+            (
+                "2 image write, staged by qemu-img (the default where there is one)",
+                bench.write(Converter::WhenPresent)?,
+            ),
         ];
         if let Some(url) = &peer {
             let best = [&["-n", "--target-is-zero"][..], &["-n", "--target-is-zero", "-W", "-m", "8"]]
                 .into_iter()
                 .map(|options| convert(options, &image, url))
                 .collect::<Fallible<Vec<f64>>>()?;
-            rows.push(("3 qemu-img convert into the peer, best of two modes", best.into_iter().fold(f64::MAX, f64::min)));
+            rows.push((
+                "3 qemu-img convert into the peer, best of two modes",
+                best.into_iter().fold(f64::MAX, f64::min),
+            ));
         }
         // The first round touches memory and fills caches.
         if round > 0 {
@@ -91,7 +100,9 @@ fn bench() -> Fallible<()> {
         println!("{:<70} {seconds:>8.3} {rate:>8.0} {:>9.2}", &name[2..], seconds / local);
     }
     if peer.is_none() {
-        println!("no peer: set SANBENCH_PEER_URL=iscsi://HOST:PORT/IQN/LUN to convert into another target as well");
+        println!(
+            "no peer: set SANBENCH_PEER_URL=iscsi://HOST:PORT/IQN/LUN to convert into another target as well"
+        );
     }
     Ok(())
 }
@@ -146,8 +157,7 @@ struct Bench {
 
 impl Bench {
     fn start(dir: &Path, image: &Path) -> Fallible<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let _inside = runtime.enter();
         let world = LiveWorld::new(LiveConfig {
             seed: 1,
@@ -163,7 +173,12 @@ impl Bench {
             let address = rest.local_addr();
             let config = ArrayConfig {
                 pools: vec![PoolConfig::new("pool0", 64 << 21)],
-                portals: vec![PortalConfig { address: portal.local_addr(), port_no: 20200, tpgt: 1, controller: 0 }],
+                portals: vec![PortalConfig {
+                    address: portal.local_addr(),
+                    port_no: 20200,
+                    tpgt: 1,
+                    controller: 0,
+                }],
                 ..ArrayConfig::default()
             };
             let array = ArrayHandle::new(Array::new(config));
@@ -190,7 +205,7 @@ impl Bench {
             );
             let env = self.world.node("control", &[LOCALHOST]);
             let (config, _) = TenglingConfig::from_options(&options)?;
-            let driver: Arc<dyn VolumeDriver> = Arc::new(TenglingDriver::new(env.clone(), config)?);
+            let driver: Arc<dyn VolumeDriver> = Arc::new(TenglingDriver::new(env.clone(), config));
             let host = HostConfig::new("bench", "iqn.2026-11.org.sanbench:bench", LOCALHOST);
             let connector = Arc::new(HostConnector::new(env.clone(), host));
             let images = ImageStore::new();

@@ -127,7 +127,8 @@ fn chapter_plan(chapter: &Chapter) -> Plan {
     };
     plan.site.hosts = HOSTS.iter().filter_map(|name| Some((name.parse().ok()?, 2))).collect();
     if chapter.chap {
-        let options = [("use_chap_auth", "True"), ("chap_username", "bench"), ("chap_password", "Secret-12-chars!")];
+        let options =
+            [("use_chap_auth", "True"), ("chap_username", "bench"), ("chap_password", "Secret-12-chars!")];
         plan.site.options = options.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     }
     plan

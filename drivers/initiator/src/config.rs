@@ -138,7 +138,11 @@ pub struct ConnectorDefects {
 impl ConnectorDefects {
     /// Every switch: name, id in the catalogue of defects, what it does.
     pub const ALL: &'static [(&'static str, &'static str, &'static str)] = &[
-        ("overtake_on_failover", "D29", "a lost write is sent over another path while the old session may live"),
+        (
+            "overtake_on_failover",
+            "D29",
+            "a lost write is sent over another path while the old session may live",
+        ),
         ("fresh_isid", "D35", "every login comes with another ISID"),
         ("skip_wwn_check", "D36", "a device found at the LUN is taken without reading its identity"),
         ("first_device_of_session", "D37", "the path of another device of the session is returned"),

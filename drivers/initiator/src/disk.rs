@@ -210,7 +210,10 @@ impl<R: Runner + ?Sized> BlockDevice for Disk<R> {
         let pieces = |blocks: u32| u64::from(blocks.div_ceil(limits.max_unmap_blocks));
         if ranges.iter().map(|(_, blocks)| pieces(*blocks)).sum::<u64>() > MOST_UNMAPS {
             return Err(BlockError::Protocol {
-                message: format!("the device takes no more than {} blocks in an UNMAP", limits.max_unmap_blocks),
+                message: format!(
+                    "the device takes no more than {} blocks in an UNMAP",
+                    limits.max_unmap_blocks
+                ),
             });
         }
         let ops: Vec<Op> = limits.split_unmap(ranges).into_iter().map(Op::Unmap).collect();

@@ -1,4 +1,5 @@
 //! Replays the corpora of the fuzz targets: what fuzzing once found stays found.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may stop")]
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;

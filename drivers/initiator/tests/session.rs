@@ -368,7 +368,8 @@ fn broken_rules() {
         lines.push(format!("{name}: {error}"));
         // Found by fuzzing: the task that a wrong PDU named was forgotten, and nobody heard of its end.
         s.end();
-        let ends = std::iter::from_fn(|| s.poll_event()).filter(|e| matches!(e, Event::Command(1, _))).count();
+        let ends =
+            std::iter::from_fn(|| s.poll_event()).filter(|e| matches!(e, Event::Command(1, _))).count();
         assert_eq!(ends, 1, "after: {name}");
     }
     insta::assert_snapshot!(lines.join("\n"));

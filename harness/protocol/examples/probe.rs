@@ -1,8 +1,8 @@
 //! Runs every case without CHAP against one unit of any target, and prints how each ended:
 //! `probe ADDRESS:PORT TARGET-NAME LUN BLOCKS`. Everything on that unit may be overwritten.
 
-use std::process::ExitCode;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use sanbench_protocol::{CHAPTERS, Host, Lab, Path, Setup, Verdict, run_case};
@@ -11,9 +11,12 @@ use sanbench_world::{LiveConfig, LiveWorld};
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let parsed = match words.as_slice() {
-        [portal, target, lun, blocks] => {
-            portal.parse::<SocketAddr>().ok().zip(lun.parse().ok()).zip(blocks.parse().ok()).map(|p| (p, target.clone()))
-        }
+        [portal, target, lun, blocks] => portal
+            .parse::<SocketAddr>()
+            .ok()
+            .zip(lun.parse().ok())
+            .zip(blocks.parse().ok())
+            .map(|p| (p, target.clone())),
         _ => None,
     };
     let Some((((portal, lun), blocks), target)) = parsed else {
@@ -49,14 +52,15 @@ fn main() -> ExitCode {
             quiet: Duration::from_millis(100),
             limit: Duration::from_secs(20),
         });
+        let env = world.node("probe", &[]);
         let mut failed = 0;
         for case in CHAPTERS.iter().filter(|c| !c.chap).flat_map(|c| c.cases) {
             // A target that ended under the last case may be under supervision and come back.
             for _ in 0..40 {
-                if tokio::net::TcpStream::connect(portal).await.is_ok() {
+                if env.connect(portal).await.is_ok() {
                     break;
                 }
-                tokio::time::sleep(Duration::from_millis(250)).await;
+                env.sleep(Duration::from_millis(250)).await;
             }
             let done = run_case(&lab, case).await;
             match done.verdict {
@@ -66,7 +70,11 @@ fn main() -> ExitCode {
                 Verdict::Failed(failures) => {
                     failed += 1;
                     for failure in failures.iter().take(2) {
-                        println!("failed         {} [{}]: {failure}", case.name, failure.requirement.unwrap_or("?"));
+                        println!(
+                            "failed         {} [{}]: {failure}",
+                            case.name,
+                            failure.requirement.unwrap_or("?")
+                        );
                     }
                     if let Some(first) = failures.first().filter(|_| std::env::var_os("TRACE").is_some()) {
                         first.trace.iter().for_each(|line| println!("    {line}"));

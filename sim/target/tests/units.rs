@@ -1,5 +1,6 @@
 //! Units beyond reads and writes: access states, mode pages, copies, atomic commands, sanitize, supported opcodes; and each
 //! planted defect of the device server with the one probe that it fails.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may stop")]
 
 mod bench;
 
