@@ -116,6 +116,9 @@ pub struct GroupEntry {
     pub name: String,
     /// Array ids of members (hosts, or LUNs; snapshots are prefixed `snapshot:`).
     pub members: Vec<String>,
+    /// Array id of the host that the driver made it for, when its name tells: an empty group belongs to somebody too.
+    #[serde(default)]
+    pub made_for: Option<String>,
 }
 
 /// A mapping view: one host group and one LUN group.
@@ -129,6 +132,9 @@ pub struct ViewEntry {
     pub host_group: Option<String>,
     /// Array id of its LUN group.
     pub lun_group: Option<String>,
+    /// Array id of the host that the driver made it for, when its name tells.
+    #[serde(default)]
+    pub made_for: Option<String>,
 }
 
 /// A background job object (LUN copy, clone pair).

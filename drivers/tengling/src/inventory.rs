@@ -22,6 +22,10 @@ use crate::value::{Record, quote};
 
 const PAIR: &str = "clone pair ";
 
+fn made_for(name: &str) -> Option<String> {
+    names::host_of_mapping_object(name).map(str::to_owned)
+}
+
 fn by_id<T>(mut items: Vec<T>, id: impl Fn(&T) -> &str) -> Vec<T> {
     // Ids are numbers as text, mostly: order them as such.
     items.sort_by(|a, b| {
@@ -105,7 +109,12 @@ impl Client {
         for group in self.list::<Named>("hostgroup").await? {
             let hosts = self.associated::<Host>("host", 14, &group.id).await?;
             let members = hosts.into_iter().map(|h| h.id).collect();
-            groups.push(GroupEntry { id: group.id, name: group.name, members });
+            groups.push(GroupEntry {
+                made_for: made_for(&group.name),
+                id: group.id,
+                name: group.name,
+                members,
+            });
         }
         Ok(by_id(groups, |g| &g.id))
     }
@@ -117,7 +126,12 @@ impl Client {
             let snapshots = self.associated::<Snapshot>("snapshot", 256, &group.id).await?;
             let snapshots = snapshots.into_iter().map(|s| format!("snapshot:{}", s.id));
             let members = luns.into_iter().map(|l| l.id).chain(snapshots).collect();
-            groups.push(GroupEntry { id: group.id, name: group.name, members });
+            groups.push(GroupEntry {
+                made_for: made_for(&group.name),
+                id: group.id,
+                name: group.name,
+                members,
+            });
         }
         Ok(by_id(groups, |g| &g.id))
     }
@@ -130,6 +144,7 @@ impl Client {
             views.push(ViewEntry {
                 host_group: hosts.into_iter().next().map(|g| g.id),
                 lun_group: luns.into_iter().next().map(|g| g.id),
+                made_for: made_for(&view.name),
                 id: view.id,
                 name: view.name,
             });

@@ -67,6 +67,14 @@ pub(crate) fn view_name(host_id: &str) -> String {
     format!("{VIEW}{host_id}")
 }
 
+/// The host id in the name of a mapping object of ours: host group, LUN group or mapping view.
+pub(crate) fn host_of_mapping_object(name: &str) -> Option<&str> {
+    [HOST_GROUP, LUN_GROUP, VIEW]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .filter(|id| !id.is_empty())
+}
+
 /// The host id in a LUN group name of ours.
 pub(crate) fn host_of_lun_group(name: &str) -> Option<&str> {
     name.strip_prefix(LUN_GROUP).filter(|id| !id.is_empty())

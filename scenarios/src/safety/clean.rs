@@ -60,18 +60,31 @@ pub(super) fn owned(inventory: &ArrayInventory, tags: &[Tag]) -> Vec<ObjectRef> 
     let mut objects = Vec::new();
     let hosts: BTreeSet<&str> =
         inventory.hosts.iter().filter(|h| ours(&h.name)).map(|h| h.id.as_str()).collect();
+    let for_us = |host: &Option<String>| host.as_deref().is_some_and(|id| hosts.contains(id));
     let host_groups: BTreeSet<&str> = inventory
         .host_groups
         .iter()
-        .filter(|g| !g.members.is_empty() && g.members.iter().all(|m| hosts.contains(m.as_str())))
+        .filter(|g| g.members.iter().all(|m| hosts.contains(m.as_str())))
+        .filter(|g| !g.members.is_empty() || for_us(&g.made_for))
         .map(|g| g.id.as_str())
         .collect();
     let views: Vec<_> = inventory
         .views
         .iter()
-        .filter(|v| v.host_group.as_deref().is_some_and(|g| host_groups.contains(g)))
+        .filter(|v| match v.host_group.as_deref() {
+            Some(group) => host_groups.contains(group),
+            None => for_us(&v.made_for),
+        })
         .collect();
-    let lun_groups: BTreeSet<&str> = views.iter().filter_map(|v| v.lun_group.as_deref()).collect();
+    let mut lun_groups: BTreeSet<&str> = views.iter().filter_map(|v| v.lun_group.as_deref()).collect();
+    // A run that was killed between two calls leaves groups in no view; those can only be told by whom they are for.
+    let our_luns: BTreeSet<&str> =
+        inventory.luns.iter().filter(|l| ours(&l.name)).map(|l| l.id.as_str()).collect();
+    let halfway = inventory
+        .lun_groups
+        .iter()
+        .filter(|g| for_us(&g.made_for) && g.members.iter().all(|m| our_luns.contains(m.as_str())));
+    lun_groups.extend(halfway.map(|g| g.id.as_str()));
     objects.extend(views.iter().map(|v| object(ObjectKind::MappingView, &v.id, &v.name)));
     let groups = inventory.lun_groups.iter().filter(|g| lun_groups.contains(g.id.as_str()));
     objects.extend(groups.map(|g| object(ObjectKind::LunGroup, &g.id, &g.name)));

@@ -87,6 +87,7 @@ fn observed() -> Census {
         id: id.into(),
         name: format!("group-{id}"),
         members: vec![member.into()],
+        made_for: None,
     };
     let mut first = lun(1, 2, None);
     first.mapped = true;
@@ -120,6 +121,7 @@ fn observed() -> Census {
             name: "view".into(),
             host_group: Some("hg".into()),
             lun_group: Some("lg".into()),
+            made_for: None,
         }],
         jobs: Vec::new(),
     };
@@ -283,6 +285,7 @@ fn mappings_and_their_carriers() {
             name: "w".into(),
             host_group: None,
             lun_group: None,
+            made_for: None,
         });
     };
     assert_eq!(fires(view), ["CLU-001 census:mapping view:left over"]);
@@ -292,7 +295,7 @@ fn mappings_and_their_carriers() {
     assert_eq!(fires(initiator), ["CLU-001 census:initiator:left over"]);
     for (role, groups) in [("host group", true), ("lun group", false)] {
         let group = |_: &mut World, c: &mut Census| {
-            let empty = GroupEntry { id: "g".into(), name: "g".into(), members: Vec::new() };
+            let empty = GroupEntry { id: "g".into(), name: "g".into(), members: Vec::new(), made_for: None };
             let array = array(c);
             if groups { array.host_groups.push(empty) } else { array.lun_groups.push(empty) }
         };
