@@ -119,7 +119,7 @@ pub(crate) fn resolve(registry: &Registry, words: &[String]) -> Result<Selection
 }
 
 /// A chapter of the protocol cases as a plan without steps: its site and what it is about.
-fn chapter_plan(chapter: &Chapter) -> Plan {
+pub(crate) fn chapter_plan(chapter: &Chapter) -> Plan {
     let mut plan = Plan {
         title: chapter.title.to_owned(),
         requires: chapter.requirements().into_iter().map(str::to_owned).collect(),

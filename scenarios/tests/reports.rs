@@ -147,6 +147,19 @@ fn a_repaired_array_passes_the_replay_and_another_failure_is_told_apart() {
 }
 
 #[test]
+fn a_failed_protocol_case_is_replayed_from_its_file() {
+    let bench = Bench::new();
+    let ran = bench.run(&["run", "protocol-session", "--defect", "stat_sn_skips", "--report", "out"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    let file = failure_files(&bench).remove(0);
+    let again = bench.run(&["replay", file.to_str().unwrap()]);
+    assert_eq!(again.code, 1, "{again}");
+    let repaired = changed(&bench, &file, "repaired.json", |f| f["run"]["planted"] = value!([]));
+    let ran = bench.run(&["replay", repaired.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran}");
+}
+
+#[test]
 fn the_plan_beside_a_failure_is_a_story_that_runs() {
     let bench = Bench::new();
     failing(&bench);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sanbench_wire::pdu::Stages;
 use sanbench_wire::scsi::sense::Sense;
 use sanbench_wire::{Pdu, RawPdu};
 
@@ -90,9 +91,8 @@ pub(crate) fn describe(raw: &RawPdu) -> String {
     };
     match Pdu::parse(raw) {
         Ok(Pdu::LoginRequest(p)) => format!(
-            "Login Request {:?}->{:?} C={} tsih={:#x} cid={} CmdSN={} [{}]",
-            p.stages.current,
-            p.stages.next,
+            "Login Request {} C={} tsih={:#x} cid={} CmdSN={} [{}]",
+            stages(p.stages),
             u8::from(p.stages.continues),
             p.tsih,
             p.cid,
@@ -100,9 +100,8 @@ pub(crate) fn describe(raw: &RawPdu) -> String {
             text(&p.text)
         ),
         Ok(Pdu::LoginResponse(p)) => format!(
-            "Login Response {:?}->{:?} C={} status {:04x} ({}) tsih={:#x} StatSN={} ExpCmdSN={} MaxCmdSN={} [{}]",
-            p.stages.current,
-            p.stages.next,
+            "Login Response {} C={} status {:04x} ({}) tsih={:#x} StatSN={} ExpCmdSN={} MaxCmdSN={} [{}]",
+            stages(p.stages),
             u8::from(p.stages.continues),
             p.status.0,
             p.status,
@@ -207,4 +206,12 @@ pub(crate) fn describe(raw: &RawPdu) -> String {
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The stage and, with the T bit, the one it goes to.
+fn stages(stages: Stages) -> String {
+    match stages.next {
+        Some(next) => format!("{:?} to {next:?}", stages.current),
+        None => format!("{:?}", stages.current),
+    }
 }

@@ -1,5 +1,6 @@
 //! `sanbench replay`: a recorded failure again.
 
+use sanbench_protocol::Chapter;
 use sanbench_reports::{Verdict, write::read_failure};
 use sanbench_runner::CaseSpec;
 
@@ -19,10 +20,14 @@ pub(super) fn replay(registry: &Registry, args: &ReplayArgs) -> Result<u8, Refus
     let failure = read_failure(&args.failure).map_err(|e| {
         Refusal::new(e.to_string()).hint("a file from the failures folder of a report directory")
     })?;
-    let plan = targets::parse(&format!("{shown} (plan)"), &failure.plan)?;
     let planted = Planted::from_words(registry, &failure.run.planted)
         .map_err(|word| Refusal::new(format!("{shown}: this version has no defect `{word}`")))?;
     let story = failure.finding.case.split('/').next().unwrap_or("replay").to_owned();
+    // A chapter of the protocol cases is no story; its name says it all.
+    let plan = match Chapter::by_name(&story).filter(|_| failure.plan.is_empty()) {
+        Some(chapter) => targets::chapter_plan(chapter),
+        None => targets::parse(&format!("{shown} (plan)"), &failure.plan)?,
+    };
     let spec =
         CaseSpec { id: failure.finding.case.clone(), story, plan, seed: failure.finding.seed, scan: false };
     let driver = registry.drivers.first().copied().ok_or_else(|| Refusal::new("no driver is built in"))?;
