@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::object::DeviceId;
@@ -17,7 +18,7 @@ use crate::{Array, Refusal};
 pub const MOST_CONTROLLERS: u8 = 8;
 
 /// Asymmetric access state of a target port group (SPC-4 clause 5.15.2.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum AccessState {
     /// Full service, best performance.
     ActiveOptimized,
@@ -80,7 +81,7 @@ pub enum AccessError {
 }
 
 /// What a device remembers beside its owner.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Access {
     /// Controller that should own it.
     pub(crate) home: u8,
@@ -98,15 +99,20 @@ impl Access {
 }
 
 /// The array's own part.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plant {
     /// Which controllers work.
     up: Vec<bool>,
-    /// Groups: tag, controller, relative port ids; ascending.
+    /// Groups: tag, controller, relative port ids; ascending. From the configuration, as the four below.
+    #[serde(skip)]
     groups: Vec<(u16, u8, Vec<u16>)>,
+    #[serde(skip)]
     transition: Duration,
+    #[serde(skip)]
     failback: Option<Duration>,
+    #[serde(skip)]
     implicit: bool,
+    #[serde(skip)]
     explicit: bool,
     generation: u64,
     /// The earliest moment at which [`Array::advance`] has something to finish.
@@ -150,6 +156,15 @@ impl Plant {
         }
         self.groups = groups.into_iter().map(|(tag, (controller, ports))| (tag, controller, ports)).collect();
         self.generation += 1;
+    }
+
+    /// Takes over what was kept of an earlier one.
+    pub(crate) fn restore(&mut self, kept: Self) {
+        for (now, was) in self.up.iter_mut().zip(&kept.up) {
+            *now = *was;
+        }
+        self.generation += kept.generation;
+        (self.due, self.failbacks, self.next_home) = (kept.due, kept.failbacks, kept.next_home);
     }
 
     pub(crate) fn is_up(&self, controller: u8) -> bool {
@@ -339,6 +354,7 @@ impl Array {
         if !self.plant.is_up(controller) {
             return Err(AccessError::ControllerDown);
         }
+        self.promise();
         self.reshape(id, |owner, access| {
             if to == AccessState::ActiveOptimized {
                 *owner = controller;
@@ -403,6 +419,7 @@ impl Array {
         if !self.plant.up[at] {
             return Ok(());
         }
+        self.promise();
         self.plant.failbacks.remove(&controller);
         let implicit = self.plant.implicit;
         self.switch(controller, false, |array, owner, _| {
@@ -422,6 +439,7 @@ impl Array {
         if self.plant.up[at] {
             return Ok(());
         }
+        self.promise();
         let implicit = self.plant.implicit;
         self.switch(
             controller,
@@ -452,6 +470,7 @@ impl Array {
         if !self.plant.up[at] {
             return Err(Refusal::ControllerDown);
         }
+        self.promise();
         self.reshape(DeviceId::Lun(lun), |owner, access| {
             *owner = controller;
             access.explicit.clear();
@@ -466,6 +485,7 @@ impl Array {
     pub fn set_home(&mut self, now: Duration, lun: u64, controller: u8) -> Result<(), Refusal> {
         self.advance(now);
         self.known_controller(controller)?;
+        self.promise();
         let (_, access) = self.ownership_mut(DeviceId::Lun(lun)).ok_or(Refusal::NoSuchLun)?;
         if access.home != controller {
             access.home = controller;

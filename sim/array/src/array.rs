@@ -1,19 +1,20 @@
 //! The array value: construction, dispatch of commands, listings.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::access::{MOST_CONTROLLERS, Plant, controller_name};
 use crate::config::{ArrayConfig, Limits, PoolConfig, PortalConfig};
+use crate::durable::{Journal, Tracked};
 use crate::jobs::Job;
 use crate::object::{
     ClonePair, DeviceId, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Migration, Pool, PortGroup,
     Portal, Snapshot, View,
 };
 use crate::reach::Reach;
-use crate::store::{Content, EXTENT_BLOCKS, Layer};
+use crate::store::mark::Mark;
+use crate::store::{Content, Counter, EXTENT_BLOCKS, Layer};
 use crate::table::Table;
 use crate::traffic::Traffic;
 use crate::{Command, Defects, Outcome, Refusal};
@@ -36,15 +37,15 @@ pub struct Array {
     pub(crate) luns: Table<Lun>,
     pub(crate) snapshots: Table<Snapshot>,
     pub(crate) lun_copies: Table<LunCopy>,
-    pub(crate) clone_pairs: BTreeMap<u64, ClonePair>,
+    pub(crate) clone_pairs: Tracked<u64, ClonePair>,
     /// By the id of the LUN that moves.
-    pub(crate) migrations: BTreeMap<u64, Migration>,
+    pub(crate) migrations: Tracked<u64, Migration>,
     pub(crate) hosts: Table<Host>,
     pub(crate) host_groups: Table<HostGroup>,
     pub(crate) lun_groups: Table<LunGroup>,
     pub(crate) port_groups: Table<PortGroup>,
     pub(crate) views: Table<View>,
-    pub(crate) initiators: BTreeMap<String, Initiator>,
+    pub(crate) initiators: Tracked<String, Initiator>,
     pub(crate) reach: Reach,
     pub(crate) plant: Plant,
     pub(crate) write_cache: bool,
@@ -52,12 +53,14 @@ pub struct Array {
     pub(crate) power_generation: u64,
     pub(crate) traffic: Traffic,
 
-    pub(crate) jobs: BTreeMap<u64, Job>,
+    pub(crate) jobs: Tracked<u64, Job>,
     /// Every frozen layer made; the dead ones are swept out now and then.
     pub(crate) layers: BTreeMap<u64, Weak<Layer>>,
-    last_id: u64,
-    last_wwn: u64,
-    last_layer: u64,
+    pub(crate) last_id: u64,
+    pub(crate) last_wwn: u64,
+    pub(crate) last_layer: u64,
+    /// What outlasts this value; none for an array in memory.
+    pub(crate) journal: Option<Journal>,
 }
 
 impl Array {
@@ -96,25 +99,26 @@ impl Array {
             luns: Table::default(),
             snapshots: Table::default(),
             lun_copies: Table::default(),
-            clone_pairs: BTreeMap::new(),
-            migrations: BTreeMap::new(),
+            clone_pairs: Tracked::default(),
+            migrations: Tracked::default(),
             hosts: Table::default(),
             host_groups: Table::default(),
             lun_groups: Table::default(),
             port_groups: Table::default(),
             views: Table::default(),
-            initiators: BTreeMap::new(),
+            initiators: Tracked::default(),
             reach: Reach::default(),
             plant: Plant::new(controllers, transition, failback, [implicit_alua, explicit_alua]),
             write_cache,
             cache_blocks,
             power_generation: 0,
             traffic: Traffic::default(),
-            jobs: BTreeMap::new(),
+            jobs: Tracked::default(),
             layers: BTreeMap::new(),
             last_id: 0,
             last_wwn: 0,
             last_layer: 0,
+            journal: None,
         };
         array.set_portals(portals);
         array
@@ -148,6 +152,15 @@ impl Array {
     /// Carries out one management command at time `now`, background work up to `now` first. A refused command changes nothing.
     pub fn apply(&mut self, now: Duration, command: Command) -> Result<Outcome, Refusal> {
         self.advance(now);
+        self.admit_change(&command)?;
+        let done = self.carry_out(command);
+        if done.is_ok() {
+            self.promise();
+        }
+        done
+    }
+
+    fn carry_out(&mut self, command: Command) -> Result<Outcome, Refusal> {
         match command {
             Command::CreateLun { name, description, pool, blocks, thin } => {
                 self.create_lun(name, description, pool, blocks, thin)
@@ -342,7 +355,10 @@ impl Array {
     /// Freezes content.
     pub(crate) fn new_layer(&mut self, content: Content) -> Arc<Layer> {
         self.last_layer += 1;
-        let layer = Arc::new(Layer { id: self.last_layer, content });
+        let layer = Arc::new(Layer { id: self.last_layer, content, mark: Mark::default() });
+        if let Some(journal) = &mut self.journal {
+            journal.new_layers.push(layer.id);
+        }
         self.layers.insert(layer.id, Arc::downgrade(&layer));
         if self.layers.len().is_power_of_two() {
             self.layers.retain(|_, layer| layer.strong_count() > 0);
@@ -391,15 +407,16 @@ fn make_pool(id: u64, pool: PoolConfig) -> Pool {
         id,
         name: pool.name,
         capacity: pool.capacity_blocks / EXTENT_BLOCKS,
-        used: Arc::new(AtomicU64::new(0)),
+        used: Counter::new(id),
         reserved: 0,
         provisioned: 0,
         orphans: Vec::new(),
+        medium: None,
     }
 }
 
 /// The number that a serial of 16 hexadecimal digits spells; other text gives an FNV-1a hash.
-fn wwn_base(serial: &str) -> u64 {
+pub(crate) fn wwn_base(serial: &str) -> u64 {
     u64::from_str_radix(serial, 16).unwrap_or_else(|_| {
         serial
             .bytes()

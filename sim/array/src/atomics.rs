@@ -115,8 +115,9 @@ impl Array {
                 let lun = self.luns.get_mut(target).ok_or(IoError::Gone)?;
                 let before = lun.cache.is_on().then(|| lun.cache.before_write(&lun.content, lba, run));
                 lun.content.share(lba / EXTENT_BLOCKS, extent);
-                if let Some(before) = before {
-                    lun.cache.mark(before, lba, run, self.cache_blocks);
+                match before {
+                    Some(before) => lun.cache.mark(before, lba, run, self.cache_blocks),
+                    None => self.promise(),
                 }
             } else {
                 let data = self.read(now, from, source, run as u32)?.concat();
@@ -161,6 +162,7 @@ impl Array {
             }
         }
         lun.cache.forget_all();
+        self.promise();
         Ok(())
     }
 }

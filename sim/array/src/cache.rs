@@ -156,7 +156,11 @@ impl Cache {
             // These blocks may become dirty again: then the medium holds what is flushed now.
             let live = content.visible(*index).map(|extent| &extent.body);
             if live.is_some() || dirty.durable.is_some() {
-                dirty.durable.get_or_insert_with(Body::empty).take_over(live, runs(hit));
+                let durable = dirty.durable.get_or_insert_with(Body::empty);
+                if durable.take_over(live, runs(hit)).is_err() {
+                    // Unreadable: then nothing older can come back either.
+                    clean.push(*index);
+                }
             }
         }
         clean.into_iter().for_each(|index| self.forget(index));
@@ -237,6 +241,7 @@ impl Array {
         let lun = self.luns.get_mut(lun).ok_or(IoError::Gone)?;
         lun.cache.forget_all();
         lun.cache.on = on;
+        self.promise();
         Ok(())
     }
 
@@ -287,6 +292,7 @@ impl Array {
         {
             lun.cache.flush(&lun.content, lba, blocks);
         }
+        self.promise();
     }
 
     /// Power is lost and comes back. Of each LUN any subset of the unsynchronised blocks goes back to what it was;
@@ -297,6 +303,7 @@ impl Array {
     pub fn power_loss(&mut self, now: Duration, dice: &mut dyn FnMut(u64) -> u64) -> PowerLoss {
         self.advance(now);
         self.power_generation += 1;
+        self.promise();
         let quarters = dice(5);
         let mut report = PowerLoss::default();
         for lun in self.luns.iter_mut() {

@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use crate::Array;
 use crate::jobs::JobKind;
 use crate::object::{DeviceId, SplitStatus};
+use crate::store::EXTENT_BYTES;
 use crate::store::content::extents;
 use crate::store::map::Slot;
-use crate::store::{Content, EXTENT_BLOCKS};
+use crate::store::{Content, Counter, EXTENT_BLOCKS};
 
 /// What exists on the array.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +56,10 @@ impl Walk {
             && let Some(extent) = content.visible(content.blocks() / EXTENT_BLOCKS)
         {
             let mut slices = Vec::new();
-            extent.body.read((tail * 512) as usize, ((EXTENT_BLOCKS - tail) * 512) as usize, &mut slices);
+            let tail = (tail * 512) as usize;
+            if extent.body.read(tail, EXTENT_BYTES - tail, &mut slices).is_err() {
+                self.faults.push(format!("{what}: the last extent is unreadable"));
+            }
             if slices.iter().any(|slice| slice.iter().any(|byte| *byte != 0)) {
                 self.faults.push(format!("{what}: garbage behind the size"));
             }
@@ -83,7 +87,7 @@ impl Array {
                 walk.visit(&layer.content, &format!("snapshot {}", snapshot.id));
             }
         }
-        for (id, job) in &self.jobs {
+        for (id, job) in self.jobs.iter() {
             if let JobKind::LunCopy { source, .. } | JobKind::ClonePair { source, .. } = &job.kind {
                 walk.visit(source, &format!("job {id}"));
             }
@@ -142,9 +146,8 @@ impl Array {
     }
 
     fn audit_space(&self, claims: &BTreeMap<usize, u64>, out: &mut Vec<String>) {
-        let claimed = |counter: &Arc<std::sync::atomic::AtomicU64>| {
-            claims.get(&(Arc::as_ptr(counter) as usize)).copied().unwrap_or(0)
-        };
+        let claimed =
+            |counter: &Arc<Counter>| claims.get(&(Arc::as_ptr(counter) as usize)).copied().unwrap_or(0);
         for pool in &self.pools {
             let used = pool.used.load(Ordering::Relaxed);
             if used != claimed(&pool.used) {

@@ -114,6 +114,37 @@ pub enum Command {
     CloseExport { lun: u64 },
 }
 
+impl Command {
+    /// Whether it only ever takes something away: such commands are let in when there is no room for anything else.
+    pub(crate) fn shrinks(&self) -> bool {
+        matches!(
+            self,
+            Self::DeleteLun { .. }
+                | Self::StopSplit { .. }
+                | Self::StopSnapshot { .. }
+                | Self::DeleteSnapshot { .. }
+                | Self::StopLunCopy { .. }
+                | Self::DeleteLunCopy { .. }
+                | Self::StopClonePair { .. }
+                | Self::DeleteClonePair { .. }
+                | Self::DeleteMigration { .. }
+                | Self::CancelRollback { .. }
+                | Self::DeleteHost { .. }
+                | Self::DeleteHostGroup { .. }
+                | Self::RemoveHostFromGroup { .. }
+                | Self::DeleteLunGroup { .. }
+                | Self::RemoveFromLunGroup { .. }
+                | Self::DeletePortGroup { .. }
+                | Self::RemovePortFromGroup { .. }
+                | Self::DeleteView { .. }
+                | Self::RemoveFromView { .. }
+                | Self::UnbindInitiator { .. }
+                | Self::DeleteInitiator { .. }
+                | Self::CloseExport { .. }
+        )
+    }
+}
+
 /// What a successful command gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

@@ -90,10 +90,10 @@ impl Array {
         match self.stale_view(id) {
             Some(stale) if lba < stale.blocks() => {
                 let old = blocks.min(stale.blocks() - lba);
-                stale.read(lba, old, &mut out);
-                content.read(lba + old, blocks - old, &mut out);
+                stale.read(lba, old, &mut out)?;
+                content.read(lba + old, blocks - old, &mut out)?;
             }
-            _ => content.read(lba, blocks, &mut out),
+            _ => content.read(lba, blocks, &mut out)?,
         }
         Ok(out)
     }
@@ -141,12 +141,15 @@ impl Array {
         let space = pool.space(lun.quota.as_ref());
         let defect = self.defects.lost_write_on_cow;
         if !lun.cache.is_on() {
-            return lun.content.write(lba, data, &space, defect);
+            lun.content.write(lba, data, &space, defect)?;
+            self.promise();
+            return Ok(());
         }
         let blocks = bytes / BLOCK_BYTES;
         let before = lun.cache.before_write(&lun.content, lba, blocks);
         lun.content.write(lba, data, &space, defect)?;
         lun.cache.mark(before, lba, blocks, self.cache_blocks);
+        self.promise_if_congested();
         Ok(())
     }
 
@@ -176,11 +179,14 @@ impl Array {
         let pool = self.pools.get(lun.pool as usize).ok_or(IoError::Gone)?;
         let space = pool.space(lun.quota.as_ref());
         if !lun.cache.is_on() {
-            return lun.content.unmap(from, to - from, &space);
+            lun.content.unmap(from, to - from, &space)?;
+            self.promise();
+            return Ok(());
         }
         let before = lun.cache.before_unmap(&lun.content, from, to - from);
         lun.content.unmap(from, to - from, &space)?;
         lun.cache.mark(before, from, to - from, self.cache_blocks);
+        self.promise_if_congested();
         Ok(())
     }
 

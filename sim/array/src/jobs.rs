@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Array;
 use crate::migration::MigrateStep;
 use crate::object::{CopyStatus, SplitStatus};
@@ -9,7 +11,7 @@ use crate::store::Content;
 use crate::store::content::extents;
 
 /// A piece of background work.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) kind: JobKind,
     started: Duration,
@@ -21,14 +23,24 @@ pub(crate) struct Job {
     cursor: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum JobKind {
     /// Copies a clone's inherited extents into its own map.
     Split { lun: u64 },
     /// Makes a LUN equal to frozen content.
-    LunCopy { copy: u64, target: u64, source: Content },
+    LunCopy {
+        copy: u64,
+        target: u64,
+        #[serde(skip)]
+        source: Content,
+    },
     /// Makes a LUN equal to frozen content.
-    ClonePair { pair: u64, target: u64, source: Content },
+    ClonePair {
+        pair: u64,
+        target: u64,
+        #[serde(skip)]
+        source: Content,
+    },
     /// Moves a LUN to the place of another one, in rounds over its content.
     Migration { lun: u64, target: u64, round: u32 },
     /// Only counts: the content was there at once.
@@ -46,6 +58,21 @@ enum Step {
 }
 
 impl Job {
+    /// The frozen content that it copies from, if it does. The journal keeps it beside the job.
+    pub(crate) fn source(&self) -> Option<&Content> {
+        match &self.kind {
+            JobKind::LunCopy { source, .. } | JobKind::ClonePair { source, .. } => Some(source),
+            JobKind::Split { .. } | JobKind::Migration { .. } | JobKind::Rollback { .. } => None,
+        }
+    }
+
+    pub(crate) fn source_mut(&mut self) -> Option<&mut Content> {
+        match &mut self.kind {
+            JobKind::LunCopy { source, .. } | JobKind::ClonePair { source, .. } => Some(source),
+            JobKind::Split { .. } | JobKind::Migration { .. } | JobKind::Rollback { .. } => None,
+        }
+    }
+
     pub(crate) fn new(kind: JobKind, started: Duration, rate: u64) -> Self {
         Self { kind, started, rate, done: 0, cursor: 0 }
     }
@@ -63,7 +90,7 @@ impl Job {
 impl Array {
     /// Runs background work up to `now`. Time that goes backwards is ignored. Every command and data request calls this.
     pub fn advance(&mut self, now: Duration) {
-        self.now = self.now.max(now);
+        self.now = self.now.max(self.journal.as_ref().map_or(now, |journal| journal.since + now));
         if self.access_is_due() {
             self.settle_access();
         }

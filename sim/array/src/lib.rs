@@ -21,6 +21,7 @@
 //! | `atomics` | compare and write, or-write, block copies, sanitize |
 //! | `reservation` | persistent and legacy reservations of one device |
 //! | `traffic` | limits of commands and bytes per second |
+//! | `durable` | the journal: what outlasts the value, and an array made of it again |
 //! | `census` | what exists, and the white-box audit |
 //! | `store` | sparse copy-on-write content and space accounting |
 //!
@@ -36,6 +37,7 @@ mod config;
 mod copies;
 mod data;
 mod defects;
+mod durable;
 mod handle;
 mod jobs;
 mod mapping;
@@ -58,6 +60,10 @@ pub use census::Census;
 pub use command::{Command, Outcome};
 pub use config::{ArrayConfig, Limits, PoolConfig, PortalConfig};
 pub use defects::Defects;
+pub use durable::{
+    Changes, Damage, EXTENT_PAGES, ExtentChange, JournalDefects, MEDIUM_PAGE, Medium, NodeChange,
+    ObjectChange, Places, Rotten, Saved, SavedExtent, SavedNode, SavedObject, Shelf, Tracked,
+};
 pub use handle::ArrayHandle;
 pub use object::{
     Chap, ChapCredentials, ChapUpdate, CloneOrigin, ClonePair, CopyStatus, DeviceId, DeviceInfo, Geometry,

@@ -4,18 +4,22 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+use crate::Medium;
 use crate::access::Access;
 use crate::cache::Cache;
+use crate::durable::forms;
 use crate::reservation::Reservations;
-use crate::store::{Content, EXTENT_BLOCKS, Layer, Quota, Space};
+use crate::store::{Content, Counter, EXTENT_BLOCKS, Layer, Quota, Space};
 
 /// A device with blocks. LUNs and snapshots share one number space, so that a number names at most one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum DeviceId {
     /// A LUN.
     Lun(u64),
@@ -28,6 +32,27 @@ impl DeviceId {
     pub fn number(self) -> u64 {
         match self {
             Self::Lun(id) | Self::Snapshot(id) => id,
+        }
+    }
+}
+
+impl From<DeviceId> for String {
+    fn from(device: DeviceId) -> String {
+        match device {
+            DeviceId::Lun(id) => format!("lun {id}"),
+            DeviceId::Snapshot(id) => format!("snapshot {id}"),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceId {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<DeviceId, &'static str> {
+        let number = |id: &str| id.parse().map_err(|_| "not the number of a device");
+        match text.split_once(' ') {
+            Some(("lun", id)) => number(id).map(DeviceId::Lun),
+            Some(("snapshot", id)) => number(id).map(DeviceId::Snapshot),
+            _ => Err("neither a LUN nor a snapshot"),
         }
     }
 }
@@ -51,11 +76,13 @@ pub struct Pool {
     /// Name.
     pub name: String,
     pub(crate) capacity: u64,
-    pub(crate) used: Arc<AtomicU64>,
+    pub(crate) used: Arc<Counter>,
     pub(crate) reserved: u64,
     pub(crate) provisioned: u64,
     /// Counters of deleted thick LUNs of which extents live on, shared with others.
-    pub(crate) orphans: Vec<Arc<AtomicU64>>,
+    pub(crate) orphans: Vec<Arc<Counter>>,
+    /// Where its content is kept; none keeps it in memory.
+    pub(crate) medium: Option<Arc<dyn Medium>>,
 }
 
 impl Pool {
@@ -83,7 +110,12 @@ impl Pool {
     }
     /// Where a LUN of this pool takes its extents from.
     pub(crate) fn space<'a>(&'a self, quota: Option<&'a Quota>) -> Space<'a> {
-        Space { pool: &self.used, limit: self.capacity.saturating_sub(self.claimed()), quota }
+        Space {
+            pool: &self.used,
+            limit: self.capacity.saturating_sub(self.claimed()),
+            quota,
+            medium: self.medium.as_ref(),
+        }
     }
     pub(crate) fn free_extents(&self) -> u64 {
         self.capacity.saturating_sub(self.used_extents())
@@ -91,7 +123,7 @@ impl Pool {
 }
 
 /// Whether a LUN is being made independent of its parent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SplitStatus {
     /// No split asked for, or it is over.
     None,
@@ -102,7 +134,7 @@ pub enum SplitStatus {
 }
 
 /// The parent link of a linked clone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloneOrigin {
     /// The LUN or snapshot cloned.
     pub source: DeviceId,
@@ -111,7 +143,7 @@ pub struct CloneOrigin {
 }
 
 /// A LUN.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Lun {
     /// Id, never reused.
     pub id: u64,
@@ -144,9 +176,12 @@ pub struct Lun {
     pub(crate) access: Access,
     pub(crate) reservations: Reservations,
     pub(crate) cache: Cache,
+    /// Kept by the journal beside the LUN.
+    #[serde(skip)]
     pub(crate) content: Content,
     pub(crate) quota: Option<Quota>,
     /// Only with [`crate::Defects::stale_read_after_extend`]: the content before the last extend.
+    #[serde(skip)]
     pub(crate) stale_view: Option<Content>,
 }
 
@@ -166,7 +201,7 @@ impl Lun {
 }
 
 /// A snapshot of a LUN.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Id, never reused.
     pub id: u64,
@@ -196,6 +231,8 @@ pub struct Snapshot {
     pub(crate) reservations: Reservations,
     /// The last rollback from it.
     pub rollback: Option<Rollback>,
+    /// Kept by the journal beside the snapshot.
+    #[serde(skip)]
     pub(crate) layer: Option<Arc<Layer>>,
 }
 
@@ -207,7 +244,7 @@ impl Snapshot {
 }
 
 /// State of a full copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CopyStatus {
     /// Not started.
     Created,
@@ -220,7 +257,7 @@ pub enum CopyStatus {
 }
 
 /// A LUN copy task.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LunCopy {
     /// Id.
     pub id: u64,
@@ -239,7 +276,7 @@ pub struct LunCopy {
 }
 
 /// A clone pair.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClonePair {
     /// Id.
     pub id: u64,
@@ -256,7 +293,7 @@ pub struct ClonePair {
 }
 
 /// A LUN migration. Its id is that of the LUN that moves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Migration {
     /// The LUN that moves.
     pub id: u64,
@@ -271,7 +308,7 @@ pub struct Migration {
 }
 
 /// The last rollback from a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
     /// Speed 1..=4 as asked for.
     pub speed: u8,
@@ -284,7 +321,7 @@ pub struct Rollback {
 }
 
 /// A host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Host {
     /// Id.
     pub id: u64,
@@ -297,7 +334,7 @@ pub struct Host {
 }
 
 /// A host group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HostGroup {
     /// Id.
     pub id: u64,
@@ -312,7 +349,7 @@ pub struct HostGroup {
 }
 
 /// A LUN group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LunGroup {
     /// Id.
     pub id: u64,
@@ -327,7 +364,7 @@ pub struct LunGroup {
 }
 
 /// A port group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PortGroup {
     /// Id.
     pub id: u64,
@@ -342,7 +379,7 @@ pub struct PortGroup {
 }
 
 /// A mapping view: at most one group of each kind. The hosts of its host group see the members of its LUN group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct View {
     /// Id.
     pub id: u64,
@@ -408,16 +445,17 @@ impl fmt::Debug for Secret {
 }
 
 /// CHAP name and secret (RFC 7143 section 12.1.3).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChapCredentials {
     /// `CHAP_N`.
     pub name: String,
     /// The shared secret.
+    #[serde(with = "forms::secret")]
     pub secret: Secret,
 }
 
 /// What an initiator must prove, and what the target proves in return when asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chap {
     /// Proved by the initiator.
     pub initiator: ChapCredentials,
@@ -437,7 +475,7 @@ pub enum ChapUpdate {
 }
 
 /// A registered iSCSI initiator.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Initiator {
     /// iSCSI name.
     pub iqn: String,
@@ -448,6 +486,7 @@ pub struct Initiator {
     /// Multipath type: 0 default, 1 third party.
     pub multipath: u8,
     /// Sessions open at the target; above 0 the initiator is online.
+    #[serde(skip)]
     pub sessions: u32,
 }
 

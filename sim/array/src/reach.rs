@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::durable::Tracked;
 use crate::object::DeviceId;
 use crate::{Array, Outcome, Refusal};
 
@@ -19,9 +20,9 @@ struct Sight {
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     /// LUN -> LUN number of its open export.
-    exports: BTreeMap<u64, u16>,
+    pub(crate) exports: Tracked<u64, u16>,
     /// Host -> object -> host LUN id.
-    numbers: BTreeMap<u64, BTreeMap<DeviceId, u16>>,
+    pub(crate) numbers: Tracked<u64, BTreeMap<DeviceId, u16>>,
     /// Registered initiators.
     sights: BTreeMap<String, Sight>,
     /// Everybody else.
@@ -126,7 +127,7 @@ impl Array {
             if objects.is_empty() {
                 continue;
             }
-            let mut own = self.reach.numbers.remove(&host.id).unwrap_or_default();
+            let mut own = self.reach.numbers.get(&host.id).cloned().unwrap_or_default();
             own.retain(|object, _| objects.contains(object));
             let mut taken: BTreeSet<u16> = own.values().chain(self.reach.exports.values()).copied().collect();
             let mut next = 1;
@@ -146,12 +147,12 @@ impl Array {
             }
             numbers.insert(host.id, own);
         }
-        self.reach.numbers = numbers;
+        self.reach.numbers.replace(numbers);
         self.refresh_sights();
         if short { Err(Refusal::HostLunIdTaken) } else { Ok(()) }
     }
 
-    fn refresh_sights(&mut self) {
+    pub(crate) fn refresh_sights(&mut self) {
         let open = self.sight_of(None);
         let fresh: Vec<_> = self
             .initiators
@@ -209,7 +210,7 @@ impl Array {
             return Err(Refusal::HostLunIdTaken);
         }
         for host in hosts {
-            self.reach.numbers.entry(host).or_default().insert(object, number);
+            self.reach.numbers.or_default(host).insert(object, number);
         }
         self.refresh_sights();
         Ok(Outcome::Done)

@@ -98,7 +98,7 @@ pub enum Refusal {
     /// The chain of parent links is as long as the store allows.
     #[error("clone chain too long")]
     TooDeep,
-    /// The pool has no physical space left for this.
+    /// The pool, or the medium behind the array, has no physical space left for this.
     #[error("pool is full")]
     PoolFull,
     /// A bound of the configuration is reached.
@@ -172,4 +172,11 @@ pub enum IoError {
     /// No such device.
     #[error("device is gone")]
     Gone,
+    /// What the medium of an array with a journal holds is not what was written (SBC: MEDIUM ERROR, UNRECOVERED READ
+    /// ERROR). A write that needs the rest of such a page may have done a part of its work.
+    #[error("medium is unreadable at block {lba}")]
+    Unreadable {
+        /// The first block that cannot be read.
+        lba: u64,
+    },
 }

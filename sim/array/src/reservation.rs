@@ -6,13 +6,16 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// Registrations of one unit, at most.
 const MAX_REGISTRANTS: usize = 1_024;
 /// Nexuses that alerts wait for, at most.
 const MAX_ALERTED: usize = 4_096;
 
 /// An I_T nexus as reservations know it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct NexusId {
     /// iSCSI name of the initiator.
     pub initiator: String,
@@ -22,8 +25,27 @@ pub struct NexusId {
     pub port: u16,
 }
 
+impl From<NexusId> for String {
+    fn from(nexus: NexusId) -> String {
+        let isid: String = nexus.isid.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{isid} {} {}", nexus.port, nexus.initiator)
+    }
+}
+
+impl TryFrom<String> for NexusId {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<NexusId, &'static str> {
+        let mut parts = text.splitn(3, ' ');
+        let isid = parts.next().and_then(|isid| u64::from_str_radix(isid, 16).ok()).ok_or("no ISID")?;
+        let port = parts.next().and_then(|port| port.parse().ok()).ok_or("no port")?;
+        let initiator = parts.next().ok_or("no initiator")?.to_owned();
+        let [_, _, isid @ ..] = isid.to_be_bytes();
+        Ok(NexusId { initiator, isid, port })
+    }
+}
+
 /// Type of a persistent reservation (SPC-4 table 45); the discriminants are its codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ReservationKind {
     /// Write Exclusive.
     WriteExclusive = 1,
@@ -118,7 +140,7 @@ pub enum ReserveError {
 }
 
 /// Mode parameters that all nexuses of a unit share.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeState {
     /// SWP: software write protect.
     pub write_protect: bool,
@@ -126,7 +148,7 @@ pub struct ModeState {
     pub descriptor_sense: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Held {
     /// Whose it is; with an all-registrants kind who made it, which then means nothing.
     holder: NexusId,
@@ -134,19 +156,22 @@ struct Held {
 }
 
 /// Registrations, reservations, alerts and mode parameters of one device.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservations {
     registrants: BTreeMap<NexusId, u64>,
     generation: u32,
     held: Option<Held>,
     persist: bool,
     /// Holder of RESERVE.
+    #[serde(skip)]
     legacy: Option<NexusId>,
+    #[serde(skip)]
     alerts: BTreeMap<NexusId, Vec<Alert>>,
     mode: ModeState,
     saved_mode: ModeState,
     /// Changes of mode parameters, and who made the last one.
     mode_generation: u64,
+    #[serde(skip)]
     mode_changed_by: Option<NexusId>,
 }
 

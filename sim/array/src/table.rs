@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::Refusal;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// An object with an id and a name.
-pub(crate) trait Row {
+use crate::Refusal;
+use crate::durable::{ObjectChange, Shelf, Tracked};
+
+/// An object with an id and a name. It outlasts a restart, hence the form on disk.
+pub(crate) trait Row: Serialize + DeserializeOwned {
     fn id(&self) -> u64;
     fn name(&self) -> &str;
     fn set_name(&mut self, name: String);
@@ -24,13 +28,13 @@ rows!(Lun, Snapshot, LunCopy, Host, HostGroup, LunGroup, PortGroup, View);
 /// Rows ordered by id; names are unique.
 #[derive(Debug)]
 pub(crate) struct Table<T> {
-    rows: BTreeMap<u64, T>,
+    rows: Tracked<u64, T>,
     names: BTreeMap<String, u64>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), names: BTreeMap::new() }
+        Self { rows: Tracked::default(), names: BTreeMap::new() }
     }
 }
 
@@ -52,6 +56,10 @@ impl<T: Row> Table<T> {
     }
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.rows.values_mut()
+    }
+    /// Ids of rows that the journal has not seen as they are now.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = u64> {
+        self.rows.touched().copied()
     }
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
@@ -98,10 +106,29 @@ impl<T: Row> Table<T> {
         if self.names.len() != self.rows.len() {
             out.push(format!("{kind}: {} names for {} rows", self.names.len(), self.rows.len()));
         }
-        for (id, row) in &self.rows {
+        for (id, row) in self.rows.iter() {
             if row.id() != *id || self.names.get(row.name()) != Some(id) {
                 out.push(format!("{kind} {id}: name index is wrong"));
             }
+        }
+    }
+}
+
+impl<T: Row> Shelf for Table<T> {
+    fn watch(&mut self) {
+        self.rows.watch();
+    }
+    fn drain(&mut self, kind: &'static str, out: &mut Vec<ObjectChange>) {
+        self.rows.drain(kind, out);
+    }
+    fn load(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
+        self.rows.load(key, value)?;
+        let row =
+            key.parse().ok().and_then(|id| self.rows.get(&id)).filter(|row| row.id().to_string() == key);
+        let row = row.ok_or("the object has another id")?;
+        match self.names.insert(row.name().to_owned(), row.id()) {
+            None => Ok(()),
+            Some(_) => Err("another object has its name".to_owned()),
         }
     }
 }

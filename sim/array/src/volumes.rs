@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::jobs::{Job, JobKind};
 use crate::object::{CloneOrigin, DeviceId, Lun, Snapshot, SplitStatus};
 use crate::store::content::extents;
-use crate::store::{Content, EXTENT_BLOCKS, Quota};
+use crate::store::{Content, Counter, EXTENT_BLOCKS, Quota};
 use crate::{Array, Outcome, Refusal, Reservations};
 
 /// What the planted defect D78 leaves behind the old end of an extended LUN.
@@ -34,7 +34,7 @@ impl Array {
         if needed > room {
             return Err(Refusal::PoolFull);
         }
-        let quota = (!thin).then(|| Quota { used: Arc::new(AtomicU64::new(0)), extents: needed });
+        let quota = (!thin).then_some(needed);
         let place = self.plant.next_home();
         Ok(self.insert_lun((name, description), (pool, place), Content::empty(blocks), quota, None))
     }
@@ -88,10 +88,11 @@ impl Array {
         (name, description): (String, String),
         (pool, (home, owner)): (u64, (u8, u8)),
         content: Content,
-        quota: Option<Quota>,
+        reserved: Option<u64>,
         origin: Option<CloneOrigin>,
     ) -> Outcome {
         let id = self.new_id();
+        let quota = reserved.map(|extents| Quota { used: Counter::of_quota(id), extents });
         let (wwn, serial) = self.new_wwn();
         if let Some(pool) = self.pools.get_mut(pool as usize) {
             pool.provisioned += content.blocks();

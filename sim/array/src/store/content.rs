@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::extent::{Body, Extent, Space, push_zeros};
+use super::extent::{Body, Extent, Space, Unreadable, push_zeros};
 use super::map::{Map, Slot};
+use super::mark::Mark;
 use super::{BLOCK_BYTES, EXTENT_BLOCKS, EXTENT_BYTES};
 use crate::IoError;
 
@@ -14,6 +15,8 @@ use crate::IoError;
 pub(crate) struct Layer {
     pub(crate) id: u64,
     pub(crate) content: Content,
+    /// Set once the journal keeps it.
+    pub(crate) mark: Mark,
 }
 
 /// A link to a parent.
@@ -56,7 +59,23 @@ pub(crate) fn pieces(lba: u64, blocks: u64) -> impl Iterator<Item = (u64, usize,
     })
 }
 
+/// An unreadable page by its block.
+fn at_extent(index: u64) -> impl Fn(Unreadable) -> IoError {
+    move |Unreadable(offset)| IoError::Unreadable { lba: index * EXTENT_BLOCKS + offset as u64 / BLOCK_BYTES }
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::empty(0)
+    }
+}
+
 impl Content {
+    /// Content that comes from disk.
+    pub(crate) fn adopted(map: Map, link: Option<Link>, blocks: u64) -> Self {
+        Self { map, link, blocks }
+    }
+
     /// Empty content: reads zero.
     pub(crate) fn empty(blocks: u64) -> Self {
         Self { map: Map::default(), link: None, blocks }
@@ -140,20 +159,24 @@ impl Content {
         }
     }
 
-    /// Appends the bytes of a range. The caller keeps within the size.
-    pub(crate) fn read(&self, lba: u64, blocks: u64, out: &mut Vec<Bytes>) {
+    /// Appends the bytes of a range. The caller keeps within the size. Only content on a medium can be unreadable.
+    pub(crate) fn read(&self, lba: u64, blocks: u64, out: &mut Vec<Bytes>) -> Result<(), IoError> {
         for (index, offset, len) in pieces(lba, blocks) {
             match self.visible(index) {
-                Some(extent) => extent.body.read(offset, len, out),
+                Some(extent) => extent.body.read(offset, len, out).map_err(at_extent(index))?,
                 None => push_zeros(len, out),
             }
         }
+        Ok(())
     }
 
     /// Whether the space suffices to make every extent of the range writable.
     fn affordable(&self, lba: u64, blocks: u64, space: &Space<'_>) -> Result<(), IoError> {
         let available = space.available();
         let (first, last) = (lba / EXTENT_BLOCKS, (lba + blocks - 1) / EXTENT_BLOCKS);
+        if !space.fits(last - first + 1) {
+            return Err(IoError::NoSpace);
+        }
         if available > last - first {
             return Ok(());
         }
@@ -166,28 +189,17 @@ impl Content {
         &mut self,
         index: u64,
         space: &Space<'_>,
-        edit: impl FnOnce(&mut Body, bool),
+        edit: impl FnOnce(&mut Body, bool) -> Result<(), Unreadable>,
     ) -> Result<(), IoError> {
-        let base = match self.map.get(index) {
-            None | Some(Slot::Absent) => self.inherited(index).map(|extent| extent.body.clone()),
-            Some(_) => None,
-        };
-        let slot = self.map.slot_mut(index);
-        let base = match slot {
-            Slot::Data(extent) => match Arc::get_mut(extent) {
-                Some(extent) => {
-                    edit(&mut extent.body, false);
-                    return Ok(());
-                }
-                None => Some(extent.body.clone()),
-            },
-            Slot::Zero | Slot::Absent => base,
-        };
+        if let Some(extent) = self.map.own_extent_mut(index) {
+            return edit(&mut extent.body, false).map_err(at_extent(index));
+        }
+        let base = self.visible(index).map(|extent| extent.body.clone());
         let token = space.take().ok_or(IoError::NoSpace)?;
         let copied = base.is_some();
-        let mut body = base.unwrap_or_else(Body::empty);
-        edit(&mut body, copied);
-        *slot = Slot::Data(Arc::new(Extent { token, body }));
+        let mut body = base.unwrap_or_else(|| space.blank());
+        edit(&mut body, copied).map_err(at_extent(index))?;
+        *self.map.slot_mut(index) = Slot::Data(Arc::new(Extent::new(token, body)));
         Ok(())
     }
 
@@ -211,9 +223,9 @@ impl Content {
             self.edit(index, space, |body, copied| {
                 if loses_neighbours && copied {
                     let start = offset / GRAIN * GRAIN;
-                    body.zero(start, (offset + len).next_multiple_of(GRAIN) - start);
+                    body.zero(start, (offset + len).next_multiple_of(GRAIN) - start)?;
                 }
-                body.write(offset, head);
+                body.write(offset, head)
             })?;
         }
         Ok(())
@@ -233,7 +245,8 @@ impl Content {
             .filter(partial)
             .filter(|index| self.visible(**index).is_some() && !self.map.is_exclusive(**index))
             .count() as u64;
-        if needed > space.available() {
+        let edited = edges.iter().filter(partial).count() as u64;
+        if needed > space.available() || !space.fits(edited) {
             return Err(IoError::NoSpace);
         }
         for index in edges.iter().filter(partial) {
@@ -245,8 +258,9 @@ impl Content {
             let (offset, len) = ((from * BLOCK_BYTES) as usize, ((to - from) * BLOCK_BYTES) as usize);
             let mut emptied = false;
             self.edit(*index, space, |body, _| {
-                body.zero(offset, len);
+                body.zero(offset, len)?;
                 emptied = body.is_empty();
+                Ok(())
             })?;
             if emptied {
                 self.clear(*index);
@@ -279,8 +293,9 @@ impl Content {
         }
         let mut emptied = false;
         self.edit(index, space, |body, _| {
-            body.take_over(old, runs);
+            body.take_over(old, runs)?;
             emptied = body.is_empty();
+            Ok(())
         })?;
         if emptied {
             self.clear(index);
@@ -302,15 +317,16 @@ impl Content {
             return Ok(());
         }
         self.affordable(0, self.blocks, space)?;
-        let mut whole = Body::empty();
-        whole.write(0, bytes);
+        let mut whole = space.blank();
+        whole.write(0, bytes).map_err(at_extent(0))?;
         for index in 0..extents(self.blocks) {
             let used = (self.blocks - index * EXTENT_BLOCKS).min(EXTENT_BLOCKS) * BLOCK_BYTES;
             self.edit(index, space, |body, _| {
                 *body = whole.clone();
                 if used < EXTENT_BYTES as u64 {
-                    body.zero(used as usize, EXTENT_BYTES - used as usize);
+                    body.zero(used as usize, EXTENT_BYTES - used as usize)?;
                 }
+                Ok(())
             })?;
         }
         Ok(())
@@ -337,7 +353,7 @@ impl Content {
         let Some(extent) = self.inherited(index) else { return Ok(()) };
         let body = extent.body.clone();
         let token = space.take().ok_or(IoError::NoSpace)?;
-        *self.map.slot_mut(index) = Slot::Data(Arc::new(Extent { token, body }));
+        *self.map.slot_mut(index) = Slot::Data(Arc::new(Extent::new(token, body)));
         Ok(())
     }
 
@@ -357,32 +373,34 @@ impl Content {
         let Some(extent) = source.visible(index) else { return self.unmap(start, blocks, space) };
         if blocks < EXTENT_BLOCKS && self.blocks > source.blocks {
             let mut slices = Vec::new();
-            extent.body.read(0, (blocks * BLOCK_BYTES) as usize, &mut slices);
+            extent.body.read(0, (blocks * BLOCK_BYTES) as usize, &mut slices).map_err(at_extent(index))?;
             let mut data = Vec::with_capacity(EXTENT_BYTES);
             slices.iter().for_each(|slice| data.extend_from_slice(slice));
             return self.write(start, &data, space, false);
         }
         let body = extent.body.clone();
-        self.edit(index, space, |old, _| *old = body)
+        self.edit(index, space, |old, _| {
+            *old = body;
+            Ok(())
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
-
+    use super::super::extent::Counter;
     use super::*;
 
     fn bytes(content: &Content) -> Vec<u8> {
         let mut out = Vec::new();
-        content.read(0, content.blocks(), &mut out);
+        content.read(0, content.blocks(), &mut out).unwrap();
         out.concat()
     }
 
     #[test]
     fn a_shared_extent_is_copied_once_and_counted_once() {
-        let pool = Arc::new(AtomicU64::new(0));
-        let space = Space { pool: &pool, limit: 100, quota: None };
+        let pool = Counter::new(0);
+        let space = Space { pool: &pool, limit: 100, quota: None, medium: None };
         let used = || pool.load(std::sync::atomic::Ordering::Relaxed);
         let mut content = Content::empty(300);
         content.write(0, &[1; 512 * 300], &space, false).unwrap();
@@ -401,13 +419,16 @@ mod tests {
 
     #[test]
     fn sparse_walks_find_far_extents() {
-        let pool = Arc::new(AtomicU64::new(0));
-        let space = Space { pool: &pool, limit: 100, quota: None };
+        let pool = Counter::new(0);
+        let space = Space { pool: &pool, limit: 100, quota: None, medium: None };
         let mut content = Content::empty(1 << 40);
         for extent in [3, 700, 70_000, 20_000_000] {
             content.write(extent * EXTENT_BLOCKS, &[1; 512], &space, false).unwrap();
         }
-        let child = Content::over(Arc::new(Layer { id: 1, content: content.clone() }), 1 << 40);
+        let child = Content::over(
+            Arc::new(Layer { id: 1, content: content.clone(), mark: Mark::default() }),
+            1 << 40,
+        );
         let mut seen = Vec::new();
         let mut at = 0;
         while let Some(index) = child.next_visible(at) {

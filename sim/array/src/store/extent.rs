@@ -1,11 +1,19 @@
 //! One extent of content and its space accounting.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
+use super::kept::Kept;
+use super::mark::Mark;
 use super::{EXTENT_BYTES, PAGE_BYTES, PAGES};
+use crate::durable::{Medium, Places};
+
+/// The first page of an extent that could not be read: its byte offset in the extent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unreadable(pub(crate) usize);
 
 static ZEROS: [u8; EXTENT_BYTES] = [0; EXTENT_BYTES];
 
@@ -18,14 +26,44 @@ pub(crate) fn push_zeros(mut len: usize, out: &mut Vec<Bytes>) {
     }
 }
 
+/// Counts the extents that claim on a pool, or on the reservation of a thick LUN.
+#[derive(Debug, Default)]
+pub(crate) struct Counter {
+    /// Which one it is, for the journal: the pool's id, or [`Counter::of_quota`].
+    pub(crate) number: u64,
+    count: AtomicU64,
+}
+
+impl Counter {
+    pub(crate) fn new(number: u64) -> Arc<Self> {
+        Arc::new(Self { number, count: AtomicU64::new(0) })
+    }
+
+    /// The number of a thick LUN's counter: LUN ids are never reused, and the counter keeps it wherever it goes.
+    pub(crate) fn of_quota(lun: u64) -> Arc<Self> {
+        Self::new((1 << 40) + lun)
+    }
+}
+
+impl Deref for Counter {
+    type Target = AtomicU64;
+    fn deref(&self) -> &AtomicU64 {
+        &self.count
+    }
+}
+
 /// The claim of one extent on a counter; gives it back when dropped.
 #[derive(Debug)]
-pub(crate) struct SpaceToken(Arc<AtomicU64>);
+pub(crate) struct SpaceToken(Arc<Counter>);
 
 impl SpaceToken {
-    fn take(counter: &Arc<AtomicU64>) -> Self {
+    pub(crate) fn take(counter: &Arc<Counter>) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(counter))
+    }
+    /// Which counter it is, for the journal.
+    pub(crate) fn counter_number(&self) -> u64 {
+        self.0.number
     }
     /// Identity of the counter, for the audit.
     pub(crate) fn counter_id(&self) -> usize {
@@ -42,7 +80,7 @@ impl Drop for SpaceToken {
 /// The reservation of a thick LUN: so many extents are paid for already.
 #[derive(Debug)]
 pub(crate) struct Quota {
-    pub(crate) used: Arc<AtomicU64>,
+    pub(crate) used: Arc<Counter>,
     pub(crate) extents: u64,
 }
 
@@ -50,11 +88,13 @@ pub(crate) struct Quota {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Space<'a> {
     /// Counter of the pool.
-    pub(crate) pool: &'a Arc<AtomicU64>,
+    pub(crate) pool: &'a Arc<Counter>,
     /// Value that the counter must not exceed.
     pub(crate) limit: u64,
     /// Reservation of the LUN, used first.
     pub(crate) quota: Option<&'a Quota>,
+    /// What keeps the content; none keeps it in memory.
+    pub(crate) medium: Option<&'a Arc<dyn Medium>>,
 }
 
 impl Space<'_> {
@@ -62,6 +102,19 @@ impl Space<'_> {
     pub(crate) fn available(&self) -> u64 {
         let quota = self.quota.map_or(0, |q| q.extents.saturating_sub(q.used.load(Ordering::Relaxed)));
         quota + self.limit.saturating_sub(self.pool.load(Ordering::Relaxed))
+    }
+
+    /// Whether the medium has room for whatever a change of `extents` extents may write.
+    pub(crate) fn fits(&self, extents: u64) -> bool {
+        self.medium.is_none_or(|medium| medium.room() / PAGES as u64 >= extents)
+    }
+
+    /// Content that reads zero.
+    pub(crate) fn blank(&self) -> Body {
+        match self.medium {
+            None => Body::empty(),
+            Some(medium) => Body::Kept(Kept::blank(medium)),
+        }
     }
 
     /// Takes one extent; none when the space is out.
@@ -82,6 +135,8 @@ pub(crate) enum Body {
     Whole(Bytes),
     /// Page by page; none reads zero.
     Pages(Box<[Option<Bytes>; PAGES]>),
+    /// On the medium of an array with a journal.
+    Kept(Kept),
 }
 
 /// An extent: content and the claim on space that it stands for.
@@ -89,6 +144,13 @@ pub(crate) enum Body {
 pub(crate) struct Extent {
     pub(crate) token: SpaceToken,
     pub(crate) body: Body,
+    pub(crate) mark: Mark,
+}
+
+impl Extent {
+    pub(crate) fn new(token: SpaceToken, body: Body) -> Self {
+        Self { token, body, mark: Mark::default() }
+    }
 }
 
 impl Body {
@@ -105,12 +167,26 @@ impl Body {
         }
         match self {
             Self::Pages(pages) => pages,
-            Self::Whole(_) => unreachable!("a whole body was made into pages just above"),
+            Self::Whole(_) | Self::Kept(_) => {
+                unreachable!(
+                    "a whole body was made into pages just above, and what is kept has none in memory"
+                )
+            }
         }
     }
 
-    /// Writes `data` at byte `offset`. The caller keeps within the extent.
-    pub(crate) fn write(&mut self, offset: usize, data: &[u8]) {
+    /// Writes `data` at byte `offset`. The caller keeps within the extent. Only a body on a medium can fail.
+    pub(crate) fn write(&mut self, offset: usize, data: &[u8]) -> Result<(), Unreadable> {
+        match self {
+            Self::Kept(kept) => kept.write(offset, data),
+            Self::Whole(_) | Self::Pages(_) => {
+                self.write_here(offset, data);
+                Ok(())
+            }
+        }
+    }
+
+    fn write_here(&mut self, offset: usize, data: &[u8]) {
         if data.len() == EXTENT_BYTES {
             *self = Self::Whole(Bytes::copy_from_slice(data));
             return;
@@ -145,8 +221,18 @@ impl Body {
         }
     }
 
-    /// Makes `len` bytes at byte `offset` zero. The caller keeps within the extent.
-    pub(crate) fn zero(&mut self, offset: usize, len: usize) {
+    /// Makes `len` bytes at byte `offset` zero. The caller keeps within the extent. Only a body on a medium can fail.
+    pub(crate) fn zero(&mut self, offset: usize, len: usize) -> Result<(), Unreadable> {
+        match self {
+            Self::Kept(kept) => kept.zero(offset, len),
+            Self::Whole(_) | Self::Pages(_) => {
+                self.zero_here(offset, len);
+                Ok(())
+            }
+        }
+    }
+
+    fn zero_here(&mut self, offset: usize, len: usize) {
         let pages = self.pages();
         let (mut at, end) = (offset, offset + len);
         while at < end {
@@ -165,42 +251,69 @@ impl Body {
     }
 
     /// Makes byte runs what they are in another body, or zero when there is none.
-    pub(crate) fn take_over(&mut self, from: Option<&Self>, runs: impl Iterator<Item = (usize, usize)>) {
+    pub(crate) fn take_over(
+        &mut self,
+        from: Option<&Self>,
+        runs: impl Iterator<Item = (usize, usize)>,
+    ) -> Result<(), Unreadable> {
         let mut slices = Vec::new();
         for (offset, len) in runs {
-            self.zero(offset, len);
+            self.zero(offset, len)?;
             let Some(from) = from else { continue };
-            from.read(offset, len, &mut slices);
+            from.read(offset, len, &mut slices)?;
             let mut at = offset;
             for slice in slices.drain(..) {
                 // Zeros stay holes, so that an extent that has become empty shows it.
                 if !is_zero(&slice) {
-                    self.write(at, &slice);
+                    self.write(at, &slice)?;
                 }
                 at += slice.len();
             }
+        }
+        Ok(())
+    }
+
+    /// Where it is on the medium; all holes for what is in memory.
+    pub(crate) fn places(&self) -> &Places {
+        static NOWHERE: Places = [0; PAGES];
+        match self {
+            Self::Kept(kept) => kept.places(),
+            Self::Whole(_) | Self::Pages(_) => &NOWHERE,
         }
     }
 
     /// Whether both are made of the same pages in memory. Equal pages in two places count as different.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
+        if let (Self::Kept(one), Self::Kept(two)) = (self, other) {
+            return one.places() == two.places();
+        }
         let page = |body: &Self, index: usize| match body {
             Self::Whole(whole) => Some(whole[index * PAGE_BYTES..].as_ptr()),
             Self::Pages(pages) => pages[index].as_ref().map(|page| page.as_ptr()),
+            // Never the same as what is in memory, except for holes.
+            Self::Kept(kept) => kept.places().get(index).filter(|place| **place != 0).map(|_| ZEROS.as_ptr()),
         };
         (0..PAGES).all(|index| page(self, index) == page(other, index))
     }
 
     /// Whether no page is left.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Pages(pages) if pages.iter().all(Option::is_none))
+        match self {
+            Self::Whole(_) => false,
+            Self::Pages(pages) => pages.iter().all(Option::is_none),
+            Self::Kept(kept) => kept.places().iter().all(|place| *place == 0),
+        }
     }
 
-    /// Appends `len` bytes from byte `offset`, as slices of the pages.
-    pub(crate) fn read(&self, offset: usize, len: usize, out: &mut Vec<Bytes>) {
+    /// Appends `len` bytes from byte `offset`, as slices of the pages. Only a body on a medium can fail.
+    pub(crate) fn read(&self, offset: usize, len: usize, out: &mut Vec<Bytes>) -> Result<(), Unreadable> {
         let pages = match self {
-            Self::Whole(whole) => return out.push(whole.slice(offset..offset + len)),
+            Self::Whole(whole) => {
+                out.push(whole.slice(offset..offset + len));
+                return Ok(());
+            }
             Self::Pages(pages) => pages,
+            Self::Kept(kept) => return kept.read(offset, len, out),
         };
         let (mut at, end, mut hole) = (offset, offset + len, 0);
         while at < end {
@@ -216,10 +329,11 @@ impl Body {
             at += run;
         }
         push_zeros(hole, out);
+        Ok(())
     }
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 

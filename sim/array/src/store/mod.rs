@@ -2,6 +2,7 @@
 //!
 //! * [`map`]: extent number -> slot, a radix tree with shared nodes, so that freezing it costs one reference count.
 //! * [`extent`]: 64 KiB of content in 4 KiB pages, and the token by which it counts against a pool.
+//! * [`kept`]: the same content on the medium of an array with a journal; [`mark`]: what of all this is kept there.
 //! * [`content`]: a map, its size and its link to a frozen parent: read, write, unmap, copy up.
 //!
 //! Slots have three states. *Absent* falls through to the parent inside the overlap and reads zero elsewhere; *zero*
@@ -10,10 +11,12 @@
 
 pub(crate) mod content;
 pub(crate) mod extent;
+pub(crate) mod kept;
 pub(crate) mod map;
+pub(crate) mod mark;
 
 pub(crate) use content::{Content, Layer};
-pub(crate) use extent::{Quota, Space};
+pub(crate) use extent::{Counter, Quota, Space};
 
 /// Bytes in a block (the only block size of this array).
 pub const BLOCK_BYTES: u64 = 512;

@@ -415,6 +415,10 @@ fn io_sense(error: IoError) -> Sense {
         IoError::ReadOnly => Sense::new(SenseKey::DATA_PROTECT, Asc::WRITE_PROTECTED),
         IoError::Offline => Sense::new(SenseKey::NOT_READY, Asc::NOT_READY_CAUSE_NOT_REPORTABLE),
         IoError::Gone => illegal(Asc::LOGICAL_UNIT_NOT_SUPPORTED),
+        IoError::Unreadable { lba } => Sense {
+            information: Some(lba),
+            ..Sense::new(SenseKey::MEDIUM_ERROR, Asc::UNRECOVERED_READ_ERROR)
+        },
     }
 }
 
