@@ -17,11 +17,12 @@ use crate::control::{Effect, Hit};
 use crate::dialect::{self, Call, Ground};
 use crate::envelope::{self, Answer, Object, Reply};
 use crate::query::{Fields, Query, segments};
+use crate::routes::{self, Line, Route, Work};
 use crate::session::Credentials;
-use crate::{RestState, lock, points, status};
+use crate::{RestState, lock, openapi, points, status};
 
 /// Where the management API lives.
-const ROOT: &str = "/deviceManager/rest/";
+pub(crate) const ROOT: &str = "/deviceManager/rest/";
 /// Header of the session token.
 const TOKEN: &str = "iBaseToken";
 
@@ -60,6 +61,9 @@ async fn handle(State(state): State<RestState>, request: Request) -> Response {
     {
         return page;
     }
+    if head.method == Method::GET && path == "/openapi.json" {
+        return envelope::json(Bytes::from(openapi::describe(&state).to_string()));
+    }
     let Some(rest) = strip_root(path) else {
         return envelope::with_status(StatusCode::NOT_FOUND, Bytes::new());
     };
@@ -77,14 +81,15 @@ async fn handle(State(state): State<RestState>, request: Request) -> Response {
         Err(failure) => return envelope::json(envelope::render(Err(failure)).0),
     };
     let words: Vec<String> = names.iter().skip(1).map(|name| name.to_ascii_lowercase()).collect();
-    let subject = points::subject(&head.method, &words);
+    let route = routes::find(&head.method, &words);
+    let subject = points::subject(&head.method, &words, route);
     let token = head.headers.get(TOKEN).and_then(|value| value.to_str().ok()).unwrap_or("");
     let asked = Asked {
         method: &head.method,
         path,
         query: head.uri.query().unwrap_or(""),
         names: &names,
-        words: &words,
+        route,
         token,
     };
     let outcome = with_faults(&state, &subject, &asked, &body).await;
@@ -141,8 +146,8 @@ struct Asked<'a> {
     query: &'a str,
     /// Decoded path segments, the device id first.
     names: &'a [String],
-    /// The same without the device id, in lower case.
-    words: &'a [String],
+    /// The row of the table; none when the array does not know the call.
+    route: Option<&'static Route>,
     token: &'a str,
 }
 
@@ -206,39 +211,31 @@ async fn rule(state: &RestState, hit: Option<&Hit>, after_work: bool) -> Option<
 fn work(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
     let inner = state.inner();
     let now = inner.env.now();
-    let device = asked.names.first().map_or("", String::as_str);
-    let is_sessions = asked.words.first().is_some_and(|word| word == "sessions") && asked.words.len() == 1;
-    if is_sessions && *asked.method == Method::POST {
+    if let Some(Route { work: Work::Login, .. }) = asked.route {
         return login(state, &Fields::parse(body)?);
     }
     if asked.token.is_empty() || !lock(&inner.sessions).touch(now, asked.token) {
         return Err(codes::SESSION_LOST.into());
     }
     let mut array = inner.array.lock();
-    if device != array.serial() {
+    if asked.names.first().map(String::as_str) != Some(array.serial()) {
         return Err(codes::SESSION_LOST.into());
     }
-    if is_sessions {
-        return match *asked.method {
-            Method::DELETE => {
-                lock(&inner.sessions).logout(asked.token);
-                envelope::done()
-            }
-            _ => Err(Failure::unsupported()),
-        };
-    }
+    let known = asked.route.filter(|route| route.line == Line::Any || dialect::is_new(&array));
+    let run = match known.map(|route| route.work) {
+        Some(Work::Object(run)) => run,
+        Some(Work::Logout) => {
+            lock(&inner.sessions).logout(asked.token);
+            return envelope::done();
+        }
+        Some(Work::Login) | None => return Err(Failure::unsupported()),
+    };
     let query = Query::parse(asked.query)?;
     // Bodies of GET requests are sent by one client and mean nothing.
     let fields = if *asked.method == Method::GET { Fields::default() } else { Fields::parse(body)? };
-    let call = Call {
-        method: asked.method,
-        names: asked.names.get(1..).unwrap_or_default(),
-        words: asked.words,
-        query,
-        fields,
-    };
+    let call = Call { names: asked.names.get(1..).unwrap_or_default(), query, fields };
     array.advance(now);
-    dialect::dispatch(&mut Ground { array: &mut array, extras: &mut lock(&inner.extras), now }, &call)
+    run(&mut Ground { array: &mut array, extras: &mut lock(&inner.extras), now }, &call)
 }
 
 fn login(state: &RestState, fields: &Fields) -> Answer {

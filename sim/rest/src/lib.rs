@@ -14,6 +14,8 @@
 //! | `handle` | one request from bytes to bytes: body limit, session, faults, dispatch, note |
 //! | `session` | log-in, tokens, idle expiry, lock-out |
 //! | `query`, `envelope`, `codes` | the dialect's syntax: what comes in, what goes out, error codes |
+//! | `routes` | the table of calls that the router runs from |
+//! | `openapi` | the description that the array serves, made from `routes` |
 //! | `dialect` | the objects, one module for each |
 //! | `extras` | attributes and QoS policies that live beside the array |
 //! | `points` | names of the fault points |
@@ -26,8 +28,10 @@ mod dialect;
 mod envelope;
 mod extras;
 mod handle;
+mod openapi;
 mod points;
 mod query;
+mod routes;
 mod serve;
 mod session;
 mod status;

@@ -3,9 +3,10 @@
 use sanbench_array::{ClonePair, Command, CopyStatus, DeviceId, LunCopy};
 
 use crate::codes::{self, Failure, Topic};
-use crate::dialect::{Call, Ground, count, is_new, list};
+use crate::dialect::{Call, Ground, count, list};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::{number, truth};
+use crate::routes::{Kind, NAMED, Route, SUBJECT, delete, get, may, need, post, put};
 
 /// LUN copy already complete.
 const ALREADY_COMPLETE: i64 = 1_077_950_180;
@@ -30,50 +31,114 @@ fn copy_object(copy: &LunCopy) -> Object {
         .text("TARGETLUN", place(copy.target))
 }
 
-/// `/luncopy`.
-pub(crate) fn lun_copy(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    let array = &*ground.array;
-    match (method, path.as_slice()) {
-        ("GET", []) => Ok(Reply::List(list(
+/// The calls on full copies.
+pub(crate) const ROUTES: &[Route] = &[
+    get("luncopy", "LUN copies.", |ground, call| {
+        let array = &*ground.array;
+        Ok(Reply::List(list(
             call,
             |name| array.lun_copies().find(|copy| copy.name == name),
             |id| number(id).and_then(|id| array.lun_copy(id)),
             array.lun_copies(),
             copy_object,
-        )?)),
-        ("GET", ["count"]) => count(array.lun_copies().count()),
-        ("POST", []) => {
-            let (name, _) = call.name_and_description()?;
-            let source = device_of(ground, &place(call, "SOURCELUN")?)?;
-            let DeviceId::Lun(target) = device_of(ground, &place(call, "TARGETLUN")?)? else {
-                return Err(codes::LUN_MISSING.into());
-            };
-            let speed = speed(call, "COPYSPEED")?;
-            let id = ground.create(Command::CreateLunCopy { name, source, target, speed }, Topic::Lun)?;
-            one_copy(ground, id)
+        )?))
+    })
+    .list(),
+    get("luncopy/count", "How many LUN copies there are.", |ground, _| {
+        count(ground.array.lun_copies().count())
+    }),
+    post(
+        "luncopy",
+        "Make a LUN copy. Source and target are INVALID;<id>;INVALID;INVALID;INVALID.",
+        create_copy,
+    )
+    .takes(&[
+        NAMED,
+        &[need("SOURCELUN", Kind::Text), need("TARGETLUN", Kind::Text), may("COPYSPEED", SPEED)],
+    ]),
+    put("luncopy/start", "Start a LUN copy.", |ground, call| {
+        let copy = call.need_id("ID", codes::LUN_COPY_MISSING)?;
+        ground.apply(Command::StartLunCopy { copy }, Topic::Lun)?;
+        done()
+    })
+    .takes(&[SUBJECT]),
+    put("luncopy/stop", "Stop a LUN copy.", |ground, call| {
+        let id = call.need_id("ID", codes::LUN_COPY_MISSING)?;
+        if ground.array.lun_copy(id).is_some_and(|copy| copy.status == CopyStatus::Complete) {
+            return Err(ALREADY_COMPLETE.into());
         }
-        ("PUT", ["start"]) => {
-            let copy = call.need_id("ID", codes::LUN_COPY_MISSING)?;
-            ground.apply(Command::StartLunCopy { copy }, Topic::Lun)?;
-            done()
+        ground.apply(Command::StopLunCopy { copy: id }, Topic::Lun)?;
+        done()
+    })
+    .takes(&[SUBJECT]),
+    get("luncopy/{id}", "A LUN copy.", |ground, call| {
+        one_copy(ground, call.id_at(1, codes::LUN_COPY_MISSING)?)
+    }),
+    delete("luncopy/{id}", "Delete a LUN copy; both LUNs stay.", |ground, call| {
+        let copy = call.id_at(1, codes::LUN_COPY_MISSING)?;
+        ground.apply(Command::DeleteLunCopy { copy }, Topic::Lun)?;
+        done()
+    }),
+    get("clonepair", "Clone pairs.", |ground, call| {
+        let array = &*ground.array;
+        let by_id = |id: &str| number(id).and_then(|id| array.clone_pair(id));
+        Ok(Reply::List(list(call, |_| None, by_id, array.clone_pairs(), pair_object)?))
+    })
+    .list()
+    .new_line(),
+    get("clonepair/count", "How many clone pairs there are.", |ground, _| {
+        count(ground.array.clone_pairs().count())
+    })
+    .new_line(),
+    post("clonepair/relation", "Make a clone pair of a LUN or snapshot and a LUN.", create_pair)
+        .takes(&[&[
+            need("sourceID", Kind::Id),
+            need("targetID", Kind::Id),
+            may("copyRate", SPEED),
+            may("isNeedSynchronize", Kind::Truth),
+        ]])
+        .new_line(),
+    put("clonepair/synchronize", "Start (0) or stop (2) the copy of a clone pair.", |ground, call| {
+        let pair = call.need_id("ID", codes::CLONE_PAIR_MISSING)?;
+        let command = match call.fields.text("copyAction")?.as_deref() {
+            None | Some("0") => Command::SyncClonePair { pair },
+            Some("2") => Command::StopClonePair { pair },
+            Some(_) => return Err(Failure::parameter("copyAction must be 0 or 2")),
+        };
+        ground.apply(command, Topic::Lun)?;
+        done()
+    })
+    .takes(&[SUBJECT, &[may("copyAction", Kind::Choice(&["0", "2"]))]])
+    .new_line(),
+    get("clonepair/{id}", "A clone pair.", |ground, call| {
+        one_pair(ground, call.id_at(1, codes::CLONE_PAIR_MISSING)?)
+    })
+    .new_line(),
+    delete("clonepair/{id}", "Delete a clone pair; both LUNs stay.", |ground, call| {
+        let pair = call.id_at(1, codes::CLONE_PAIR_MISSING)?;
+        if let Some(text) = call.fields.text("isDeleteDstLun")?
+            && truth("isDeleteDstLun", &text)?
+        {
+            return Err(Failure::unsupported());
         }
-        ("PUT", ["stop"]) => {
-            let id = call.need_id("ID", codes::LUN_COPY_MISSING)?;
-            if array.lun_copy(id).is_some_and(|copy| copy.status == CopyStatus::Complete) {
-                return Err(ALREADY_COMPLETE.into());
-            }
-            ground.apply(Command::StopLunCopy { copy: id }, Topic::Lun)?;
-            done()
-        }
-        ("GET", [_]) => one_copy(ground, call.id_at(1, codes::LUN_COPY_MISSING)?),
-        ("DELETE", [_]) => {
-            let copy = call.id_at(1, codes::LUN_COPY_MISSING)?;
-            ground.apply(Command::DeleteLunCopy { copy }, Topic::Lun)?;
-            done()
-        }
-        _ => Err(Failure::unsupported()),
-    }
+        ground.apply(Command::DeleteClonePair { pair }, Topic::Lun)?;
+        done()
+    })
+    .new_line(),
+];
+
+/// Speeds of background work: 1 to 4.
+pub(super) const SPEED: Kind = Kind::Choice(&["1", "2", "3", "4"]);
+
+fn create_copy(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (name, _) = call.name_and_description()?;
+    let source = device_of(ground, &place(call, "SOURCELUN")?)?;
+    let DeviceId::Lun(target) = device_of(ground, &place(call, "TARGETLUN")?)? else {
+        return Err(codes::LUN_MISSING.into());
+    };
+    let speed = speed(call, "COPYSPEED")?;
+    let id = ground.create(Command::CreateLunCopy { name, source, target, speed }, Topic::Lun)?;
+    one_copy(ground, id)
 }
 
 fn one_copy(ground: &Ground<'_>, id: u64) -> Answer {
@@ -126,59 +191,19 @@ fn pair_object(pair: &ClonePair) -> Object {
         .number("targetID", pair.target)
 }
 
-/// `/clonepair`.
-pub(crate) fn clone_pair(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    let array = &*ground.array;
-    if !is_new(array) {
-        return Err(Failure::unsupported());
+fn create_pair(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let source = device_of(ground, &call.need("sourceID")?)?;
+    let DeviceId::Lun(target) = device_of(ground, &call.need("targetID")?)? else {
+        return Err(codes::LUN_MISSING.into());
+    };
+    let rate = speed(call, "copyRate")?;
+    let pair = ground.create(Command::CreateClonePair { source, target, rate }, Topic::Lun)?;
+    if let Some(text) = call.fields.text("isNeedSynchronize")?
+        && truth("isNeedSynchronize", &text).is_ok_and(|now| now)
+    {
+        ground.apply(Command::SyncClonePair { pair }, Topic::Lun)?;
     }
-    match (method, path.as_slice()) {
-        ("GET", []) => Ok(Reply::List(list(
-            call,
-            |_| None,
-            |id| number(id).and_then(|id| array.clone_pair(id)),
-            array.clone_pairs(),
-            pair_object,
-        )?)),
-        ("GET", ["count"]) => count(array.clone_pairs().count()),
-        ("POST", ["relation"]) => {
-            let source = device_of(ground, &call.need("sourceID")?)?;
-            let DeviceId::Lun(target) = device_of(ground, &call.need("targetID")?)? else {
-                return Err(codes::LUN_MISSING.into());
-            };
-            let rate = speed(call, "copyRate")?;
-            let pair = ground.create(Command::CreateClonePair { source, target, rate }, Topic::Lun)?;
-            if let Some(text) = call.fields.text("isNeedSynchronize")?
-                && truth("isNeedSynchronize", &text).is_ok_and(|now| now)
-            {
-                ground.apply(Command::SyncClonePair { pair }, Topic::Lun)?;
-            }
-            one_pair(ground, pair)
-        }
-        ("PUT", ["synchronize"]) => {
-            let pair = call.need_id("ID", codes::CLONE_PAIR_MISSING)?;
-            let command = match call.fields.text("copyAction")?.as_deref() {
-                None | Some("0") => Command::SyncClonePair { pair },
-                Some("2") => Command::StopClonePair { pair },
-                Some(_) => return Err(Failure::parameter("copyAction must be 0 or 2")),
-            };
-            ground.apply(command, Topic::Lun)?;
-            done()
-        }
-        ("GET", [_]) => one_pair(ground, call.id_at(1, codes::CLONE_PAIR_MISSING)?),
-        ("DELETE", [_]) => {
-            let pair = call.id_at(1, codes::CLONE_PAIR_MISSING)?;
-            if let Some(text) = call.fields.text("isDeleteDstLun")?
-                && truth("isDeleteDstLun", &text)?
-            {
-                return Err(Failure::unsupported());
-            }
-            ground.apply(Command::DeleteClonePair { pair }, Topic::Lun)?;
-            done()
-        }
-        _ => Err(Failure::unsupported()),
-    }
+    one_pair(ground, pair)
 }
 
 fn one_pair(ground: &Ground<'_>, id: u64) -> Answer {

@@ -1,11 +1,12 @@
 //! Host groups, LUN groups, port groups.
 
-use sanbench_array::{Array, Command, HostGroup, LunGroup, PortGroup, View};
+use sanbench_array::{Array, Command, DeviceId, HostGroup, LunGroup, PortGroup, View};
 
 use crate::codes::{self, Failure, Topic};
 use crate::dialect::{Call, Ground, count, device, kind, list};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::number;
+use crate::routes::{ASSOCIATED, NAMED, Route, SUBJECT, delete, get, post};
 
 fn object(id: u64, name: &str, description: &str, kind: &str, in_view: bool) -> Object {
     Object::new()
@@ -44,45 +45,140 @@ fn found<T>(call: &Call<'_>, groups: Vec<T>, mut render: impl FnMut(&T) -> Objec
     Ok(Reply::List(crate::dialect::page(call, groups.iter().map(&mut render))?))
 }
 
-/// `/hostgroup`.
-pub(crate) fn host_group(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    let array = &*ground.array;
-    match (method, path.as_slice()) {
-        ("GET", []) => {
-            let by_id = |id: &str| number(id).and_then(|id| array.host_group(id));
-            let by_name = |name: &str| array.host_group_by_name(name);
-            Ok(Reply::List(list(call, by_name, by_id, array.host_groups(), host_group_object)?))
-        }
-        ("POST", []) => {
-            let (name, description) = call.name_and_description()?;
-            let id = ground.create(Command::CreateHostGroup { name, description }, Topic::Host)?;
-            one_host_group(ground, id)
-        }
-        ("GET", ["count"]) => count(array.host_groups().count()),
-        ("GET", ["associate"]) => found(call, host_groups_of(array, call)?, |group| host_group_object(group)),
-        ("POST" | "DELETE", ["associate"]) => {
-            let group = call.need_id("ID", codes::HOST_GROUP_MISSING)?;
-            let (kind, host) = call.associated()?;
-            if kind != kind::HOST {
-                return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 21"));
-            }
-            let host = number(&host).ok_or(codes::HOST_MISSING)?;
-            let command = match method {
-                "POST" => Command::AddHostToGroup { group, host },
-                _ => Command::RemoveHostFromGroup { group, host },
-            };
-            ground.apply(command, Topic::Host)?;
-            done()
-        }
-        ("GET", [_]) => one_host_group(ground, call.id_at(1, codes::HOST_GROUP_MISSING)?),
-        ("DELETE", [_]) => {
-            let group = call.id_at(1, codes::HOST_GROUP_MISSING)?;
-            ground.apply(Command::DeleteHostGroup { group }, Topic::Host)?;
-            done()
-        }
-        _ => Err(Failure::unsupported()),
+/// The calls on groups.
+pub(crate) const ROUTES: &[Route] = &[
+    get("hostgroup", "Host groups.", |ground, call| {
+        let array = &*ground.array;
+        let by_id = |id: &str| number(id).and_then(|id| array.host_group(id));
+        let by_name = |name: &str| array.host_group_by_name(name);
+        Ok(Reply::List(list(call, by_name, by_id, array.host_groups(), host_group_object)?))
+    })
+    .list(),
+    post("hostgroup", "Make a host group.", |ground, call| {
+        let (name, description) = call.name_and_description()?;
+        let id = ground.create(Command::CreateHostGroup { name, description }, Topic::Host)?;
+        one_host_group(ground, id)
+    })
+    .takes(&[NAMED]),
+    get("hostgroup/count", "How many host groups there are.", |ground, _| {
+        count(ground.array.host_groups().count())
+    }),
+    get("hostgroup/associate", "Host groups of a host or mapping view.", |ground, call| {
+        found(call, host_groups_of(ground.array, call)?, |group| host_group_object(group))
+    })
+    .takes(&[ASSOCIATED])
+    .list(),
+    post("hostgroup/associate", "Put a host into a host group.", |ground, call| {
+        let (group, host) = group_and_host(call)?;
+        ground.apply(Command::AddHostToGroup { group, host }, Topic::Host)?;
+        done()
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+    delete("hostgroup/associate", "Take a host out of a host group.", remove_host)
+        .takes(&[SUBJECT, ASSOCIATED]),
+    // The same again under the host's name; ID is the group in both, ASSOCIATEOBJID the host.
+    delete("host/associate", "Take a host out of a host group.", remove_host).takes(&[SUBJECT, ASSOCIATED]),
+    get("hostgroup/{id}", "A host group.", |ground, call| {
+        one_host_group(ground, call.id_at(1, codes::HOST_GROUP_MISSING)?)
+    }),
+    delete("hostgroup/{id}", "Delete a host group.", |ground, call| {
+        let group = call.id_at(1, codes::HOST_GROUP_MISSING)?;
+        ground.apply(Command::DeleteHostGroup { group }, Topic::Host)?;
+        done()
+    }),
+    get("lungroup", "LUN groups.", |ground, call| {
+        let array = &*ground.array;
+        let by_id = |id: &str| number(id).and_then(|id| array.lun_group(id));
+        let by_name = |name: &str| array.lun_group_by_name(name);
+        Ok(Reply::List(list(call, by_name, by_id, array.lun_groups(), lun_group_object)?))
+    })
+    .list(),
+    post("lungroup", "Make a LUN group.", |ground, call| {
+        let (name, description) = call.name_and_description()?;
+        let id = ground.create(Command::CreateLunGroup { name, description }, Topic::Lun)?;
+        one_lun_group(ground, id)
+    })
+    .takes(&[NAMED]),
+    get("lungroup/count", "How many LUN groups there are.", |ground, _| {
+        count(ground.array.lun_groups().count())
+    }),
+    get("lungroup/associate", "LUN groups of a LUN, snapshot or mapping view.", |ground, call| {
+        found(call, lun_groups_of(ground.array, call)?, |group| lun_group_object(group))
+    })
+    .takes(&[ASSOCIATED])
+    .list(),
+    post("lungroup/associate", "Put a LUN or snapshot into a LUN group.", |ground, call| {
+        let (group, object) = group_and_device(call)?;
+        ground.apply(Command::AddToLunGroup { group, object }, Topic::Lun)?;
+        done()
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+    delete("lungroup/associate", "Take a LUN or snapshot out of a LUN group.", |ground, call| {
+        let (group, object) = group_and_device(call)?;
+        ground.apply(Command::RemoveFromLunGroup { group, object }, Topic::Lun)?;
+        done()
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+    get("lungroup/{id}", "A LUN group.", |ground, call| {
+        one_lun_group(ground, call.id_at(1, codes::OBJECT_MISSING)?)
+    }),
+    delete("lungroup/{id}", "Delete a LUN group.", |ground, call| {
+        let group = call.id_at(1, codes::OBJECT_MISSING)?;
+        ground.apply(Command::DeleteLunGroup { group }, Topic::Lun)?;
+        done()
+    }),
+    get("portgroup", "Port groups.", |ground, call| {
+        let array = &*ground.array;
+        let by_id = |id: &str| number(id).and_then(|id| array.port_group(id));
+        let by_name = |name: &str| array.port_group_by_name(name);
+        Ok(Reply::List(list(call, by_name, by_id, array.port_groups(), port_group_object)?))
+    })
+    .list(),
+    post("portgroup", "Make a port group.", |ground, call| {
+        let (name, description) = call.name_and_description()?;
+        let id = ground.create(Command::CreatePortGroup { name, description }, Topic::Port)?;
+        one_port_group(ground, id)
+    })
+    .takes(&[NAMED]),
+    get("portgroup/count", "How many port groups there are.", |ground, _| {
+        count(ground.array.port_groups().count())
+    }),
+    get("portgroup/associate", "Port groups of an Ethernet port or mapping view.", |ground, call| {
+        found(call, port_groups_of(ground.array, call)?, |group| port_group_object(group))
+    })
+    .takes(&[ASSOCIATED])
+    .list(),
+    get("portgroup/{id}", "A port group.", |ground, call| {
+        one_port_group(ground, call.id_at(1, codes::PORT_GROUP_MISSING)?)
+    }),
+    delete("portgroup/{id}", "Delete a port group.", |ground, call| {
+        let group = call.id_at(1, codes::PORT_GROUP_MISSING)?;
+        ground.apply(Command::DeletePortGroup { group }, Topic::Port)?;
+        done()
+    }),
+];
+
+/// ID is the group, ASSOCIATEOBJID the host.
+fn group_and_host(call: &Call<'_>) -> Result<(u64, u64), Failure> {
+    let group = call.need_id("ID", codes::HOST_GROUP_MISSING)?;
+    let (kind, host) = call.associated()?;
+    if kind != kind::HOST {
+        return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 21"));
     }
+    Ok((group, number(&host).ok_or(codes::HOST_MISSING)?))
+}
+
+fn remove_host(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let (group, host) = group_and_host(call)?;
+    ground.apply(Command::RemoveHostFromGroup { group, host }, Topic::Host)?;
+    done()
+}
+
+/// ID is the group, ASSOCIATEOBJID the LUN or snapshot.
+fn group_and_device(call: &Call<'_>) -> Result<(u64, DeviceId), Failure> {
+    let group = call.need_id("ID", codes::OBJECT_MISSING)?;
+    let (kind, id) = call.associated()?;
+    Ok((group, device(kind, &id)?))
 }
 
 fn one_host_group(ground: &Ground<'_>, id: u64) -> Answer {
@@ -110,44 +206,6 @@ pub(crate) fn host_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Ve
     })
 }
 
-/// `/lungroup`.
-pub(crate) fn lun_group(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    let array = &*ground.array;
-    match (method, path.as_slice()) {
-        ("GET", []) => {
-            let by_id = |id: &str| number(id).and_then(|id| array.lun_group(id));
-            let by_name = |name: &str| array.lun_group_by_name(name);
-            Ok(Reply::List(list(call, by_name, by_id, array.lun_groups(), lun_group_object)?))
-        }
-        ("POST", []) => {
-            let (name, description) = call.name_and_description()?;
-            let id = ground.create(Command::CreateLunGroup { name, description }, Topic::Lun)?;
-            one_lun_group(ground, id)
-        }
-        ("GET", ["count"]) => count(array.lun_groups().count()),
-        ("GET", ["associate"]) => found(call, lun_groups_of(array, call)?, |group| lun_group_object(group)),
-        ("POST" | "DELETE", ["associate"]) => {
-            let group = call.need_id("ID", codes::OBJECT_MISSING)?;
-            let (kind, id) = call.associated()?;
-            let object = device(kind, &id)?;
-            let command = match method {
-                "POST" => Command::AddToLunGroup { group, object },
-                _ => Command::RemoveFromLunGroup { group, object },
-            };
-            ground.apply(command, Topic::Lun)?;
-            done()
-        }
-        ("GET", [_]) => one_lun_group(ground, call.id_at(1, codes::OBJECT_MISSING)?),
-        ("DELETE", [_]) => {
-            let group = call.id_at(1, codes::OBJECT_MISSING)?;
-            ground.apply(Command::DeleteLunGroup { group }, Topic::Lun)?;
-            done()
-        }
-        _ => Err(Failure::unsupported()),
-    }
-}
-
 fn one_lun_group(ground: &Ground<'_>, id: u64) -> Answer {
     let group = ground.array.lun_group(id).ok_or(codes::OBJECT_MISSING)?;
     Ok(Reply::One(lun_group_object(group)))
@@ -170,33 +228,6 @@ pub(crate) fn lun_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec
         _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 11, 27 or 245")),
     };
     Ok(groups.into_iter().flatten().filter_map(|id| array.lun_group(*id)).collect())
-}
-
-/// `/portgroup`.
-pub(crate) fn port_group(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    let array = &*ground.array;
-    match (method, path.as_slice()) {
-        ("GET", []) => {
-            let by_id = |id: &str| number(id).and_then(|id| array.port_group(id));
-            let by_name = |name: &str| array.port_group_by_name(name);
-            Ok(Reply::List(list(call, by_name, by_id, array.port_groups(), port_group_object)?))
-        }
-        ("POST", []) => {
-            let (name, description) = call.name_and_description()?;
-            let id = ground.create(Command::CreatePortGroup { name, description }, Topic::Port)?;
-            one_port_group(ground, id)
-        }
-        ("GET", ["count"]) => count(array.port_groups().count()),
-        ("GET", ["associate"]) => found(call, port_groups_of(array, call)?, |group| port_group_object(group)),
-        ("GET", [_]) => one_port_group(ground, call.id_at(1, codes::PORT_GROUP_MISSING)?),
-        ("DELETE", [_]) => {
-            let group = call.id_at(1, codes::PORT_GROUP_MISSING)?;
-            ground.apply(Command::DeletePortGroup { group }, Topic::Port)?;
-            done()
-        }
-        _ => Err(Failure::unsupported()),
-    }
 }
 
 fn one_port_group(ground: &Ground<'_>, id: u64) -> Answer {

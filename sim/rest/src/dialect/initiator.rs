@@ -6,6 +6,7 @@ use crate::codes::{self, Failure, Topic};
 use crate::dialect::{Call, Ground, count, list};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::{number, truth};
+use crate::routes::{Field, Kind, Route, delete, get, may, need, post, put};
 
 /// Longest CHAP name and secret in bytes (RFC 7143 section 13.12 allows 255 for a text value).
 const CHAP_BYTES: usize = 255;
@@ -29,32 +30,50 @@ fn object(array: &Array, initiator: &Initiator) -> Object {
     object
 }
 
-/// `/iscsi_initiator`.
-pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    match (method, path.as_slice()) {
-        ("GET", []) => listed(ground.array, call),
-        ("POST", []) => add(ground, call),
-        ("GET", ["count"]) => count(ground.array.initiators().count()),
-        // Both of these come without an id in the path.
-        ("PUT", []) => {
-            let iqn = call.need("ID")?.into_owned();
-            update(ground, call, iqn)
-        }
-        ("PUT", ["remove_iscsi_from_host"]) => {
-            let iqn = call.need("ID")?.into_owned();
-            ground.apply(Command::UnbindInitiator { iqn }, Topic::Host)?;
-            done()
-        }
-        ("PUT", [_]) => update(ground, call, call.names[1].clone()),
-        ("GET", [_]) => one(ground.array, &call.names[1]),
-        ("DELETE", [_]) => {
-            ground.apply(Command::DeleteInitiator { iqn: call.names[1].clone() }, Topic::Host)?;
-            done()
-        }
-        _ => Err(Failure::unsupported()),
-    }
-}
+/// Which initiator, where its name is not in the path.
+const INITIATOR: &[Field] = &[need("ID", Kind::Name)];
+/// What may be set of an initiator.
+const SETTINGS: &[Field] = &[
+    may("PARENTTYPE", Kind::Choice(&["21"])),
+    may("PARENTID", Kind::Id),
+    may("USECHAP", Kind::Truth),
+    may("CHAPNAME", Kind::Text),
+    may("CHAPPASSWORD", Kind::Text),
+    may("MULTIPATHTYPE", Kind::Choice(&["0", "1"])),
+];
+
+/// The calls on initiators.
+pub(crate) const ROUTES: &[Route] = &[
+    get("iscsi_initiator", "Initiators; all, the free ones, or those of a host.", |ground, call| {
+        listed(ground.array, call)
+    })
+    .takes(&[&[may("PARENTID", Kind::Id), may("ISFREE", Kind::Truth)]])
+    .list(),
+    post("iscsi_initiator", "Register an initiator by its iSCSI name.", add).takes(&[INITIATOR, SETTINGS]),
+    get("iscsi_initiator/count", "How many initiators there are.", |ground, _| {
+        count(ground.array.initiators().count())
+    }),
+    put("iscsi_initiator", "Change an initiator.", |ground, call| {
+        let iqn = call.need("ID")?.into_owned();
+        update(ground, call, iqn)
+    })
+    .takes(&[INITIATOR, SETTINGS]),
+    put("iscsi_initiator/remove_iscsi_from_host", "Unbind an initiator from its host.", |ground, call| {
+        let iqn = call.need("ID")?.into_owned();
+        ground.apply(Command::UnbindInitiator { iqn }, Topic::Host)?;
+        done()
+    })
+    .takes(&[INITIATOR]),
+    get("iscsi_initiator/{id}", "An initiator.", |ground, call| one(ground.array, &call.names[1])),
+    put("iscsi_initiator/{id}", "Change an initiator.", |ground, call| {
+        update(ground, call, call.names[1].clone())
+    })
+    .takes(&[SETTINGS]),
+    delete("iscsi_initiator/{id}", "Forget an initiator that is bound to no host.", |ground, call| {
+        ground.apply(Command::DeleteInitiator { iqn: call.names[1].clone() }, Topic::Host)?;
+        done()
+    }),
+];
 
 fn one(array: &Array, iqn: &str) -> Answer {
     let initiator = array.initiator(iqn).ok_or(codes::OBJECT_MISSING)?;

@@ -9,6 +9,10 @@ use crate::dialect::{Call, Ground, bracketed, count, is_new, kind, list, view, w
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::extras::{Extras, LUN_ATTRIBUTES, read_attributes};
 use crate::query::{number, truth};
+use crate::routes::{
+    ASSOCIATED, Field, Kind, MAYBE_ASSOCIATED, NAMED, RENAMED, Route, SUBJECT, delete, get, may, need, post,
+    put,
+};
 
 /// What a LUN's answer says about other objects, gathered once for a call.
 struct Facts<'a> {
@@ -110,44 +114,74 @@ fn resources(snapshots: bool, copies: bool, migration: bool) -> String {
     )
 }
 
-/// `/lun`.
-pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    match (method, path.as_slice()) {
-        ("GET", []) => {
-            let array = &*ground.array;
-            let facts = Facts::gather(array, ground.extras);
-            let by_id = |id: &str| number(id).and_then(|id| array.lun(id));
-            Ok(Reply::List(list(
-                call,
-                |name| array.lun_by_name(name),
-                by_id,
-                array.luns(),
-                |lun| facts.object(lun),
-            )?))
-        }
-        ("POST", []) => create(ground, call),
-        ("GET", ["count"]) => counted(ground, call),
-        ("GET", ["associate"]) => associated(ground, call),
-        ("POST" | "DELETE", ["associate", "cachepartition"]) => {
-            cache_partition(ground, call, method == "POST")
-        }
-        ("PUT", ["expand"]) => {
-            let lun = call.need_id("ID", codes::LUN_MISSING)?;
-            let blocks = call.need_number("CAPACITY")?;
-            ground.apply(Command::ExpandLun { lun, blocks }, Topic::Lun)?;
-            one(ground, lun)
-        }
-        ("GET", [_]) => one(ground, call.id_at(1, codes::LUN_MISSING)?),
-        ("PUT", [_]) => update(ground, call),
-        ("DELETE", [_]) => {
-            let lun = call.id_at(1, codes::LUN_MISSING)?;
-            ground.apply(Command::DeleteLun { lun }, Topic::Lun)?;
-            ground.extras.forget_lun(lun, ground.array);
-            done()
-        }
-        _ => Err(Failure::unsupported()),
-    }
+/// The calls on LUNs.
+pub(crate) const ROUTES: &[Route] = &[
+    get("lun", "LUNs.", listed).list(),
+    post("lun", "Make a LUN, or with ISCLONE a linked clone of a LUN or snapshot.", create).takes(&[
+        NAMED,
+        &[
+            may("PARENTID", Kind::Id),
+            may("CAPACITY", Kind::Number),
+            may("ALLOCTYPE", Kind::Choice(&["0", "1"])),
+            may("ISCLONE", Kind::Truth),
+            may("CLONESOURCEID", Kind::Id),
+            may("CLONESOURCETYPE", Kind::Choice(&["11", "27"])),
+        ],
+        POLICIES,
+    ]),
+    get("lun/count", "How many LUNs there are, or a host or LUN group has.", counted)
+        .takes(&[MAYBE_ASSOCIATED]),
+    get("lun/associate", "LUNs of a host or LUN group.", associated).takes(&[ASSOCIATED]).list(),
+    post("lun/associate/cachepartition", "Put a LUN into a cache partition.", |ground, call| {
+        cache_partition(ground, call, true)
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+    delete("lun/associate/cachepartition", "Take a LUN out of a cache partition.", |ground, call| {
+        cache_partition(ground, call, false)
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+    put("lun/expand", "Grow a LUN to a capacity in sectors.", |ground, call| {
+        let lun = call.need_id("ID", codes::LUN_MISSING)?;
+        let blocks = call.need_number("CAPACITY")?;
+        ground.apply(Command::ExpandLun { lun, blocks }, Topic::Lun)?;
+        one(ground, lun)
+    })
+    .takes(&[SUBJECT, &[need("CAPACITY", Kind::Number)]]),
+    get("lun/{id}", "A LUN.", |ground, call| one(ground, call.id_at(1, codes::LUN_MISSING)?)),
+    put("lun/{id}", "Rename a LUN or change its policies.", update).takes(&[RENAMED, POLICIES]),
+    delete("lun/{id}", "Delete a LUN.", |ground, call| {
+        let lun = call.id_at(1, codes::LUN_MISSING)?;
+        ground.apply(Command::DeleteLun { lun }, Topic::Lun)?;
+        ground.extras.forget_lun(lun, ground.array);
+        done()
+    }),
+    put("lunclone_split_switch", "Start (1) or give up (2) the split of a linked clone.", split)
+        .takes(&[SUBJECT, &[need("SPLITACTION", Kind::Choice(&["1", "2"])), may("SPLITSPEED", Kind::Number)]])
+        .new_line(),
+];
+
+/// Attributes that may be set and are given back.
+const POLICIES: &[Field] = &[
+    may("OWNINGCONTROLLER", Kind::Text),
+    may("WRITEPOLICY", Kind::Text),
+    may("PREFETCHPOLICY", Kind::Text),
+    may("PREFETCHVALUE", Kind::Text),
+    may("DATATRANSFERPOLICY", Kind::Text),
+    may("READCACHEPOLICY", Kind::Text),
+    may("WRITECACHEPOLICY", Kind::Text),
+    may("MIRRORPOLICY", Kind::Text),
+    may("IOPRIORITY", Kind::Text),
+    may("ENABLECOMPRESSION", Kind::Truth),
+    may("ENABLESMARTDEDUP", Kind::Truth),
+    may("WORKLOADTYPEID", Kind::Id),
+];
+
+fn listed(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
+    let array = &*ground.array;
+    let facts = Facts::gather(array, ground.extras);
+    let by_id = |id: &str| number(id).and_then(|id| array.lun(id));
+    let by_name = |name: &str| array.lun_by_name(name);
+    Ok(Reply::List(list(call, by_name, by_id, array.luns(), |lun| facts.object(lun))?))
 }
 
 fn one(ground: &Ground<'_>, id: u64) -> Answer {
@@ -237,7 +271,7 @@ fn update(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     one(ground, id)
 }
 
-fn counted(ground: &Ground<'_>, call: &Call<'_>) -> Answer {
+fn counted(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     if call.query.get("ASSOCIATEOBJTYPE").is_none() {
         return count(ground.array.luns().count());
     }
@@ -255,7 +289,7 @@ fn members<'a>(array: &'a Array, kind: u64, id: &str) -> Result<Vec<(&'a Lun, Op
     Ok(devices.into_iter().filter_map(lun).collect())
 }
 
-fn associated(ground: &Ground<'_>, call: &Call<'_>) -> Answer {
+fn associated(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let (kind, id) = call.associated()?;
     let members = members(ground.array, kind, &id)?;
     let facts = Facts::gather(ground.array, ground.extras);
@@ -290,14 +324,7 @@ fn cache_partition(ground: &mut Ground<'_>, call: &Call<'_>, add: bool) -> Answe
 }
 
 /// `PUT /lunclone_split_switch`: SPLITACTION 1 starts the split of a linked clone, 2 gives it up.
-pub(crate) fn split(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    if !is_new(ground.array) {
-        return Err(Failure::unsupported());
-    }
-    match call.route() {
-        ("PUT", path) if path.is_empty() => {}
-        _ => return Err(Failure::unsupported()),
-    }
+fn split(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let lun = call.need_id("ID", codes::LUN_MISSING)?;
     let command = match &*call.need("SPLITACTION")? {
         "1" => Command::StartSplit { lun },

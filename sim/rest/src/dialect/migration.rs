@@ -2,10 +2,11 @@
 
 use sanbench_array::{Command, CopyStatus, Migration};
 
-use crate::codes::{self, Failure, Topic};
-use crate::dialect::{Call, Ground, copy, count, list};
+use crate::codes::{self, Topic};
+use crate::dialect::{Ground, copy, count, list};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::number;
+use crate::routes::{Kind, Route, delete, get, may, need, post};
 
 fn object(task: &Migration) -> Object {
     let (health, running) = match task.status {
@@ -27,35 +28,34 @@ fn object(task: &Migration) -> Object {
         .text("WORKMODE", "0")
 }
 
-/// `/lun_migration`.
-pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    let array = &*ground.array;
-    match (method, path.as_slice()) {
-        ("GET", []) => Ok(Reply::List(list(
-            call,
-            |_| None,
-            |id| number(id).and_then(|id| array.migration(id)),
-            array.migrations(),
-            object,
-        )?)),
-        ("GET", ["count"]) => count(array.migrations().count()),
-        ("POST", []) => {
-            let lun = call.need_id("PARENTID", codes::LUN_MISSING)?;
-            let target = call.need_id("TARGETLUNID", codes::LUN_MISSING)?;
-            let speed = copy::speed(call, "SPEED")?;
-            let id = ground.create(Command::CreateMigration { lun, target, speed }, Topic::Lun)?;
-            one(ground, id)
-        }
-        ("GET", [_]) => one(ground, call.id_at(1, codes::MIGRATION_MISSING)?),
-        ("DELETE", [_]) => {
-            let lun = call.id_at(1, codes::MIGRATION_MISSING)?;
-            ground.apply(Command::DeleteMigration { lun }, Topic::Lun)?;
-            done()
-        }
-        _ => Err(Failure::unsupported()),
-    }
-}
+/// The calls on LUN migrations.
+pub(crate) const ROUTES: &[Route] = &[
+    get("lun_migration", "LUN migrations.", |ground, call| {
+        let array = &*ground.array;
+        let by_id = |id: &str| number(id).and_then(|id| array.migration(id));
+        Ok(Reply::List(list(call, |_| None, by_id, array.migrations(), object)?))
+    })
+    .list(),
+    get("lun_migration/count", "How many LUN migrations there are.", |ground, _| {
+        count(ground.array.migrations().count())
+    }),
+    post("lun_migration", "Begin to move a LUN to the place of another.", |ground, call| {
+        let lun = call.need_id("PARENTID", codes::LUN_MISSING)?;
+        let target = call.need_id("TARGETLUNID", codes::LUN_MISSING)?;
+        let speed = copy::speed(call, "SPEED")?;
+        let id = ground.create(Command::CreateMigration { lun, target, speed }, Topic::Lun)?;
+        one(ground, id)
+    })
+    .takes(&[&[need("PARENTID", Kind::Id), need("TARGETLUNID", Kind::Id), may("SPEED", copy::SPEED)]]),
+    get("lun_migration/{id}", "The migration of a LUN.", |ground, call| {
+        one(ground, call.id_at(1, codes::MIGRATION_MISSING)?)
+    }),
+    delete("lun_migration/{id}", "Delete a migration, giving it up while it runs.", |ground, call| {
+        let lun = call.id_at(1, codes::MIGRATION_MISSING)?;
+        ground.apply(Command::DeleteMigration { lun }, Topic::Lun)?;
+        done()
+    }),
+];
 
 fn one(ground: &Ground<'_>, id: u64) -> Answer {
     let task = ground.array.migration(id).ok_or(codes::MIGRATION_MISSING)?;

@@ -1,5 +1,5 @@
-//! The objects of the dialect: which call does what. One module for each kind of object; each is a function from a call
-//! to an answer, under the array's lock, without waiting for anything.
+//! The objects of the dialect: which call does what. One module for each kind of object, with its rows of the table of
+//! calls; each row is a function from a call to an answer, under the array's lock, without waiting for anything.
 
 mod copy;
 mod group;
@@ -18,22 +18,19 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Method;
 use sanbench_array::{Array, Command, DeviceId, GroupRef, Outcome};
 
 use crate::codes::{self, Failure, Topic};
 use crate::envelope::{Answer, Object, Reply};
 use crate::extras::Extras;
 use crate::query::{Fields, Query, number};
+use crate::routes::Route;
 
 /// One call: what the client asks for.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
-    pub(crate) method: &'a Method,
     /// Path segments after the device id as sent: ids are case-sensitive.
     pub(crate) names: &'a [String],
-    /// The same in lower case: object names and verbs are not.
-    pub(crate) words: &'a [String],
     pub(crate) query: Query,
     pub(crate) fields: Fields,
 }
@@ -58,12 +55,7 @@ impl Ground<'_> {
     }
 }
 
-impl<'a> Call<'a> {
-    /// Method and path segments, for matching.
-    fn route(&self) -> (&'a str, Vec<&'a str>) {
-        (self.method.as_str(), self.words.iter().skip(1).map(String::as_str).collect())
-    }
-
+impl Call<'_> {
     /// A parameter from the query or, else, the body: clients use both places for the same thing.
     fn argument(&self, name: &str) -> Result<Option<Cow<'_, str>>, Failure> {
         match self.query.get(name) {
@@ -201,54 +193,25 @@ fn wwn(bytes: &[u8; 16]) -> String {
 }
 
 /// Whether the product has linked clones, split and clone pairs: plain string comparison, as clients do it.
-fn is_new(array: &Array) -> bool {
+pub(crate) fn is_new(array: &Array) -> bool {
     array.product() >= "V600R003C00"
 }
 
-/// Carries out a call.
-pub(crate) fn dispatch(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let Some(object) = call.words.first() else { return Err(Failure::unsupported()) };
-    match object.as_str() {
-        "system" => system::system(ground, call),
-        "license" => system::license(call),
-        "controller" => system::controller(ground, call),
-        "workload_type" => system::workload_type(call),
-        "storagepool" => pool::call(ground, call),
-        "lun" => lun::call(ground, call),
-        "lunclone_split_switch" => lun::split(ground, call),
-        "snapshot" => snapshot::call(ground, call),
-        "luncopy" => copy::lun_copy(ground, call),
-        "clonepair" => copy::clone_pair(ground, call),
-        "lun_migration" => migration::call(ground, call),
-        "host" => host::call(ground, call),
-        "hostgroup" => group::host_group(ground, call),
-        "lungroup" => group::lun_group(ground, call),
-        "portgroup" => group::port_group(ground, call),
-        "mappingview" => view::call(ground, call),
-        "iscsi_initiator" => initiator::call(ground, call),
-        "iscsi_tgt_port" => port::iscsi_target_port(ground, call),
-        "iscsidevicename" => port::device_name(ground, call),
-        "eth_port" => port::eth_port(ground, call),
-        "port" => port::in_group(ground, call),
-        "ioclass" => qos::call(ground, call),
-        "cachepartition" => qos::cache_partition(ground, call),
-        "smartcachepartition" => qos::smart_cache(ground, call),
-        // Kinds of objects that this array never has.
-        "fc_initiator"
-        | "fc_port"
-        | "host_link"
-        | "splitmirror"
-        | "splitmirrortargetlun"
-        | "hypermetropair"
-        | "hypermetrodomain"
-        | "hypermetro_consistentgroup"
-        | "replicationpair"
-        | "consistentgroup"
-        | "remote_device"
-        | "smartcachepool" => system::none_of_these(call),
-        _ => Err(Failure::unsupported()),
-    }
-}
+/// The calls of all objects.
+pub(crate) const ROUTES: &[&[Route]] = &[
+    system::ROUTES,
+    pool::ROUTES,
+    lun::ROUTES,
+    snapshot::ROUTES,
+    copy::ROUTES,
+    migration::ROUTES,
+    host::ROUTES,
+    group::ROUTES,
+    view::ROUTES,
+    initiator::ROUTES,
+    port::ROUTES,
+    qos::ROUTES,
+];
 
 /// How many objects of each kind exist, by REST names; kinds without objects are left out.
 pub(crate) fn counts(array: &Array, extras: &Extras) -> BTreeMap<&'static str, u64> {

@@ -2,10 +2,11 @@
 
 use sanbench_array::Pool;
 
-use crate::codes::{self, Failure};
-use crate::dialect::{Call, Ground, count, list};
-use crate::envelope::{Answer, Object, Reply};
+use crate::codes;
+use crate::dialect::{count, list};
+use crate::envelope::{Object, Reply};
 use crate::query::number;
+use crate::routes::{Route, get};
 
 fn object(pool: &Pool) -> Object {
     Object::new()
@@ -25,22 +26,21 @@ fn object(pool: &Pool) -> Object {
         .text("RUNNINGSTATUS", "27")
 }
 
-/// `/storagepool`: `data` is always sent.
-pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let array = &*ground.array;
-    match call.route() {
-        ("GET", path) if path.is_empty() => Ok(Reply::FullList(list(
-            call,
-            |name| array.pool_by_name(name),
-            |id| number(id).and_then(|id| array.pool(id)),
-            array.pools(),
-            object,
-        )?)),
-        ("GET", path) if path == ["count"] => count(array.pools().count()),
-        ("GET", path) if path.len() == 1 => {
-            let id = call.id_at(1, codes::OBJECT_MISSING)?;
-            array.pool(id).map(|pool| Reply::One(object(pool))).ok_or_else(|| codes::OBJECT_MISSING.into())
-        }
-        _ => Err(Failure::unsupported()),
-    }
-}
+/// The calls on pools. `data` of the list is always sent.
+pub(crate) const ROUTES: &[Route] = &[
+    get("storagepool", "Storage pools.", |ground, call| {
+        let array = &*ground.array;
+        let by_id = |id: &str| number(id).and_then(|id| array.pool(id));
+        let by_name = |name: &str| array.pool_by_name(name);
+        Ok(Reply::FullList(list(call, by_name, by_id, array.pools(), object)?))
+    })
+    .list(),
+    get("storagepool/count", "How many storage pools there are.", |ground, _| {
+        count(ground.array.pools().count())
+    }),
+    get("storagepool/{id}", "A storage pool.", |ground, call| {
+        let id = call.id_at(1, codes::OBJECT_MISSING)?;
+        let pool = ground.array.pool(id).ok_or(codes::OBJECT_MISSING)?;
+        Ok(Reply::One(object(pool)))
+    }),
+];

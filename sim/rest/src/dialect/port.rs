@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use sanbench_array::{Array, Command, Portal};
 
 use crate::codes::{self, Failure, Topic};
-use crate::dialect::{Call, Ground, count, kind, page};
-use crate::envelope::{Answer, Object, Reply, done};
+use crate::dialect::{Call, count, kind, page};
+use crate::envelope::{Object, Reply, done};
 use crate::query::number;
+use crate::routes::{ASSOCIATED, Route, SUBJECT, delete, get, post};
 
 /// `<n>+<iqn>::<port no>:<ip>,t,0x<tpgt>`: two foreign parsers read this (array-rest section 5.7).
 fn target_port_object(portal: &Portal) -> Object {
@@ -37,50 +38,51 @@ fn eth_port_object(array: &Array, portal: &Portal) -> Object {
         .text("RUNNINGSTATUS", if up { "10" } else { "11" })
 }
 
-/// `/iscsi_tgt_port`: `data` is always sent, un-ranged lists are whole.
-pub(crate) fn iscsi_target_port(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    match call.route() {
-        ("GET", path) if path.is_empty() => {
-            Ok(Reply::FullList(page(call, ground.array.ports().map(target_port_object))?))
-        }
-        ("GET", path) if path == ["count"] => count(ground.array.ports().count()),
-        _ => Err(Failure::unsupported()),
-    }
-}
-
-/// `/iscsidevicename`.
-pub(crate) fn device_name(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    match call.route() {
-        ("GET", path) if path.is_empty() => {
-            Ok(Reply::FullList(vec![Object::new().text("CMO_ISCSI_DEVICE_NAME", ground.array.target_iqn())]))
-        }
-        _ => Err(Failure::unsupported()),
-    }
-}
-
-/// `/eth_port`.
-pub(crate) fn eth_port(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    let array = &*ground.array;
-    match (method, path.as_slice()) {
-        ("GET", []) => {
-            Ok(Reply::FullList(page(call, array.ports().map(|portal| eth_port_object(array, portal)))?))
-        }
-        ("GET", ["count"]) => count(array.ports().count()),
-        ("GET", ["associate"]) => Ok(Reply::List(page(
-            call,
-            of_group(array, call)?.into_iter().map(|portal| eth_port_object(array, portal)),
-        )?)),
-        ("GET", [_]) => {
-            let id = call.id_at(1, codes::OBJECT_MISSING)?;
-            array
-                .port(id)
-                .map(|port| Reply::One(eth_port_object(array, port)))
-                .ok_or_else(|| codes::OBJECT_MISSING.into())
-        }
-        _ => Err(Failure::unsupported()),
-    }
-}
+/// The calls on ports. `data` of the lists is always sent, and un-ranged lists are whole.
+pub(crate) const ROUTES: &[Route] = &[
+    get("iscsi_tgt_port", "iSCSI target ports.", |ground, call| {
+        Ok(Reply::FullList(page(call, ground.array.ports().map(target_port_object))?))
+    })
+    .list(),
+    get("iscsi_tgt_port/count", "How many iSCSI target ports there are.", |ground, _| {
+        count(ground.array.ports().count())
+    }),
+    get("iscsidevicename", "The iSCSI name of the array.", |ground, _| {
+        Ok(Reply::FullList(vec![Object::new().text("CMO_ISCSI_DEVICE_NAME", ground.array.target_iqn())]))
+    })
+    .list(),
+    get("eth_port", "Ethernet ports.", |ground, call| {
+        let array = &*ground.array;
+        Ok(Reply::FullList(page(call, array.ports().map(|portal| eth_port_object(array, portal)))?))
+    })
+    .list(),
+    get("eth_port/count", "How many Ethernet ports there are.", |ground, _| {
+        count(ground.array.ports().count())
+    }),
+    get("eth_port/associate", "Ethernet ports of a port group.", |ground, call| {
+        let array = &*ground.array;
+        let ports = of_group(array, call)?.into_iter().map(|portal| eth_port_object(array, portal));
+        Ok(Reply::List(page(call, ports)?))
+    })
+    .takes(&[ASSOCIATED])
+    .list(),
+    get("eth_port/{id}", "An Ethernet port.", |ground, call| {
+        let port = ground.array.port(call.id_at(1, codes::OBJECT_MISSING)?).ok_or(codes::OBJECT_MISSING)?;
+        Ok(Reply::One(eth_port_object(ground.array, port)))
+    }),
+    post("port/associate/portgroup", "Put a port into a port group.", |ground, call| {
+        let (group, port) = group_and_port(call)?;
+        ground.apply(Command::AddPortToGroup { group, port }, Topic::Port)?;
+        done()
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+    delete("port/associate/portgroup", "Take a port out of a port group.", |ground, call| {
+        let (group, port) = group_and_port(call)?;
+        ground.apply(Command::RemovePortFromGroup { group, port }, Topic::Port)?;
+        done()
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+];
 
 fn of_group<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a Portal>, Failure> {
     let (kind, id) = call.associated()?;
@@ -91,12 +93,8 @@ fn of_group<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a Portal>, Fa
     Ok(group.into_iter().flat_map(|group| group.ports.iter()).filter_map(|id| array.port(*id)).collect())
 }
 
-/// `POST` and `DELETE /port/associate/portgroup`: ID is the group, ASSOCIATEOBJID the port.
-pub(crate) fn in_group(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    if path != ["associate", "portgroup"] {
-        return Err(Failure::unsupported());
-    }
+/// ID is the group, ASSOCIATEOBJID the port.
+fn group_and_port(call: &Call<'_>) -> Result<(u64, u64), Failure> {
     let group = call.need_id("ID", codes::PORT_GROUP_MISSING)?;
     let (kind, id) = call.associated()?;
     if kind != kind::ETH_PORT && kind != kind::FC_PORT {
@@ -104,11 +102,5 @@ pub(crate) fn in_group(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     }
     // There are no FC ports, so that no id names one.
     let port = number(&id).filter(|_| kind == kind::ETH_PORT).ok_or(codes::OBJECT_MISSING)?;
-    let command = match method {
-        "POST" => Command::AddPortToGroup { group, port },
-        "DELETE" => Command::RemovePortFromGroup { group, port },
-        _ => return Err(Failure::unsupported()),
-    };
-    ground.apply(command, Topic::Port)?;
-    done()
+    Ok((group, port))
 }

@@ -7,10 +7,12 @@ use std::num::NonZeroU64;
 use sanbench_array::TrafficPolicy;
 
 use crate::codes::{self, Failure};
-use crate::dialect::{Call, Ground, bracketed, count, kind, list, system};
+use crate::dialect::system::{by_id, listed};
+use crate::dialect::{Call, Ground, bracketed, count, kind, list};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::extras::{QOS_LIMIT, Qos, short};
 use crate::query::{number, truth};
+use crate::routes::{ASSOCIATED, Field, Kind, NAMED, Route, SUBJECT, delete, get, may, need, post, put};
 
 /// Attributes of a policy that are kept and given back.
 const ATTRIBUTES: &[&str] = &[
@@ -48,51 +50,91 @@ fn object(id: u64, qos: &Qos) -> Object {
     qos.attributes.iter().fold(object, |object, (name, value)| object.text(name, value.as_str()))
 }
 
-/// `/ioclass`.
-pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    let all = &ground.extras.qos;
-    match (method, path.as_slice()) {
-        ("GET", []) => Ok(Reply::List(list(
+/// What a policy is made of; kept and given back.
+const POLICY: &[Field] = &[
+    may("LUNLIST", Kind::List),
+    may("IOTYPE", Kind::Choice(&["0", "1", "2"])),
+    may("MAXIOPS", Kind::Number),
+    may("MINIOPS", Kind::Number),
+    may("MAXBANDWIDTH", Kind::Number),
+    may("MINBANDWIDTH", Kind::Number),
+    may("LATENCY", Kind::Text),
+    may("BURSTIOPS", Kind::Text),
+    may("BURSTBANDWIDTH", Kind::Text),
+    may("BURSTTIME", Kind::Text),
+    may("CLASSTYPE", Kind::Text),
+    may("SCHEDULEPOLICY", Kind::Text),
+    may("SCHEDULESTARTTIME", Kind::Text),
+    may("STARTTIME", Kind::Text),
+    may("DURATION", Kind::Text),
+    may("CYCLESET", Kind::List),
+];
+
+/// The calls on QoS policies, cache partitions and smart caches.
+pub(crate) const ROUTES: &[Route] = &[
+    get("ioclass", "QoS policies.", |ground, call| {
+        let all = &ground.extras.qos;
+        Ok(Reply::List(list(
             call,
             |name| all.iter().find(|(_, qos)| qos.name == name),
             |id| number(id).and_then(|id| all.get_key_value(&id)),
             all.iter(),
             |(id, qos)| object(*id, qos),
-        )?)),
-        ("GET", ["count"]) => count(all.len()),
-        ("POST", []) => create(ground, call),
-        ("PUT", ["active"]) => activate(ground, call, call.need_id("ID", codes::OBJECT_MISSING)?),
-        ("PUT", ["active", _]) => activate(ground, call, call.id_at(2, codes::OBJECT_MISSING)?),
-        ("GET", [_]) => {
-            let id = call.id_at(1, codes::OBJECT_MISSING)?;
-            let qos = all.get(&id).ok_or(codes::OBJECT_MISSING)?;
-            Ok(Reply::One(object(id, qos)))
+        )?))
+    })
+    .list(),
+    get("ioclass/count", "How many QoS policies there are.", |ground, _| count(ground.extras.qos.len())),
+    post("ioclass", "Make a QoS policy, inactive.", create).takes(&[NAMED, POLICY]),
+    put("ioclass/active", "Switch a QoS policy on or off.", |ground, call| {
+        activate(ground, call, call.need_id("ID", codes::OBJECT_MISSING)?)
+    })
+    .takes(&[SUBJECT, &[need("ENABLESTATUS", Kind::Truth)]]),
+    put("ioclass/active/{id}", "Switch a QoS policy on or off.", |ground, call| {
+        activate(ground, call, call.id_at(2, codes::OBJECT_MISSING)?)
+    })
+    .takes(&[&[need("ENABLESTATUS", Kind::Truth)]]),
+    get("ioclass/{id}", "A QoS policy.", |ground, call| {
+        let id = call.id_at(1, codes::OBJECT_MISSING)?;
+        let qos = ground.extras.qos.get(&id).ok_or(codes::OBJECT_MISSING)?;
+        Ok(Reply::One(object(id, qos)))
+    }),
+    put("ioclass/{id}", "Change the LUNs or limits of a QoS policy.", |ground, call| {
+        let id = call.id_at(1, codes::OBJECT_MISSING)?;
+        let luns = luns(ground, call)?;
+        let attributes = attributes(call)?;
+        let qos = ground.extras.qos.get_mut(&id).ok_or(codes::OBJECT_MISSING)?;
+        if let Some(luns) = luns {
+            qos.luns = luns;
         }
-        ("PUT", [_]) => {
-            let id = call.id_at(1, codes::OBJECT_MISSING)?;
-            let luns = luns(ground, call)?;
-            let attributes = attributes(call)?;
-            let qos = ground.extras.qos.get_mut(&id).ok_or(codes::OBJECT_MISSING)?;
-            if let Some(luns) = luns {
-                qos.luns = luns;
-            }
-            qos.attributes.extend(attributes);
-            enforce(ground, id);
-            done()
+        qos.attributes.extend(attributes);
+        enforce(ground, id);
+        done()
+    })
+    .takes(&[POLICY]),
+    delete("ioclass/{id}", "Delete an inactive QoS policy.", |ground, call| {
+        let id = call.id_at(1, codes::OBJECT_MISSING)?;
+        if ground.extras.qos.get(&id).ok_or(codes::OBJECT_MISSING)?.active {
+            return Err(codes::QOS_ACTIVE.into());
         }
-        ("DELETE", [_]) => {
-            let id = call.id_at(1, codes::OBJECT_MISSING)?;
-            if all.get(&id).ok_or(codes::OBJECT_MISSING)?.active {
-                return Err(codes::QOS_ACTIVE.into());
-            }
-            ground.extras.qos.remove(&id);
-            enforce(ground, id);
-            done()
-        }
-        _ => Err(Failure::unsupported()),
-    }
-}
+        ground.extras.qos.remove(&id);
+        enforce(ground, id);
+        done()
+    }),
+    get("cachepartition", "Cache partitions.", |_, call| listed(call, partition("part0"))).list(),
+    get("cachepartition/count", "How many cache partitions there are.", |_, _| count(1)),
+    get("cachepartition/{id}", "A cache partition.", |_, call| by_id(call, partition("part0"))),
+    get("smartcachepartition", "Smart caches.", |_, call| listed(call, partition("cache0"))).list(),
+    get("smartcachepartition/count", "How many smart caches there are.", |_, _| count(1)),
+    get("smartcachepartition/{id}", "A smart cache.", |_, call| by_id(call, partition("cache0"))),
+    put("smartcachepartition/create_associate", "Put a LUN into a smart cache.", |ground, call| {
+        smart_cache(ground, call, true)
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+    put("smartcachepartition/remove_associate", "Take a LUN out of a smart cache.", |ground, call| {
+        smart_cache(ground, call, false)
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+];
 
 /// LUNLIST; each must exist.
 fn luns(ground: &Ground<'_>, call: &Call<'_>) -> Result<Option<Vec<String>>, Failure> {
@@ -185,27 +227,14 @@ fn partition(name: &str) -> std::iter::Once<Object> {
     )
 }
 
-/// `/cachepartition`.
-pub(crate) fn cache_partition(_ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    system::read_only(call, partition("part0"))
-}
-
-/// `/smartcachepartition`.
-pub(crate) fn smart_cache(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    match (method, path.as_slice()) {
-        ("PUT", [verb @ ("create_associate" | "remove_associate")]) => {
-            let cache = call.need("ID")?.into_owned();
-            let (kind, id) = call.associated()?;
-            let lun = number(&id).filter(|id| kind == kind::LUN && ground.array.lun(*id).is_some());
-            let lun = lun.ok_or(codes::LUN_MISSING)?;
-            if cache != "0" {
-                return Err(codes::OBJECT_MISSING.into());
-            }
-            let value = (*verb == "create_associate").then_some(cache);
-            ground.extras.set_lun_attribute(lun, "SMARTCACHEPARTITIONID", value);
-            done()
-        }
-        _ => system::read_only(call, partition("cache0")),
+fn smart_cache(ground: &mut Ground<'_>, call: &Call<'_>, add: bool) -> Answer {
+    let cache = call.need("ID")?.into_owned();
+    let (kind, id) = call.associated()?;
+    let lun = number(&id).filter(|id| kind == kind::LUN && ground.array.lun(*id).is_some());
+    let lun = lun.ok_or(codes::LUN_MISSING)?;
+    if cache != "0" {
+        return Err(codes::OBJECT_MISSING.into());
     }
+    ground.extras.set_lun_attribute(lun, "SMARTCACHEPARTITIONID", add.then_some(cache));
+    done()
 }

@@ -6,6 +6,9 @@ use crate::codes::{self, Failure, Topic};
 use crate::dialect::{Call, Ground, copy, count, list, view, wwn};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::number;
+use crate::routes::{
+    ASSOCIATED, Kind, MAYBE_ASSOCIATED, NAMED, RENAMED, Route, SUBJECT, delete, get, may, need, post, put,
+};
 
 fn object(array: &Array, snapshot: &Snapshot) -> Object {
     let rollback = snapshot.rollback;
@@ -35,69 +38,72 @@ fn object(array: &Array, snapshot: &Snapshot) -> Object {
         .text("SUBTYPE", "0")
 }
 
-/// `/snapshot`.
-pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    match (method, path.as_slice()) {
-        ("GET", []) => {
-            let array = &*ground.array;
-            let by_id = |id: &str| number(id).and_then(|id| array.snapshot(id));
-            let render = |snapshot| object(array, snapshot);
-            Ok(Reply::List(list(
-                call,
-                |name| array.snapshot_by_name(name),
-                by_id,
-                array.snapshots(),
-                render,
-            )?))
+/// The calls on snapshots.
+pub(crate) const ROUTES: &[Route] = &[
+    get("snapshot", "Snapshots.", |ground, call| {
+        let array = &*ground.array;
+        let by_id = |id: &str| number(id).and_then(|id| array.snapshot(id));
+        let by_name = |name: &str| array.snapshot_by_name(name);
+        Ok(Reply::List(list(call, by_name, by_id, array.snapshots(), |snapshot| object(array, snapshot))?))
+    })
+    .list(),
+    post("snapshot", "Make a snapshot of a LUN; old products make it inactive.", |ground, call| {
+        let (name, description) = call.name_and_description()?;
+        let parent = call.need_id("PARENTID", codes::LUN_MISSING)?;
+        let id = ground.create(Command::CreateSnapshot { name, description, parent }, Topic::Lun)?;
+        one(ground.array, id)
+    })
+    .takes(&[NAMED, &[need("PARENTID", Kind::Id)]]),
+    post("snapshot/activate", "Activate snapshots, all at the same instant.", |ground, call| {
+        let list = call.fields.list("SNAPSHOTLIST")?.filter(|list| !list.is_empty());
+        let list = list.ok_or_else(|| Failure::parameter("SNAPSHOTLIST is missing"))?;
+        let ids =
+            list.iter().map(|id| number(id).ok_or(codes::SNAPSHOT_MISSING)).collect::<Result<_, _>>()?;
+        ground.apply(Command::ActivateSnapshots { ids }, Topic::Lun)?;
+        done()
+    })
+    .takes(&[&[need("SNAPSHOTLIST", Kind::List)]]),
+    put("snapshot/stop", "Deactivate a snapshot.", |ground, call| {
+        let snapshot = call.need_id("ID", codes::SNAPSHOT_MISSING)?;
+        ground.apply(Command::StopSnapshot { snapshot }, Topic::Lun)?;
+        done()
+    })
+    .takes(&[SUBJECT]),
+    put("snapshot/rollback", "Begin to put a LUN back to its snapshot.", |ground, call| {
+        let snapshot = call.need_id("ID", codes::SNAPSHOT_MISSING)?;
+        let speed = copy::speed(call, "ROLLBACKSPEED")?;
+        ground.apply(Command::RollbackSnapshot { snapshot, speed }, Topic::Lun)?;
+        done()
+    })
+    .takes(&[SUBJECT, &[may("ROLLBACKSPEED", copy::SPEED)]]),
+    put("snapshot/cancelrollback", "Give up a rollback.", |ground, call| {
+        let snapshot = call.need_id("ID", codes::SNAPSHOT_MISSING)?;
+        ground.apply(Command::CancelRollback { snapshot }, Topic::Lun)?;
+        done()
+    })
+    .takes(&[SUBJECT]),
+    get("snapshot/count", "How many snapshots there are, or a host or LUN group has.", |ground, call| {
+        match call.query.get("ASSOCIATEOBJTYPE") {
+            None => count(ground.array.snapshots().count()),
+            Some(_) => count(members(ground.array, call)?.len()),
         }
-        ("POST", []) => {
-            let (name, description) = call.name_and_description()?;
-            let parent = call.need_id("PARENTID", codes::LUN_MISSING)?;
-            let id = ground.create(Command::CreateSnapshot { name, description, parent }, Topic::Lun)?;
-            one(ground.array, id)
-        }
-        ("POST", ["activate"]) => {
-            let list = call.fields.list("SNAPSHOTLIST")?.filter(|list| !list.is_empty());
-            let list = list.ok_or_else(|| Failure::parameter("SNAPSHOTLIST is missing"))?;
-            let ids =
-                list.iter().map(|id| number(id).ok_or(codes::SNAPSHOT_MISSING)).collect::<Result<_, _>>()?;
-            ground.apply(Command::ActivateSnapshots { ids }, Topic::Lun)?;
-            done()
-        }
-        ("PUT", ["stop"]) => {
-            let snapshot = call.need_id("ID", codes::SNAPSHOT_MISSING)?;
-            ground.apply(Command::StopSnapshot { snapshot }, Topic::Lun)?;
-            done()
-        }
-        ("PUT", ["rollback"]) => {
-            let snapshot = call.need_id("ID", codes::SNAPSHOT_MISSING)?;
-            let speed = copy::speed(call, "ROLLBACKSPEED")?;
-            ground.apply(Command::RollbackSnapshot { snapshot, speed }, Topic::Lun)?;
-            done()
-        }
-        ("PUT", ["cancelrollback"]) => {
-            let snapshot = call.need_id("ID", codes::SNAPSHOT_MISSING)?;
-            ground.apply(Command::CancelRollback { snapshot }, Topic::Lun)?;
-            done()
-        }
-        ("GET", ["count"]) => {
-            if call.query.get("ASSOCIATEOBJTYPE").is_none() {
-                return count(ground.array.snapshots().count());
-            }
-            count(members(ground.array, call)?.len())
-        }
-        ("GET", ["associate"]) => associated(ground.array, call),
-        ("GET", [_]) => one(ground.array, call.id_at(1, codes::SNAPSHOT_MISSING)?),
-        ("PUT", [verb]) if number(verb).is_some() => update(ground, call),
-        ("DELETE", [_]) => {
-            let snapshot = call.id_at(1, codes::SNAPSHOT_MISSING)?;
-            ground.apply(Command::DeleteSnapshot { snapshot }, Topic::Lun)?;
-            done()
-        }
-        _ => Err(Failure::unsupported()),
-    }
-}
+    })
+    .takes(&[MAYBE_ASSOCIATED]),
+    get("snapshot/associate", "Snapshots of a host or LUN group.", |ground, call| {
+        associated(ground.array, call)
+    })
+    .takes(&[ASSOCIATED])
+    .list(),
+    get("snapshot/{id}", "A snapshot.", |ground, call| {
+        one(ground.array, call.id_at(1, codes::SNAPSHOT_MISSING)?)
+    }),
+    put("snapshot/{id}", "Rename a snapshot.", update).takes(&[RENAMED]),
+    delete("snapshot/{id}", "Delete a snapshot.", |ground, call| {
+        let snapshot = call.id_at(1, codes::SNAPSHOT_MISSING)?;
+        ground.apply(Command::DeleteSnapshot { snapshot }, Topic::Lun)?;
+        done()
+    }),
+];
 
 fn one(array: &Array, id: u64) -> Answer {
     let snapshot = array.snapshot(id).ok_or(codes::SNAPSHOT_MISSING)?;

@@ -1,8 +1,11 @@
 //! The array as a whole: identity, licences, controllers; and the objects that it does not have.
 
-use crate::codes::Failure;
-use crate::dialect::{Call, Ground, count, page};
+use sanbench_array::Array;
+
+use crate::codes;
+use crate::dialect::{Call, count, page};
 use crate::envelope::{Answer, Object, Reply};
+use crate::routes::{Route, get};
 
 /// Features that are licensed.
 const FEATURES: &[&str] = &[
@@ -17,39 +20,86 @@ const FEATURES: &[&str] = &[
     "HyperClone",
 ];
 
-/// `GET /system/`.
-pub(crate) fn system(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    if method != "GET" || !path.is_empty() {
-        return Err(Failure::unsupported());
-    }
-    let array = &ground.array;
-    Ok(Reply::One(
-        Object::new()
-            .text("ID", array.serial())
-            .text("NAME", "sanbench")
-            .text("PRODUCTVERSION", array.product())
-            .text("PRODUCTMODE", "61")
-            .text("wwn", array.serial())
-            .text("SECTORSIZE", "512")
-            .text("HEALTHSTATUS", "1")
-            .text("RUNNINGSTATUS", "1"),
-    ))
+/// The calls on the array as a whole, and on what it never has.
+pub(crate) const ROUTES: &[Route] = &[
+    get("system", "The array.", |ground, _| Ok(Reply::One(system(ground.array)))),
+    // A list of objects with one key each, whose values are integers.
+    get("license/feature", "Licensed features.", |_, _| {
+        Ok(Reply::List(FEATURES.iter().map(|feature| Object::new().integer(feature, 1)).collect()))
+    })
+    .list(),
+    get("controller", "Controllers.", |ground, call| listed(call, controllers(ground.array))).list(),
+    get("controller/count", "How many controllers there are.", |ground, _| {
+        count(ground.array.controllers().len())
+    }),
+    get("controller/{id}", "A controller.", |ground, call| by_id(call, controllers(ground.array))),
+    get("workload_type", "Workload types.", |_, call| listed(call, workload_types())).list(),
+    get("workload_type/count", "How many workload types there are.", |_, _| count(workload_types().count())),
+    get("workload_type/{id}", "A workload type.", |_, call| by_id(call, workload_types())),
+    none("fc_initiator"),
+    none_counted("fc_initiator/count"),
+    none_by_id("fc_initiator/{id}"),
+    none("fc_port"),
+    none("fc_port/associate"),
+    none_counted("fc_port/count"),
+    none_by_id("fc_port/{id}"),
+    none("host_link"),
+    none_counted("host_link/count"),
+    none("splitmirror"),
+    none_counted("splitmirror/count"),
+    none_by_id("splitmirror/{id}"),
+    none("splitmirrortargetlun/targetlun"),
+    none("hypermetropair"),
+    none_counted("hypermetropair/count"),
+    none_by_id("hypermetropair/{id}"),
+    none("hypermetrodomain"),
+    none_counted("hypermetrodomain/count"),
+    none_by_id("hypermetrodomain/{id}"),
+    none("hypermetro_consistentgroup"),
+    none_counted("hypermetro_consistentgroup/count"),
+    none_by_id("hypermetro_consistentgroup/{id}"),
+    none("replicationpair"),
+    none_counted("replicationpair/count"),
+    none_by_id("replicationpair/{id}"),
+    none("consistentgroup"),
+    none_counted("consistentgroup/count"),
+    none_by_id("consistentgroup/{id}"),
+    none("remote_device"),
+    none_counted("remote_device/count"),
+    none_by_id("remote_device/{id}"),
+    none("smartcachepool"),
+    none_counted("smartcachepool/count"),
+    none_by_id("smartcachepool/{id}"),
+];
+
+/// The list of a kind of objects of which there are none.
+const fn none(path: &'static str) -> Route {
+    get(path, "An empty list: this array has none.", |_, _| Ok(Reply::List(Vec::new()))).list()
 }
 
-/// `GET /license/feature`: a list of objects with one key each, whose values are integers.
-pub(crate) fn license(call: &Call<'_>) -> Answer {
-    match call.route() {
-        ("GET", path) if path == ["feature"] => {
-            Ok(Reply::List(FEATURES.iter().map(|feature| Object::new().integer(feature, 1)).collect()))
-        }
-        _ => Err(Failure::unsupported()),
-    }
+const fn none_counted(path: &'static str) -> Route {
+    get(path, "Zero: this array has none.", |_, _| count(0))
 }
 
-/// `GET /controller`. A failed one is faulty and offline.
-pub(crate) fn controller(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let all = ground.array.controllers().into_iter().map(|controller| {
+const fn none_by_id(path: &'static str) -> Route {
+    get(path, "Nothing: this array has none.", |_, _| Err(codes::OBJECT_MISSING.into()))
+}
+
+fn system(array: &Array) -> Object {
+    Object::new()
+        .text("ID", array.serial())
+        .text("NAME", "sanbench")
+        .text("PRODUCTVERSION", array.product())
+        .text("PRODUCTMODE", "61")
+        .text("wwn", array.serial())
+        .text("SECTORSIZE", "512")
+        .text("HEALTHSTATUS", "1")
+        .text("RUNNINGSTATUS", "1")
+}
+
+/// A failed controller is faulty and offline.
+fn controllers(array: &Array) -> impl Iterator<Item = Object> {
+    array.controllers().into_iter().map(|controller| {
         let letter = controller.name.trim_start_matches('0');
         Object::new()
             .text("ID", controller.name.as_str())
@@ -57,37 +107,22 @@ pub(crate) fn controller(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
             .text("LOCATION", format!("CTE0.{letter}"))
             .text("HEALTHSTATUS", if controller.up { "1" } else { "2" })
             .text("RUNNINGSTATUS", if controller.up { "27" } else { "28" })
-    });
-    read_only(call, all)
+    })
 }
 
-/// `GET /workload_type`.
-pub(crate) fn workload_type(call: &Call<'_>) -> Answer {
+fn workload_types() -> impl Iterator<Item = Object> {
     let all = [("0", "Default"), ("1", "Oracle_OLTP"), ("2", "VMware_VDI")];
-    read_only(call, all.into_iter().map(|(id, name)| Object::new().text("ID", id).text("NAME", name)))
+    all.into_iter().map(|(id, name)| Object::new().text("ID", id).text("NAME", name))
 }
 
-/// List, count and by-id of a short fixed list.
-pub(crate) fn read_only(call: &Call<'_>, mut all: impl Iterator<Item = Object>) -> Answer {
-    match call.route() {
-        ("GET", path) if path.is_empty() => Ok(Reply::List(page(call, all)?)),
-        ("GET", path) if path == ["count"] => count(all.count()),
-        ("GET", path) if path.len() == 1 => {
-            let id = call.names.get(1).map_or("", String::as_str);
-            all.find(|object| object.has("ID", |found| found == id))
-                .map(Reply::One)
-                .ok_or_else(|| crate::codes::OBJECT_MISSING.into())
-        }
-        _ => Err(Failure::unsupported()),
-    }
+/// A short fixed list.
+pub(super) fn listed(call: &Call<'_>, all: impl Iterator<Item = Object>) -> Answer {
+    Ok(Reply::List(page(call, all)?))
 }
 
-/// Kinds of objects of which there are none: empty lists, counts of zero, nothing by id, nothing to make.
-pub(crate) fn none_of_these(call: &Call<'_>) -> Answer {
-    match call.route() {
-        ("GET", path) if path.first() == Some(&"associate") || path.first() == Some(&"targetlun") => {
-            Ok(Reply::List(Vec::new()))
-        }
-        _ => read_only(call, std::iter::empty()),
-    }
+/// One of a short fixed list.
+pub(super) fn by_id(call: &Call<'_>, mut all: impl Iterator<Item = Object>) -> Answer {
+    let id = call.names.get(1).map_or("", String::as_str);
+    let found = all.find(|object| object.has("ID", |found| found == id));
+    found.map(Reply::One).ok_or_else(|| codes::OBJECT_MISSING.into())
 }

@@ -9,6 +9,7 @@ use crate::codes::{self, Failure, Topic};
 use crate::dialect::{Call, Ground, bracketed, count, device, group, group_ref, kind, list, page};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::number;
+use crate::routes::{ASSOCIATED, Field, Kind, NAMED, Route, SUBJECT, delete, get, need, post, put};
 
 /// Most free host LUN ids that one answer lists.
 const LISTED_IDS: usize = 256;
@@ -47,68 +48,85 @@ pub(crate) fn devices_of(
     })
 }
 
-/// `/mappingview`.
-pub(crate) fn call(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let (method, path) = call.route();
-    let array = &*ground.array;
-    match (method, path.as_slice()) {
-        ("GET", []) => {
-            let by_id = |id: &str| number(id).and_then(|id| array.mapping_view(id));
-            Ok(Reply::List(list(call, |name| array.view_by_name(name), by_id, array.views(), object)?))
-        }
-        ("POST", []) => {
-            let (name, description) = call.name_and_description()?;
-            let id = ground.create(Command::CreateView { name, description }, Topic::Host)?;
-            one(ground.array, id)
-        }
-        ("GET", ["count"]) => count(array.views().count()),
-        ("GET", ["associate"]) => {
-            Ok(Reply::List(page(call, views_of(array, call)?.into_iter().map(object))?))
-        }
-        // Unlike the line before, these ask for the groups of a view.
-        ("GET", ["associate", "hostgroup"]) => Ok(Reply::List(page(
-            call,
-            group::host_groups_of(array, call)?.into_iter().map(group::host_group_object),
-        )?)),
-        ("GET", ["associate", "lungroup"]) => Ok(Reply::List(page(
-            call,
-            group::lun_groups_of(array, call)?.into_iter().map(group::lun_group_object),
-        )?)),
-        ("GET", ["associate", "portgroup"]) => Ok(Reply::List(page(
-            call,
-            group::port_groups_of(array, call)?.into_iter().map(group::port_group_object),
-        )?)),
-        ("PUT", ["create_associate"]) => {
-            let view = call.need_id("ID", codes::VIEW_MISSING)?;
-            let (kind, id) = call.associated()?;
-            let (group, topic) = group_ref(kind, &id)?;
-            ground.apply(Command::AddToView { view, group }, topic)?;
-            done()
-        }
-        ("PUT", ["remove_associate"]) => {
-            let view = call.need_id("ID", codes::VIEW_MISSING)?;
-            let (kind, id) = call.associated()?;
-            let (group, topic) = group_ref(kind, &id)?;
-            ground.apply(Command::RemoveFromView { view, group }, topic)?;
-            done()
-        }
-        ("PUT", []) => {
-            let view = call.need_id("ID", codes::VIEW_MISSING)?;
-            set_host_lun_id(ground, call, view)
-        }
-        ("PUT", [_]) => {
-            let view = call.id_at(1, codes::VIEW_MISSING)?;
-            set_host_lun_id(ground, call, view)
-        }
-        ("GET", [_]) => one(array, call.id_at(1, codes::VIEW_MISSING)?),
-        ("DELETE", [_]) => {
-            let view = call.id_at(1, codes::VIEW_MISSING)?;
-            ground.apply(Command::DeleteView { view }, Topic::Host)?;
-            done()
-        }
-        _ => Err(Failure::unsupported()),
-    }
-}
+/// What names the device of a mapping and its host LUN id.
+const HOST_LUN: &[Field] = &[need("ASSOCIATEMETADATA", Kind::List)];
+
+/// The calls on mapping views.
+pub(crate) const ROUTES: &[Route] = &[
+    get("mappingview", "Mapping views.", |ground, call| {
+        let array = &*ground.array;
+        let by_id = |id: &str| number(id).and_then(|id| array.mapping_view(id));
+        Ok(Reply::List(list(call, |name| array.view_by_name(name), by_id, array.views(), object)?))
+    })
+    .list(),
+    post("mappingview", "Make a mapping view.", |ground, call| {
+        let (name, description) = call.name_and_description()?;
+        let id = ground.create(Command::CreateView { name, description }, Topic::Host)?;
+        one(ground.array, id)
+    })
+    .takes(&[NAMED]),
+    get("mappingview/count", "How many mapping views there are.", |ground, _| {
+        count(ground.array.views().count())
+    }),
+    get("mappingview/associate", "Mapping views of a group, host, LUN or snapshot.", |ground, call| {
+        Ok(Reply::List(page(call, views_of(ground.array, call)?.into_iter().map(object))?))
+    })
+    .takes(&[ASSOCIATED])
+    .list(),
+    // Unlike the line before, these ask for the groups of a view.
+    get("mappingview/associate/hostgroup", "The host group of a mapping view.", |ground, call| {
+        let groups = group::host_groups_of(ground.array, call)?;
+        Ok(Reply::List(page(call, groups.into_iter().map(group::host_group_object))?))
+    })
+    .takes(&[ASSOCIATED])
+    .list(),
+    get("mappingview/associate/lungroup", "The LUN group of a mapping view.", |ground, call| {
+        let groups = group::lun_groups_of(ground.array, call)?;
+        Ok(Reply::List(page(call, groups.into_iter().map(group::lun_group_object))?))
+    })
+    .takes(&[ASSOCIATED])
+    .list(),
+    get("mappingview/associate/portgroup", "The port group of a mapping view.", |ground, call| {
+        let groups = group::port_groups_of(ground.array, call)?;
+        Ok(Reply::List(page(call, groups.into_iter().map(group::port_group_object))?))
+    })
+    .takes(&[ASSOCIATED])
+    .list(),
+    put("mappingview/create_associate", "Put a group into a mapping view.", |ground, call| {
+        let view = call.need_id("ID", codes::VIEW_MISSING)?;
+        let (kind, id) = call.associated()?;
+        let (group, topic) = group_ref(kind, &id)?;
+        ground.apply(Command::AddToView { view, group }, topic)?;
+        done()
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+    put("mappingview/remove_associate", "Take a group out of a mapping view.", |ground, call| {
+        let view = call.need_id("ID", codes::VIEW_MISSING)?;
+        let (kind, id) = call.associated()?;
+        let (group, topic) = group_ref(kind, &id)?;
+        ground.apply(Command::RemoveFromView { view, group }, topic)?;
+        done()
+    })
+    .takes(&[SUBJECT, ASSOCIATED]),
+    put("mappingview", "Change a host LUN id.", |ground, call| {
+        let view = call.need_id("ID", codes::VIEW_MISSING)?;
+        set_host_lun_id(ground, call, view)
+    })
+    .takes(&[SUBJECT, ASSOCIATED, HOST_LUN]),
+    put("mappingview/{id}", "Change a host LUN id.", |ground, call| {
+        let view = call.id_at(1, codes::VIEW_MISSING)?;
+        set_host_lun_id(ground, call, view)
+    })
+    .takes(&[ASSOCIATED, HOST_LUN]),
+    get("mappingview/{id}", "A mapping view with its free host LUN ids.", |ground, call| {
+        one(ground.array, call.id_at(1, codes::VIEW_MISSING)?)
+    }),
+    delete("mappingview/{id}", "Delete a mapping view.", |ground, call| {
+        let view = call.id_at(1, codes::VIEW_MISSING)?;
+        ground.apply(Command::DeleteView { view }, Topic::Host)?;
+        done()
+    }),
+];
 
 fn one(array: &Array, id: u64) -> Answer {
     let view = array.mapping_view(id).ok_or(codes::VIEW_MISSING)?;
