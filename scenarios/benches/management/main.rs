@@ -43,12 +43,7 @@ fn main() -> ExitCode {
 
 /// Does `n` calls; prints how many a second the client saw and how many a second of processor time they cost the array.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures the wall clock")]
-fn rate(
-    server: &Server,
-    what: &str,
-    n: u32,
-    mut call: impl FnMut(u32) -> io::Result<()>,
-) -> io::Result<()> {
+fn rate(server: &Server, what: &str, n: u32, mut call: impl FnMut(u32) -> io::Result<()>) -> io::Result<()> {
     let (cpu, begun) = (server.cpu()?, Instant::now());
     for at in 0..n {
         call(at)?;
@@ -69,9 +64,8 @@ fn rates() -> io::Result<()> {
     let server = Server::start(&[])?;
     let mut c = Client::login(&server)?;
     let host = c.make("host", r#"{"NAME":"h"}"#)?;
-    let [host_group, lun_group, view] = ["hostgroup", "lungroup", "mappingview"].map(|kind| {
-        c.make(kind, &format!(r#"{{"NAME":"{kind}"}}"#)).unwrap_or_default()
-    });
+    let [host_group, lun_group, view] = ["hostgroup", "lungroup", "mappingview"]
+        .map(|kind| c.make(kind, &format!(r#"{{"NAME":"{kind}"}}"#)).unwrap_or_default());
     let member = format!(r#"{{"ID":"{host_group}","ASSOCIATEOBJTYPE":"21","ASSOCIATEOBJID":"{host}"}}"#);
     c.ok("POST", "hostgroup/associate", &member)?;
     for (kind, group) in [("14", &host_group), ("256", &lun_group)] {
@@ -91,7 +85,8 @@ fn rates() -> io::Result<()> {
         c.ok("PUT", &format!("lun/{}", ids[n as usize]), &format!(r#"{{"NAME":"w{n}"}}"#))
     })?;
     let mapped = N.min(4000);
-    let mapping = |id: &str| format!(r#"{{"ID":"{lun_group}","ASSOCIATEOBJTYPE":"11","ASSOCIATEOBJID":"{id}"}}"#);
+    let mapping =
+        |id: &str| format!(r#"{{"ID":"{lun_group}","ASSOCIATEOBJTYPE":"11","ASSOCIATEOBJID":"{id}"}}"#);
     rate(&server, "POST lungroup/associate (map)", mapped, |n| {
         c.ok("POST", "lungroup/associate", &mapping(&ids[n as usize]))
     })?;
@@ -154,7 +149,9 @@ fn scale() -> io::Result<()> {
     })?;
     rate(&server, "GET lun/<id>", 5000, |n| c.get(&format!("lun/{}", base + u64::from(n * 13 % LUNS))))?;
     rate(&server, "GET lun/count", 5000, |_| c.get("lun/count"))?;
-    rate(&server, "GET iscsi_initiator?PARENTID=", 1000, |n| c.get(&format!("iscsi_initiator?PARENTID={n}")))?;
+    rate(&server, "GET iscsi_initiator?PARENTID=", 1000, |n| {
+        c.get(&format!("iscsi_initiator?PARENTID={n}"))
+    })?;
     rate(&server, "POST lun + DELETE lun/<id>", 2000, |n| {
         let id = c.make("lun", &lun(LUNS + n))?;
         c.ok("DELETE", &format!("lun/{id}"), "")
