@@ -28,6 +28,36 @@ pub(crate) const POINTS: &[Point] = &[
         environments: "sim, loopback",
     },
     Point {
+        name: "job.split.<percent>",
+        what: "A flatten has come so far, 0 to 100 (fail: it ends here; delay: it stands still; crash: the controller that works on it fails).",
+        promise: "The clone reads the same and keeps its link until all is copied; the flatten can be started again.",
+        environments: "sim, loopback",
+    },
+    Point {
+        name: "job.luncopy.<percent>",
+        what: "A LUN copy has come so far (faults as for job.split).",
+        promise: "The source is untouched, the target half old and half new and the task faulty; it can be started again or removed.",
+        environments: "sim, loopback",
+    },
+    Point {
+        name: "job.clonepair.<percent>",
+        what: "A synchronisation of a clone pair has come so far (faults as for job.split).",
+        promise: "The source is untouched, the target half old and half new and the pair faulty; it can be started again or removed.",
+        environments: "sim, loopback",
+    },
+    Point {
+        name: "job.migration.<percent>",
+        what: "A LUN migration has come so far (faults as for job.split).",
+        promise: "The LUN stays where it is with all that hosts have written, or moves whole; the task can be removed and made anew.",
+        environments: "sim, loopback",
+    },
+    Point {
+        name: "job.rollback.<percent>",
+        what: "A rollback to a snapshot has come so far (faults as for job.split).",
+        promise: "The LUN has the snapshot's content and whatever hosts have written since.",
+        environments: "sim, loopback",
+    },
+    Point {
         name: "target.login",
         what: "An initiator logs in.",
         promise: "The login is tried again, or the connect fails and leaves the host as it was.",

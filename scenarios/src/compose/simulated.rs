@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sanbench_array::{Array, ArrayConfig, ArrayHandle, Command, Defects, PoolConfig, PortalConfig};
+use sanbench_array::{Array, ArrayConfig, ArrayHandle, Command, Defects, JobFault, PoolConfig, PortalConfig};
 use sanbench_rest::RestConfig;
 use sanbench_runner::SiteError;
 use sanbench_target::{TargetConfig, TargetDefects};
-use sanbench_world::{Env, Listener, Task};
+use sanbench_world::{Env, Fault, Listener, Task};
 
 /// Controllers of an array.
 const CONTROLLERS: u16 = 2;
@@ -157,7 +157,16 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         ..ArrayConfig::default()
     };
     let target_iqn = config.target_iqn.clone();
-    let handle = ArrayHandle::new(Array::new(config));
+    let mut array = Array::new(config);
+    let watcher = env.clone();
+    array.watch_jobs(move |point| match watcher.fault(point)? {
+        Fault::Fail => Some(JobFault::Fail),
+        Fault::Delay(pause) => Some(JobFault::Stall(pause)),
+        Fault::CrashNode => Some(JobFault::ControllerFails),
+        // There is no reply to drop.
+        Fault::DropReply => None,
+    });
+    let handle = ArrayHandle::new(array);
     let rest_addr = rest.local_addr();
     let rest_config = RestConfig { on_crash: parts.on_crash.clone(), ..parts.rest_config };
     let target_config = TargetConfig {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::events::EventKind;
 use crate::object::DeviceId;
 use crate::{Array, Refusal};
 
@@ -171,6 +172,16 @@ impl Plant {
         self.up.get(usize::from(controller)).copied().unwrap_or(false)
     }
 
+    /// Some state shows differently from now on.
+    pub(crate) fn touch(&mut self) {
+        self.generation += 1;
+    }
+
+    /// Whether any controller works.
+    pub(crate) fn any_up(&self) -> bool {
+        self.up.contains(&true)
+    }
+
     /// Who takes what the controller has: the next one behind it that works, itself when none does.
     fn survivor(&self, controller: u8) -> u8 {
         let count = self.up.len() as u8; // at most MOST_CONTROLLERS
@@ -221,10 +232,12 @@ impl Array {
             .collect()
     }
 
-    /// Whether the portal at this place in [`Array::portals`] works: its controller does. Unknown places do, so that a
-    /// target with more listeners than the array has portals is not locked out.
+    /// Whether the portal at this place in [`Array::portals`] works: it is enabled and its controller works. Unknown places
+    /// do, so that a target with more listeners than the array has portals is not locked out.
     pub fn portal_is_up(&self, index: usize) -> bool {
-        self.portals.get(index).is_none_or(|portal| self.plant.is_up(portal.controller))
+        self.portals.get(index).is_none_or(|portal| {
+            (portal.enabled || self.defects.disabled_portal_serves) && self.plant.is_up(portal.controller)
+        })
     }
 
     /// Whether states change by themselves (TPGS bit 0) and by request (TPGS bit 1).
@@ -422,9 +435,13 @@ impl Array {
         self.promise();
         self.plant.failbacks.remove(&controller);
         let implicit = self.plant.implicit;
+        self.tell(EventKind::ControllerFailed, controller_name(controller));
         self.switch(controller, false, |array, owner, _| {
             if implicit && owner == controller { array.plant.survivor(owner) } else { owner }
         });
+        if self.defects.job_lost_on_failover {
+            self.forget_jobs();
+        }
         Ok(())
     }
 
@@ -441,6 +458,7 @@ impl Array {
         }
         self.promise();
         let implicit = self.plant.implicit;
+        self.tell(EventKind::ControllerRestored, controller_name(controller));
         self.switch(
             controller,
             true,

@@ -7,16 +7,21 @@ use std::time::Duration;
 use crate::access::{MOST_CONTROLLERS, Plant, controller_name};
 use crate::config::{ArrayConfig, Limits, PoolConfig, PortalConfig};
 use crate::durable::{Journal, Tracked};
-use crate::jobs::Job;
+use crate::events::Events;
+use crate::jobs::{Job, JobWatch};
+use crate::kin::Kin;
 use crate::object::{
-    ClonePair, DeviceId, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Migration, Pool, PortGroup,
-    Portal, Snapshot, View,
+    ClonePair, DeviceId, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Migration, Partition, Pool,
+    PortGroup, Portal, QosPolicy, Snapshot, VStore, View,
 };
+use crate::paths::PathView;
 use crate::reach::Reach;
+use crate::services::first_partitions;
 use crate::store::mark::Mark;
 use crate::store::{Content, Counter, EXTENT_BLOCKS, Layer};
 use crate::table::Table;
 use crate::traffic::Traffic;
+use crate::vstores::SYSTEM_VSTORE;
 use crate::{Command, Defects, Outcome, Refusal};
 
 /// The simulated array.
@@ -46,6 +51,15 @@ pub struct Array {
     pub(crate) port_groups: Table<PortGroup>,
     pub(crate) views: Table<View>,
     pub(crate) initiators: Tracked<String, Initiator>,
+    pub(crate) qos: Table<QosPolicy>,
+    /// By kind and id.
+    pub(crate) partitions: Tracked<String, Partition>,
+    /// All but the array's own.
+    pub(crate) vstores: Tracked<u64, VStore>,
+    /// The vStore in which the present command makes things.
+    pub(crate) scope: u64,
+    /// Ports that are disabled.
+    pub(crate) ports_off: Tracked<u64, bool>,
     pub(crate) reach: Reach,
     pub(crate) plant: Plant,
     pub(crate) write_cache: bool,
@@ -54,6 +68,13 @@ pub struct Array {
     pub(crate) traffic: Traffic,
 
     pub(crate) jobs: Tracked<u64, Job>,
+    pub(crate) job_watch: JobWatch,
+    /// Only with [`crate::Defects::group_snapshot_torn`]: snapshots that are frozen with the next command.
+    pub(crate) torn: Vec<u64>,
+    pub(crate) kin: Kin,
+    pub(crate) events: Events,
+    /// How initiators see access states, where it is not as they are.
+    pub(crate) path_views: BTreeMap<String, PathView>,
     /// Every frozen layer made; the dead ones are swept out now and then.
     pub(crate) layers: BTreeMap<u64, Weak<Layer>>,
     pub(crate) last_id: u64,
@@ -107,6 +128,11 @@ impl Array {
             port_groups: Table::default(),
             views: Table::default(),
             initiators: Tracked::default(),
+            qos: Table::default(),
+            partitions: first_partitions(),
+            vstores: Tracked::default(),
+            scope: SYSTEM_VSTORE,
+            ports_off: Tracked::default(),
             reach: Reach::default(),
             plant: Plant::new(controllers, transition, failback, [implicit_alua, explicit_alua]),
             write_cache,
@@ -114,6 +140,11 @@ impl Array {
             power_generation: 0,
             traffic: Traffic::default(),
             jobs: Tracked::default(),
+            job_watch: JobWatch::default(),
+            torn: Vec::new(),
+            kin: Kin::default(),
+            events: Events::default(),
+            path_views: BTreeMap::new(),
             layers: BTreeMap::new(),
             last_id: 0,
             last_wwn: 0,
@@ -141,11 +172,13 @@ impl Array {
                     port_no: portal.port_no,
                     tpgt: portal.tpgt,
                     controller,
+                    enabled: true,
                     iqn: format!("{}::{}:{}", self.target_iqn, portal.port_no, portal.address.ip()),
                     location,
                 }
             })
             .collect();
+        self.obey_ports_off();
         self.plant.set_portals(self.portals.iter().map(|portal| (portal.tpgt, portal.controller)));
     }
 
@@ -153,15 +186,23 @@ impl Array {
     pub fn apply(&mut self, now: Duration, command: Command) -> Result<Outcome, Refusal> {
         self.advance(now);
         self.admit_change(&command)?;
-        let done = self.carry_out(command);
+        self.freeze_torn();
+        let done = match command {
+            Command::Within { vstore, command } => self.apply_within(vstore, *command),
+            command => self.apply_as_administrator(command),
+        };
+        self.note_pools();
         if done.is_ok() {
             self.promise();
         }
         done
     }
 
-    fn carry_out(&mut self, command: Command) -> Result<Outcome, Refusal> {
+    /// Carries out a command whose objects are known to be within reach.
+    pub(crate) fn carry_out(&mut self, command: Command) -> Result<Outcome, Refusal> {
         match command {
+            // One within another: only the administrator may say so, and only once.
+            Command::Within { .. } => Err(Refusal::NotForVStores),
             Command::CreateLun { name, description, pool, blocks, thin } => {
                 self.create_lun(name, description, pool, blocks, thin)
             }
@@ -223,6 +264,31 @@ impl Array {
             Command::DeleteInitiator { iqn } => self.delete_initiator(&iqn),
             Command::OpenExport { lun } => self.open_export(lun),
             Command::CloseExport { lun } => self.close_export(lun),
+            Command::SetLunLabels { lun, changes } => self.set_lun_labels(lun, changes),
+            Command::CreatePartition { kind, name, description } => {
+                self.create_partition(kind, name, description)
+            }
+            Command::DeletePartition { kind, partition } => self.delete_partition(kind, partition),
+            Command::PutInPartition { kind, partition, lun } => self.put_in_partition(kind, partition, lun),
+            Command::TakeFromPartition { kind, partition, lun } => {
+                self.take_from_partition(kind, partition, lun)
+            }
+            Command::CreateQos { name, luns, limits, labels } => self.create_qos(name, luns, limits, labels),
+            Command::UpdateQos { qos, luns, limits, labels } => self.update_qos(qos, luns, limits, labels),
+            Command::ActivateQos { qos, active } => self.activate_qos(qos, active),
+            Command::DeleteQos { qos } => self.delete_qos(qos),
+            Command::SetPortEnabled { port, enabled } => self.set_port_enabled(port, enabled),
+            Command::SetHome { lun, controller } => {
+                self.set_home(self.now, lun, controller).map(|()| Outcome::Done)
+            }
+            Command::SetInitiatorPaths { iqn, paths } => self.set_initiator_paths(&iqn, paths),
+            Command::SetHostAccess { host, access } => self.set_host_access(host, access),
+            Command::SetPoolThreshold { pool, percent } => self.set_pool_threshold(pool, percent),
+            Command::CreateVStore { name, description } => self.create_vstore(name, description),
+            Command::UpdateVStore { vstore, name, description } => {
+                self.update_vstore(vstore, name, description)
+            }
+            Command::DeleteVStore { vstore } => self.delete_vstore(vstore),
         }
     }
 
@@ -262,14 +328,6 @@ impl Array {
     /// A pool by name.
     pub fn pool_by_name(&self, name: &str) -> Option<&Pool> {
         self.pools.iter().find(|pool| pool.name == name)
-    }
-    /// All LUN copies.
-    pub fn lun_copies(&self) -> impl Iterator<Item = &LunCopy> {
-        self.lun_copies.iter()
-    }
-    /// A LUN copy.
-    pub fn lun_copy(&self, id: u64) -> Option<&LunCopy> {
-        self.lun_copies.get(id)
     }
     /// All clone pairs.
     pub fn clone_pairs(&self) -> impl Iterator<Item = &ClonePair> {
@@ -334,6 +392,23 @@ impl Array {
         name == self.target_iqn || self.portals.iter().any(|portal| portal.iqn == name)
     }
 
+    fn set_port_enabled(&mut self, port: u64, enabled: bool) -> Result<Outcome, Refusal> {
+        let portal = self.portals.iter_mut().find(|portal| portal.id == port).ok_or(Refusal::NoSuchPort)?;
+        portal.enabled = enabled;
+        match enabled {
+            true => drop(self.ports_off.remove(&port)),
+            false => drop(self.ports_off.insert(port, true)),
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Ports that were disabled are so again.
+    pub(crate) fn obey_ports_off(&mut self) {
+        for portal in &mut self.portals {
+            portal.enabled = !self.ports_off.contains_key(&portal.id);
+        }
+    }
+
     // ---- for the other modules
 
     pub(crate) fn new_id(&mut self) -> u64 {
@@ -377,7 +452,7 @@ impl Array {
 }
 
 macro_rules! listings {
-    ($($all:ident, $one:ident, $by_name:ident: $t:ty, $what:literal;)*) => { impl Array { $(
+    ($($all:ident, $one:ident, $by_name:ident, $named:ident: $t:ty, $what:literal;)*) => { impl Array { $(
         #[doc = concat!("All ", $what, "s.")]
         pub fn $all(&self) -> impl Iterator<Item = &$t> {
             self.$all.iter()
@@ -386,20 +461,26 @@ macro_rules! listings {
         pub fn $one(&self, id: u64) -> Option<&$t> {
             self.$all.get(id)
         }
-        #[doc = concat!("A ", $what, " by name.")]
+        #[doc = concat!("A ", $what, " of the array's own vStore by name.")]
         pub fn $by_name(&self, name: &str) -> Option<&$t> {
-            self.$all.by_name(name)
+            self.$all.by_name(SYSTEM_VSTORE, name)
+        }
+        #[doc = concat!("All ", $what, "s of a name, at most one of each vStore, the array's own first.")]
+        pub fn $named(&self, name: &str) -> impl Iterator<Item = &$t> {
+            self.$all.named(name)
         }
     )* } };
 }
 listings! {
-    luns, lun, lun_by_name: Lun, "LUN";
-    snapshots, snapshot, snapshot_by_name: Snapshot, "snapshot";
-    hosts, host, host_by_name: Host, "host";
-    host_groups, host_group, host_group_by_name: HostGroup, "host group";
-    lun_groups, lun_group, lun_group_by_name: LunGroup, "LUN group";
-    port_groups, port_group, port_group_by_name: PortGroup, "port group";
-    views, mapping_view, view_by_name: View, "mapping view";
+    luns, lun, lun_by_name, luns_named: Lun, "LUN";
+    snapshots, snapshot, snapshot_by_name, snapshots_named: Snapshot, "snapshot";
+    lun_copies, lun_copy, lun_copy_by_name, lun_copies_named: LunCopy, "LUN copy task";
+    hosts, host, host_by_name, hosts_named: Host, "host";
+    host_groups, host_group, host_group_by_name, host_groups_named: HostGroup, "host group";
+    lun_groups, lun_group, lun_group_by_name, lun_groups_named: LunGroup, "LUN group";
+    port_groups, port_group, port_group_by_name, port_groups_named: PortGroup, "port group";
+    views, mapping_view, view_by_name, views_named: View, "mapping view";
+    qos, qos_policy, qos_by_name, qos_named: QosPolicy, "QoS policy object";
 }
 
 fn make_pool(id: u64, pool: PoolConfig) -> Pool {
@@ -412,6 +493,9 @@ fn make_pool(id: u64, pool: PoolConfig) -> Pool {
         provisioned: 0,
         orphans: Vec::new(),
         medium: None,
+        threshold: 80,
+        above: false,
+        crossings: 0,
     }
 }
 

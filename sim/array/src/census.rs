@@ -16,7 +16,7 @@ use crate::store::{Content, Counter, EXTENT_BLOCKS};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census {
     /// Objects by kind (`lun`, `snapshot`, `luncopy`, `clonepair`, `lun_migration`, `host`, `hostgroup`, `lungroup`,
-    /// `portgroup`, `mappingview`, `iscsi_initiator`); all kinds are present.
+    /// `portgroup`, `mappingview`, `iscsi_initiator`, `ioclass`, `vstore`); all kinds are present.
     pub counts: BTreeMap<&'static str, u64>,
     /// Extents of 64 KiB in use or reserved over all pools.
     pub physical_extents: u64,
@@ -118,6 +118,8 @@ impl Array {
             ("portgroup", self.port_groups.len()),
             ("mappingview", self.views.len()),
             ("iscsi_initiator", self.initiators.len()),
+            ("ioclass", self.qos.len()),
+            ("vstore", self.vstores.len()),
         ];
         Census {
             counts: counts.into_iter().map(|(kind, count)| (kind, count as u64)).collect(),
@@ -193,6 +195,9 @@ impl Array {
         self.lun_groups.audit("lungroup", out);
         self.port_groups.audit("portgroup", out);
         self.views.audit("mappingview", out);
+        self.qos.audit("ioclass", out);
+        self.audit_vstores(out);
+        self.audit_kin(out);
     }
 
     fn audit_devices(&self, out: &mut Vec<String>) {

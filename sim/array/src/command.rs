@@ -1,6 +1,8 @@
 //! What the management plane can ask of the array, and what it hears back.
 
-use crate::object::{ChapUpdate, DeviceId, GroupRef};
+use crate::object::{
+    ChapUpdate, DeviceId, GroupRef, HostAccess, InitiatorPaths, PartitionKind, TrafficLimits,
+};
 
 /// One management command. Numbers are object ids unless the field says otherwise; sizes are in blocks of 512 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +35,8 @@ pub enum Command {
     RenameSnapshot { snapshot: u64, name: String, description: Option<String> },
     /// Deletes an inactive snapshot that nothing refers to.
     DeleteSnapshot { snapshot: u64 },
-    /// Prepares a full copy of a LUN or an activated snapshot to a LUN of at least its size. `speed` is 1..=4 and informative.
+    /// Prepares a full copy of a LUN or an activated snapshot to a LUN of at least its size. `speed` is 1..=4: half, once, twice, four times
+    /// [`crate::ArrayConfig::copy_rate`].
     CreateLunCopy { name: String, source: DeviceId, target: u64, speed: u8 },
     /// Starts the copy of the source's content at this instant.
     StartLunCopy { copy: u64 },
@@ -41,7 +44,7 @@ pub enum Command {
     StopLunCopy { copy: u64 },
     /// Removes the copy task, giving it up if it runs; the target stays.
     DeleteLunCopy { copy: u64 },
-    /// Prepares a clone pair. `rate` is 1..=4 and informative.
+    /// Prepares a clone pair. `rate` is 1..=4 as for LUN copies.
     CreateClonePair { source: DeviceId, target: u64, rate: u8 },
     /// Starts to make the target equal to the source's content at this instant.
     SyncClonePair { pair: u64 },
@@ -50,11 +53,13 @@ pub enum Command {
     /// Removes the pair, giving up a running synchronisation; both devices stay.
     DeleteClonePair { pair: u64 },
     /// Starts to move a LUN to the place (pool, allocation) of another one of its size; they change places at the end. The id of
-    /// the task is that of the LUN. `speed` is 1..=4 and informative.
+    /// the task is that of the LUN. `speed` is 1..=4: half, once, twice, four times
+    /// [`crate::ArrayConfig::copy_rate`].
     CreateMigration { lun: u64, target: u64, speed: u8 },
     /// Removes the migration task of a LUN, giving it up if it runs.
     DeleteMigration { lun: u64 },
-    /// Makes the LUN of an activated snapshot what the snapshot has frozen. `speed` is 1..=4 and informative.
+    /// Makes the LUN of an activated snapshot what the snapshot has frozen. `speed` is 1..=4: half, once, twice, four times
+    /// [`crate::ArrayConfig::copy_rate`].
     RollbackSnapshot { snapshot: u64, speed: u8 },
     /// Gives up a running rollback; the LUN keeps the snapshot's content.
     CancelRollback { snapshot: u64 },
@@ -112,6 +117,48 @@ pub enum Command {
     OpenExport { lun: u64 },
     /// Takes back an open export.
     CloseExport { lun: u64 },
+    /// Sets labels of a LUN, or with none takes them away.
+    SetLunLabels { lun: u64, changes: Vec<(String, Option<String>)> },
+    /// Makes a cache partition.
+    CreatePartition { kind: PartitionKind, name: String, description: String },
+    /// Deletes a cache partition without LUNs.
+    DeletePartition { kind: PartitionKind, partition: u64 },
+    /// Puts a LUN into a cache partition, out of the one of that kind that it is in. Idempotent.
+    PutInPartition { kind: PartitionKind, partition: u64, lun: u64 },
+    /// Takes a LUN out of a cache partition. Idempotent.
+    TakeFromPartition { kind: PartitionKind, partition: u64, lun: u64 },
+    /// Makes a QoS policy, which does not act yet.
+    CreateQos { name: String, luns: Vec<u64>, limits: TrafficLimits, labels: Vec<(String, Option<String>)> },
+    /// Changes a QoS policy, at once where it acts; `None` keeps.
+    UpdateQos {
+        qos: u64,
+        luns: Option<Vec<u64>>,
+        limits: Option<TrafficLimits>,
+        labels: Vec<(String, Option<String>)>,
+    },
+    /// Makes a QoS policy act, or no longer.
+    ActivateQos { qos: u64, active: bool },
+    /// Deletes a QoS policy that does not act.
+    DeleteQos { qos: u64 },
+    /// Enables or disables an Ethernet port with its portal. A disabled one ends its sessions. Idempotent.
+    SetPortEnabled { port: u64, enabled: bool },
+    /// Gives a LUN another home controller, and moves it there if that one works.
+    SetHome { lun: u64, controller: u8 },
+    /// Sets how an initiator sees the paths to its LUNs.
+    SetInitiatorPaths { iqn: String, paths: InitiatorPaths },
+    /// Sets how all initiators of a host see the paths to its LUNs; goes before what they have set themselves.
+    SetHostAccess { host: u64, access: HostAccess },
+    /// Sets how full a pool may become, 1..=99 percent, before the array tells.
+    SetPoolThreshold { pool: u64, percent: u8 },
+    /// Makes a vStore.
+    CreateVStore { name: String, description: String },
+    /// Changes a vStore; `None` keeps.
+    UpdateVStore { vstore: u64, name: Option<String>, description: Option<String> },
+    /// Deletes a vStore without objects.
+    DeleteVStore { vstore: u64 },
+    /// Carries out a command as a session of a vStore: objects of others do not exist for it, and what it makes belongs to
+    /// the vStore.
+    Within { vstore: u64, command: Box<Command> },
 }
 
 impl Command {
@@ -141,7 +188,11 @@ impl Command {
                 | Self::UnbindInitiator { .. }
                 | Self::DeleteInitiator { .. }
                 | Self::CloseExport { .. }
-        )
+                | Self::TakeFromPartition { .. }
+                | Self::DeletePartition { .. }
+                | Self::DeleteQos { .. }
+                | Self::DeleteVStore { .. }
+        ) || matches!(self, Self::Within { command, .. } if command.shrinks())
     }
 }
 

@@ -22,7 +22,7 @@ pub struct ArrayConfig {
     pub target_iqn: String,
     /// Extents of 64 KiB that one split copies in a second; 0 means that a split ends at once.
     pub flatten_rate: u64,
-    /// Extents of 64 KiB that one LUN copy or clone pair copies in a second; 0 means at once.
+    /// Extents of 64 KiB that one LUN copy, clone pair, migration or rollback of speed 2 copies in a second; 0 means at once.
     pub copy_rate: u64,
     /// Controllers, 1 to 8; portals that name a higher one add to it.
     pub controllers: u8,
@@ -105,6 +105,8 @@ pub struct Limits {
     pub devices: usize,
     /// Objects of each other kind (hosts, groups, views, initiators, copies).
     pub objects: usize,
+    /// vStores beside the array's own.
+    pub vstores: usize,
     /// Largest LUN, in blocks of 512 bytes.
     pub lun_blocks: u64,
     /// Longest chain of parent links in the store.
@@ -122,6 +124,7 @@ impl Default for Limits {
         Self {
             devices: 65_536,
             objects: 8_192,
+            vstores: 256,
             lun_blocks: 64 << 31, // 64 TiB
             chain: 256,
             host_lun_id: 511,

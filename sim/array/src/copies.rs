@@ -1,6 +1,6 @@
 //! LUN copies and clone pairs: full copies in the background.
 
-use crate::jobs::{Job, JobKind};
+use crate::jobs::{Job, JobKind, paced};
 use crate::object::{ClonePair, CopyStatus, DeviceId, LunCopy};
 use crate::store::Content;
 use crate::{Array, Outcome, Refusal};
@@ -43,11 +43,12 @@ impl Array {
         speed: u8,
     ) -> Result<Outcome, Refusal> {
         self.check_text(&name, "")?;
-        self.lun_copies.admits(&name, self.limits.objects)?;
+        self.lun_copies.admits(self.scope, &name, self.limits.objects)?;
         self.check_copy(source, target)?;
         let id = self.new_id();
         self.lun_copies.insert(LunCopy {
             id,
+            vstore: self.scope,
             name,
             source,
             target,
@@ -64,13 +65,14 @@ impl Array {
             return Err(Refusal::CopyStarted);
         }
         let (from, target) = (copy.source, copy.target);
+        let rate = paced(self.copy_rate, copy.speed);
         let source = self.check_copy(from, target)?;
         self.make_durable(from, 0, source.blocks());
         if let Some(copy) = self.lun_copies.get_mut(id) {
             copy.status = CopyStatus::Running;
             copy.progress = 0;
             let kind = JobKind::LunCopy { copy: id, target: copy.target, source };
-            self.start_job(Job::new(kind, self.now, self.copy_rate));
+            self.start_job(Job::new(kind, self.now, rate));
         }
         Ok(Outcome::Done)
     }
@@ -112,8 +114,18 @@ impl Array {
         }
         self.check_copy(source, target)?;
         let id = self.new_id();
-        self.clone_pairs
-            .insert(id, ClonePair { id, source, target, rate, status: CopyStatus::Created, progress: 0 });
+        self.clone_pairs.insert(
+            id,
+            ClonePair {
+                id,
+                vstore: self.scope,
+                source,
+                target,
+                rate,
+                status: CopyStatus::Created,
+                progress: 0,
+            },
+        );
         Ok(Outcome::Created(id))
     }
 
@@ -123,13 +135,14 @@ impl Array {
             return Err(Refusal::CopyStarted);
         }
         let (from, target) = (pair.source, pair.target);
+        let rate = paced(self.copy_rate, pair.rate);
         let source = self.check_copy(from, target)?;
         self.make_durable(from, 0, source.blocks());
         if let Some(pair) = self.clone_pairs.get_mut(&id) {
             pair.status = CopyStatus::Running;
             pair.progress = 0;
             let kind = JobKind::ClonePair { pair: id, target: pair.target, source };
-            self.start_job(Job::new(kind, self.now, self.copy_rate));
+            self.start_job(Job::new(kind, self.now, rate));
         }
         Ok(Outcome::Done)
     }

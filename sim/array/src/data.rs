@@ -111,12 +111,19 @@ impl Array {
         self.advance(now);
         let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
         self.write_lun(lun, lba, data)?;
+        self.note_pool_of(lun);
         if self.defects.clone_shares_writes
             && let Some(source) = self.source_lun(lun)
         {
             let _ = self.write_lun(source, lba, data);
         }
         Ok(())
+    }
+
+    fn note_pool_of(&mut self, lun: u64) {
+        if let Some(pool) = self.luns.get(lun).map(|lun| lun.pool as usize) {
+            self.note_pool(pool);
+        }
     }
 
     /// The LUN that a linked clone was made from, directly or through a snapshot.
@@ -165,6 +172,12 @@ impl Array {
     pub fn unmap(&mut self, now: Duration, id: DeviceId, lba: u64, blocks: u64) -> Result<(), IoError> {
         self.advance(now);
         let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
+        let done = self.unmap_lun(lun, lba, blocks);
+        self.note_pool_of(lun);
+        done
+    }
+
+    fn unmap_lun(&mut self, lun: u64, lba: u64, blocks: u64) -> Result<(), IoError> {
         let lun = self.luns.get_mut(lun).ok_or(IoError::Gone)?;
         let size = lun.content.blocks();
         check_range(size, lba, blocks)?;

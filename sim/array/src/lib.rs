@@ -22,6 +22,11 @@
 //! | `reservation` | persistent and legacy reservations of one device |
 //! | `traffic` | limits of commands and bytes per second |
 //! | `durable` | the journal: what outlasts the value, and an array made of it again |
+//! | `services` | labels, cache partitions, QoS policies |
+//! | `events` | what the array tells by itself; pools that become too full |
+//! | `kin` | who descends from whom |
+//! | `paths` | how initiators see access states |
+//! | `vstores` | virtual arrays: whose objects a command may touch |
 //! | `census` | what exists, and the white-box audit |
 //! | `store` | sparse copy-on-write content and space accounting |
 //!
@@ -38,19 +43,24 @@ mod copies;
 mod data;
 mod defects;
 mod durable;
+mod events;
 mod handle;
 mod jobs;
+mod kin;
 mod mapping;
 mod migration;
 mod object;
+mod paths;
 mod reach;
 mod refusal;
 mod reservation;
 mod rollback;
+mod services;
 mod store;
 mod table;
 mod traffic;
 mod volumes;
+mod vstores;
 
 pub use access::{AccessError, AccessState, Controller, MOST_CONTROLLERS, TargetPortGroup, controller_name};
 pub use array::Array;
@@ -64,13 +74,18 @@ pub use durable::{
     Changes, Damage, EXTENT_PAGES, ExtentChange, JournalDefects, MEDIUM_PAGE, Medium, NodeChange,
     ObjectChange, Places, Rotten, Saved, SavedExtent, SavedNode, SavedObject, Shelf, Tracked,
 };
+pub use events::{Event, EventKind};
 pub use handle::ArrayHandle;
+pub use jobs::JobFault;
 pub use object::{
     Chap, ChapCredentials, ChapUpdate, CloneOrigin, ClonePair, CopyStatus, DeviceId, DeviceInfo, Geometry,
-    GroupRef, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Mapped, Migration, Pool, PortGroup, Portal,
-    Rollback, Secret, Snapshot, SplitStatus, View,
+    GroupRef, Host, HostAccess, HostGroup, Initiator, InitiatorPaths, Labels, Lun, LunCopy, LunGroup, Mapped,
+    Migration, Partition, PartitionKind, Pool, PortGroup, Portal, QosPolicy, Rollback, Secret, Snapshot,
+    SplitStatus, TrafficLimits, VStore, View,
 };
+pub use paths::PathView;
 pub use refusal::{IoError, Refusal};
 pub use reservation::{Alert, ModeState, NexusId, ReservationKind, Reservations, ReserveError, Touch};
 pub use store::{BLOCK_BYTES, EXTENT_BLOCKS};
 pub use traffic::TrafficPolicy;
+pub use vstores::{Mention, SYSTEM_VSTORE};

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::object::{ChapUpdate, DeviceId, GroupRef, Host, HostGroup, Initiator, LunGroup, PortGroup, View};
+use crate::object::{
+    ChapUpdate, DeviceId, GroupRef, Host, HostAccess, HostGroup, Initiator, InitiatorPaths, LunGroup,
+    PortGroup, View,
+};
 use crate::{Array, Outcome, Refusal};
 
 /// Longest iSCSI name in bytes (RFC 7143 section 4.2.7.1).
@@ -15,9 +18,16 @@ impl Array {
 
     pub(crate) fn create_host(&mut self, name: String, description: String) -> Result<Outcome, Refusal> {
         self.check_text(&name, &description)?;
-        self.hosts.admits(&name, self.limits.objects)?;
+        self.hosts.admits(self.scope, &name, self.limits.objects)?;
         let id = self.new_id();
-        self.hosts.insert(Host { id, name, description, groups: BTreeSet::new() });
+        self.hosts.insert(Host {
+            id,
+            vstore: self.scope,
+            name,
+            description,
+            groups: BTreeSet::new(),
+            access: HostAccess::Unset,
+        });
         Ok(Outcome::Created(id))
     }
 
@@ -55,10 +65,11 @@ impl Array {
         description: String,
     ) -> Result<Outcome, Refusal> {
         self.check_text(&name, &description)?;
-        self.host_groups.admits(&name, self.limits.objects)?;
+        self.host_groups.admits(self.scope, &name, self.limits.objects)?;
         let id = self.new_id();
         self.host_groups.insert(HostGroup {
             id,
+            vstore: self.scope,
             name,
             description,
             hosts: BTreeSet::new(),
@@ -108,10 +119,11 @@ impl Array {
 
     pub(crate) fn create_lun_group(&mut self, name: String, description: String) -> Result<Outcome, Refusal> {
         self.check_text(&name, &description)?;
-        self.lun_groups.admits(&name, self.limits.objects)?;
+        self.lun_groups.admits(self.scope, &name, self.limits.objects)?;
         let id = self.new_id();
         self.lun_groups.insert(LunGroup {
             id,
+            vstore: self.scope,
             name,
             description,
             members: BTreeSet::new(),
@@ -185,10 +197,11 @@ impl Array {
         description: String,
     ) -> Result<Outcome, Refusal> {
         self.check_text(&name, &description)?;
-        self.port_groups.admits(&name, self.limits.objects)?;
+        self.port_groups.admits(self.scope, &name, self.limits.objects)?;
         let id = self.new_id();
         self.port_groups.insert(PortGroup {
             id,
+            vstore: self.scope,
             name,
             description,
             ports: BTreeSet::new(),
@@ -223,10 +236,11 @@ impl Array {
 
     pub(crate) fn create_view(&mut self, name: String, description: String) -> Result<Outcome, Refusal> {
         self.check_text(&name, &description)?;
-        self.views.admits(&name, self.limits.objects)?;
+        self.views.admits(self.scope, &name, self.limits.objects)?;
         let id = self.new_id();
         self.views.insert(View {
             id,
+            vstore: self.scope,
             name,
             description,
             host_group: None,
@@ -313,7 +327,15 @@ impl Array {
         if self.initiators.len() >= self.limits.objects {
             return Err(Refusal::LimitReached);
         }
-        let initiator = Initiator { iqn: iqn.clone(), host: None, chap: None, multipath: 0, sessions: 0 };
+        let initiator = Initiator {
+            iqn: iqn.clone(),
+            vstore: self.scope,
+            host: None,
+            chap: None,
+            multipath: 0,
+            paths: InitiatorPaths::default(),
+            sessions: 0,
+        };
         self.initiators.insert(iqn, initiator);
         self.refresh_reach()?;
         Ok(Outcome::Done)
@@ -341,6 +363,7 @@ impl Array {
             ChapUpdate::Enable(chap) => initiator.chap = Some(chap),
         }
         initiator.multipath = multipath.unwrap_or(initiator.multipath);
+        self.refresh_path_views();
         Ok(Outcome::Done)
     }
 
@@ -353,6 +376,7 @@ impl Array {
             return Err(Refusal::InitiatorBound);
         }
         initiator.host = Some(host);
+        self.refresh_path_views();
         self.refresh_reach()?;
         Ok(Outcome::Done)
     }
@@ -360,6 +384,7 @@ impl Array {
     pub(crate) fn unbind_initiator(&mut self, iqn: &str) -> Result<Outcome, Refusal> {
         let initiator = self.initiators.get_mut(iqn).ok_or(Refusal::NoSuchInitiator)?;
         initiator.host.take().ok_or(Refusal::InitiatorNotBound)?;
+        self.refresh_path_views();
         self.refresh_reach()?;
         Ok(Outcome::Done)
     }
@@ -369,6 +394,7 @@ impl Array {
             return Err(Refusal::InitiatorBound);
         }
         self.initiators.remove(iqn);
+        self.refresh_path_views();
         self.refresh_reach()?;
         Ok(Outcome::Done)
     }

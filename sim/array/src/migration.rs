@@ -5,7 +5,7 @@
 //! exchange content, pool and allocation. Identity stays: id, name, WWN, mappings, reservations, controllers. Nothing that a
 //! host wrote is lost at any time, and a migration that fails or is given up leaves the LUN as it is.
 
-use crate::jobs::{Job, JobKind};
+use crate::jobs::{Job, JobKind, paced};
 use crate::object::{CopyStatus, DeviceId, Migration, SplitStatus};
 use crate::store::Content;
 use crate::{Array, Outcome, Refusal};
@@ -41,16 +41,17 @@ impl Array {
         if lun.split == SplitStatus::Running || busy(DeviceId::Lun(id)) || busy(DeviceId::Lun(target)) {
             return Err(Refusal::InCopy);
         }
-        if self.snapshots.iter().any(|snapshot| snapshot.parent == target) {
+        if self.snapshots_of(target).next().is_some() {
             return Err(Refusal::HasSnapshots);
         }
         if self.migrations.len() >= self.limits.objects {
             return Err(Refusal::LimitReached);
         }
-        let task = Migration { id, target, speed, status: CopyStatus::Running, progress: 0 };
+        let task =
+            Migration { id, vstore: self.scope, target, speed, status: CopyStatus::Running, progress: 0 };
         self.migrations.insert(id, task);
         let kind = JobKind::Migration { lun: id, target, round: 0 };
-        self.start_job(Job::new(kind, self.now, self.copy_rate));
+        self.start_job(Job::new(kind, self.now, paced(self.copy_rate, speed)));
         Ok(Outcome::Created(id))
     }
 
@@ -60,12 +61,13 @@ impl Array {
         Ok(Outcome::Done)
     }
 
-    /// Copies the next extent that differs. In the last rounds all of them at once, and then the LUNs change places.
+    /// Copies the next extent that differs. In the last rounds all of them at once, and then the LUNs change places, if they
+    /// may.
     pub(crate) fn migrate_step(
         &mut self,
         (lun, target): (u64, u64),
         (from, round): (u64, u32),
-        may_copy: bool,
+        (may_copy, may_end): (bool, bool),
     ) -> MigrateStep {
         let Some(source) = self.luns.get(lun).map(|lun| lun.content.clone()) else {
             return MigrateStep::Failed;
@@ -78,6 +80,9 @@ impl Array {
                 if from > 0 {
                     // Look again from the start for what hosts have changed behind the cursor.
                     return MigrateStep::NextRound;
+                }
+                if !may_end {
+                    return MigrateStep::Ready;
                 }
                 drop(source);
                 self.exchange(lun, target);
@@ -102,6 +107,11 @@ impl Array {
     /// Exchanges content and placement of two LUNs of one size.
     fn exchange(&mut self, one: u64, other: u64) {
         let Some(mut away) = self.luns.remove(other) else { return };
+        // Its target is no clone.
+        if let Some(origin) = self.luns.get(one).and_then(|lun| lun.origin) {
+            self.kin.drop_clone(origin.source, one);
+            self.kin.add_clone(origin.source, other);
+        }
         if let Some(lun) = self.luns.get_mut(one) {
             lun.cache.forget_all();
             away.cache.forget_all();
@@ -142,6 +152,8 @@ pub(crate) enum MigrateStep {
     NextRound,
     /// There is more to copy, and time does not allow it yet.
     Wait,
+    /// Nothing differs; the LUNs could change places.
+    Ready,
     /// The LUNs have changed places.
     Finished,
     /// Out of space, or a LUN is gone.

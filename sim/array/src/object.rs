@@ -1,8 +1,9 @@
 //! The array's objects as everybody may read them. They change through [`crate::Command`]s alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -83,6 +84,11 @@ pub struct Pool {
     pub(crate) orphans: Vec<Arc<Counter>>,
     /// Where its content is kept; none keeps it in memory.
     pub(crate) medium: Option<Arc<dyn Medium>>,
+    /// Percent in use beyond which the array tells.
+    pub(crate) threshold: u8,
+    pub(crate) above: bool,
+    /// How often it has become too full.
+    pub(crate) crossings: u64,
 }
 
 impl Pool {
@@ -142,12 +148,85 @@ pub struct CloneOrigin {
     pub overlap_blocks: u64,
 }
 
+/// Attributes that the array keeps for its clients without acting on them.
+pub type Labels = BTreeMap<String, String>;
+
+/// A virtual array: its sessions see their own objects only, and its hosts its own LUNs only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VStore {
+    /// Id; 0 is the array's own.
+    pub id: u64,
+    /// Name, unique among vStores.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+}
+
+/// What a partition divides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PartitionKind {
+    /// The memory cache.
+    Cache,
+    /// The flash cache (smart cache).
+    SmartCache,
+}
+
+/// A partition of a cache. This array has no cache to divide: LUNs are put into it, and that is all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// Id, from 0 for each kind.
+    pub id: u64,
+    /// What it divides.
+    pub kind: PartitionKind,
+    /// Name, unique among the partitions of its kind.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+}
+
+/// Limits of a QoS policy; they hold for its LUNs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficLimits {
+    /// Commands a second.
+    pub commands: Option<NonZeroU64>,
+    /// Bytes a second.
+    pub bytes: Option<NonZeroU64>,
+    /// Counts reads.
+    pub reads: bool,
+    /// Counts writes.
+    pub writes: bool,
+}
+
+/// A QoS policy. It acts while it is active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QosPolicy {
+    /// Id.
+    pub id: u64,
+    /// vStore that it belongs to.
+    #[serde(default)]
+    pub vstore: u64,
+    /// Name, unique among the QoS policies of its vStore.
+    pub name: String,
+    /// LUNs that it limits, in the order in which they were named.
+    pub luns: Vec<u64>,
+    /// What acts.
+    pub limits: TrafficLimits,
+    /// Whether it acts.
+    pub active: bool,
+    /// What clients have set beside that.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
 /// A LUN.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Lun {
     /// Id, never reused.
     pub id: u64,
-    /// Name, unique among LUNs.
+    /// vStore that it belongs to; [`crate::SYSTEM_VSTORE`] is the array's own.
+    #[serde(default)]
+    pub vstore: u64,
+    /// Name, unique among the LUNs of its vStore.
     pub name: String,
     /// Free text.
     pub description: String,
@@ -173,6 +252,12 @@ pub struct Lun {
     pub created: Duration,
     /// Controller that owns it now.
     pub owner: u8,
+    /// What clients have set and the array only keeps for them (cache and tier policies and the like), by name.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Its partition of each kind of cache.
+    #[serde(default)]
+    pub partitions: BTreeMap<PartitionKind, u64>,
     pub(crate) access: Access,
     pub(crate) reservations: Reservations,
     pub(crate) cache: Cache,
@@ -205,7 +290,10 @@ impl Lun {
 pub struct Snapshot {
     /// Id, never reused.
     pub id: u64,
-    /// Name, unique among snapshots.
+    /// vStore that it belongs to; [`crate::SYSTEM_VSTORE`] is the array's own.
+    #[serde(default)]
+    pub vstore: u64,
+    /// Name, unique among the snapshots of its vStore.
     pub name: String,
     /// Free text.
     pub description: String,
@@ -261,7 +349,10 @@ pub enum CopyStatus {
 pub struct LunCopy {
     /// Id.
     pub id: u64,
-    /// Name, unique among LUN copies.
+    /// vStore that it belongs to; [`crate::SYSTEM_VSTORE`] is the array's own.
+    #[serde(default)]
+    pub vstore: u64,
+    /// Name, unique among the LUN copies of its vStore.
     pub name: String,
     /// What is copied.
     pub source: DeviceId,
@@ -280,6 +371,9 @@ pub struct LunCopy {
 pub struct ClonePair {
     /// Id.
     pub id: u64,
+    /// vStore that it belongs to; [`crate::SYSTEM_VSTORE`] is the array's own.
+    #[serde(default)]
+    pub vstore: u64,
     /// What is copied.
     pub source: DeviceId,
     /// The LUN written.
@@ -297,6 +391,9 @@ pub struct ClonePair {
 pub struct Migration {
     /// The LUN that moves.
     pub id: u64,
+    /// vStore that it belongs to; [`crate::SYSTEM_VSTORE`] is the array's own.
+    #[serde(default)]
+    pub vstore: u64,
     /// The LUN whose place it takes; at the end this one holds the old data in the old place.
     pub target: u64,
     /// Speed 1..=4 as asked for.
@@ -320,17 +417,55 @@ pub struct Rollback {
     pub ended: Option<Duration>,
 }
 
+/// How an initiator with third-party multipathing sees its paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitiatorPaths {
+    /// 0 early ALUA, 1 common ALUA, 2 no ALUA, 3 ALUA of a special kind.
+    pub failover_mode: u8,
+    /// The special kind, 0..=3.
+    pub special_mode: u8,
+    /// Whether the paths to this array are the preferred ones.
+    pub preferred: bool,
+}
+
+impl Default for InitiatorPaths {
+    fn default() -> Self {
+        Self { failover_mode: 1, special_mode: 0, preferred: true }
+    }
+}
+
+/// How the initiators of a host see their paths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostAccess {
+    /// As the initiators say themselves.
+    #[default]
+    Unset,
+    /// All paths alike, through whichever controller.
+    Balanced,
+    /// The owner's paths are the better ones; none of them is when the host prefers another array.
+    Asymmetric {
+        /// Whether this array's paths are the preferred ones.
+        preferred: bool,
+    },
+}
+
 /// A host.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Host {
     /// Id.
     pub id: u64,
-    /// Name, unique among hosts.
+    /// vStore that it belongs to; [`crate::SYSTEM_VSTORE`] is the array's own.
+    #[serde(default)]
+    pub vstore: u64,
+    /// Name, unique among the hosts of its vStore.
     pub name: String,
     /// Free text.
     pub description: String,
     /// Host groups that it is in.
     pub groups: BTreeSet<u64>,
+    /// How its initiators see their paths.
+    #[serde(default)]
+    pub access: HostAccess,
 }
 
 /// A host group.
@@ -338,7 +473,10 @@ pub struct Host {
 pub struct HostGroup {
     /// Id.
     pub id: u64,
-    /// Name, unique among host groups.
+    /// vStore that it belongs to; [`crate::SYSTEM_VSTORE`] is the array's own.
+    #[serde(default)]
+    pub vstore: u64,
+    /// Name, unique among the host groups of its vStore.
     pub name: String,
     /// Free text.
     pub description: String,
@@ -353,7 +491,10 @@ pub struct HostGroup {
 pub struct LunGroup {
     /// Id.
     pub id: u64,
-    /// Name, unique among LUN groups.
+    /// vStore that it belongs to; [`crate::SYSTEM_VSTORE`] is the array's own.
+    #[serde(default)]
+    pub vstore: u64,
+    /// Name, unique among the LUN groups of its vStore.
     pub name: String,
     /// Free text.
     pub description: String,
@@ -368,7 +509,10 @@ pub struct LunGroup {
 pub struct PortGroup {
     /// Id.
     pub id: u64,
-    /// Name, unique among port groups.
+    /// vStore that it belongs to; [`crate::SYSTEM_VSTORE`] is the array's own.
+    #[serde(default)]
+    pub vstore: u64,
+    /// Name, unique among the port groups of its vStore.
     pub name: String,
     /// Free text.
     pub description: String,
@@ -383,7 +527,10 @@ pub struct PortGroup {
 pub struct View {
     /// Id.
     pub id: u64,
-    /// Name, unique among views.
+    /// vStore that it belongs to; [`crate::SYSTEM_VSTORE`] is the array's own.
+    #[serde(default)]
+    pub vstore: u64,
+    /// Name, unique among the views of its vStore.
     pub name: String,
     /// Free text.
     pub description: String,
@@ -408,6 +555,8 @@ pub struct Portal {
     pub tpgt: u16,
     /// Controller that it is on, from 0.
     pub controller: u8,
+    /// Whether it may be used. A disabled one takes no connections, and nobody is told of it.
+    pub enabled: bool,
     /// The portal's own target name in the vendor's form, `<target iqn>::<port no>:<ip>`; the target answers to it
     /// as well as to its plain name ([`crate::Array::accepts_target_name`]).
     pub iqn: String,
@@ -477,14 +626,20 @@ pub enum ChapUpdate {
 /// A registered iSCSI initiator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Initiator {
-    /// iSCSI name.
+    /// iSCSI name, unique on the array: it is a world-wide one.
     pub iqn: String,
+    /// vStore that it belongs to.
+    #[serde(default)]
+    pub vstore: u64,
     /// Host that it is bound to.
     pub host: Option<u64>,
     /// CHAP record; with one, login needs CHAP.
     pub chap: Option<Chap>,
     /// Multipath type: 0 default, 1 third party.
     pub multipath: u8,
+    /// How it sees its paths, with multipath type 1.
+    #[serde(default)]
+    pub paths: InitiatorPaths,
     /// Sessions open at the target; above 0 the initiator is online.
     #[serde(skip)]
     pub sessions: u32,

@@ -149,6 +149,27 @@ pub enum Refusal {
     /// The controller has failed.
     #[error("controller is down")]
     ControllerDown,
+    /// No such vStore.
+    #[error("no such vStore")]
+    NoSuchVStore,
+    /// The vStore has objects.
+    #[error("vStore has objects")]
+    VStoreBusy,
+    /// The objects belong to different vStores.
+    #[error("objects belong to different vStores")]
+    OtherVStore,
+    /// Only the array's administrator may do this.
+    #[error("not for sessions of a vStore")]
+    NotForVStores,
+    /// No such QoS policy.
+    #[error("no such QoS policy")]
+    NoSuchQos,
+    /// The QoS policy is active.
+    #[error("QoS policy is active")]
+    QosActive,
+    /// No such cache partition.
+    #[error("no such cache partition")]
+    NoSuchPartition,
     /// The view does not show this object to any host.
     #[error("object is not mapped in this view")]
     NotMapped,

@@ -4,7 +4,7 @@
 //! hold it) none; what hosts write afterwards is theirs and stays. What takes time is the copying behind that, which
 //! the progress tells. A rollback that is given up leaves the LUN with the snapshot's content.
 
-use crate::jobs::{Job, JobKind};
+use crate::jobs::{Job, JobKind, paced};
 use crate::migration::next_difference;
 use crate::object::{CopyStatus, DeviceId, Rollback};
 use crate::store::EXTENT_BLOCKS;
@@ -52,7 +52,7 @@ impl Array {
                 Some(Rollback { speed, status: CopyStatus::Running, progress: 0, ended: None });
         }
         let kind = JobKind::Rollback { snapshot: id, extents: copied };
-        self.start_job(Job::new(kind, self.now, self.copy_rate));
+        self.start_job(Job::new(kind, self.now, paced(self.copy_rate, speed)));
         Ok(Outcome::Done)
     }
 

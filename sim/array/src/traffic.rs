@@ -93,6 +93,15 @@ impl Array {
         }
     }
 
+    /// Planted: the policies of the other LUNs that the hosts of this one see.
+    fn policies_of_hosts(&self, lun: u64) -> Vec<u64> {
+        let device = DeviceId::Lun(lun);
+        let hosts = self.hosts.iter().filter(|host| self.host_lun_id(host.id, device).is_some());
+        let others = hosts.flat_map(|host| self.host_luns(host.id)).filter(|(other, _)| *other != device);
+        let policies = others.filter_map(|(other, _)| self.traffic.by_lun.get(&other.number()));
+        policies.flatten().copied().collect()
+    }
+
     /// Whether any policy is in force; without one there is no need to ask [`Array::admit`].
     #[inline]
     pub fn limits_traffic(&self) -> bool {
@@ -103,9 +112,11 @@ impl Array {
     /// else how long its answer has to wait. To be asked once for each command.
     pub fn admit(&mut self, now: Duration, device: DeviceId, bytes: u64, is_write: bool) -> Option<Duration> {
         let DeviceId::Lun(lun) = device else { return None };
+        let of_host = if self.defects.qos_per_host { self.policies_of_hosts(lun) } else { Vec::new() };
         let Traffic { limiters, by_lun } = &mut self.traffic;
         let mut wait = Duration::ZERO;
-        for number in by_lun.get(&lun)? {
+        let own = by_lun.get(&lun).into_iter().flatten();
+        for number in own.chain(&of_host) {
             let Some(limiter) = limiters.get_mut(number) else { continue };
             if !(if is_write { limiter.policy.writes } else { limiter.policy.reads }) {
                 continue;

@@ -1,13 +1,13 @@
 //! Commands on LUNs and snapshots.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::jobs::{Job, JobKind};
-use crate::object::{CloneOrigin, DeviceId, Lun, Snapshot, SplitStatus};
+use crate::object::{CloneOrigin, DeviceId, Labels, Lun, Snapshot, SplitStatus};
 use crate::store::content::extents;
 use crate::store::{Content, Counter, EXTENT_BLOCKS, Quota};
 use crate::{Array, Outcome, Refusal, Reservations};
@@ -25,7 +25,7 @@ impl Array {
         thin: bool,
     ) -> Result<Outcome, Refusal> {
         self.admit_device(&name, &description)?;
-        self.luns.admits(&name, self.limits.devices)?;
+        self.luns.admits(self.scope, &name, self.limits.devices)?;
         if blocks == 0 || blocks > self.limits.lun_blocks {
             return Err(Refusal::BadParameter);
         }
@@ -46,7 +46,7 @@ impl Array {
         description: String,
     ) -> Result<Outcome, Refusal> {
         self.admit_device(&name, &description)?;
-        self.luns.admits(&name, self.limits.devices)?;
+        self.luns.admits(self.scope, &name, self.limits.devices)?;
         let (layer, pool, blocks, place) = match source {
             DeviceId::Lun(id) => {
                 let lun = self.luns.get_mut(id).ok_or(Refusal::NoSuchLun)?;
@@ -98,8 +98,12 @@ impl Array {
             pool.provisioned += content.blocks();
             pool.reserved += quota.as_ref().map_or(0, |quota| quota.extents);
         }
+        if let Some(origin) = &origin {
+            self.kin.add_clone(origin.source, id);
+        }
         self.luns.insert(Lun {
             id,
+            vstore: self.scope,
             name,
             description,
             pool,
@@ -113,6 +117,8 @@ impl Array {
             groups: BTreeSet::new(),
             created: self.now,
             owner,
+            labels: Labels::new(),
+            partitions: BTreeMap::new(),
             access: Access::at(home),
             reservations: Reservations::default(),
             cache: Cache::new(self.write_cache),
@@ -186,14 +192,17 @@ impl Array {
         if self.reach.is_exported(id) {
             return Err(Refusal::Exported);
         }
-        if self.snapshots.iter().any(|snapshot| snapshot.parent == id) {
+        if self.snapshots_of(id).next().is_some() {
             return Err(Refusal::HasSnapshots);
         }
         self.refuse_if_source(device)?;
         self.jobs.retain(|_, job| !matches!(job.kind, JobKind::Split { lun } if lun == id));
-        if let Some(Lun { pool, content, quota, .. }) = self.luns.remove(id)
+        if let Some(Lun { pool, content, quota, origin, .. }) = self.luns.remove(id)
             && let Some(pool) = self.pools.get_mut(pool as usize)
         {
+            if let Some(origin) = origin {
+                self.kin.drop_clone(origin.source, id);
+            }
             pool.provisioned -= content.blocks();
             drop(content);
             if let Some(quota) = quota {
@@ -202,12 +211,13 @@ impl Array {
             }
             pool.orphans.retain(|counter| counter.load(Ordering::Relaxed) > 0);
         }
+        self.forget_in_policies(id);
         Ok(Outcome::Done)
     }
 
     /// Linked clones and copy tasks keep a device from going.
     fn refuse_if_source(&self, device: DeviceId) -> Result<(), Refusal> {
-        if self.luns.iter().any(|lun| lun.origin.is_some_and(|origin| origin.source == device)) {
+        if self.clones_of(device).next().is_some() {
             return Err(Refusal::HasClones);
         }
         if self.in_copy(device) || self.is_rolling_back(device) { Err(Refusal::InCopy) } else { Ok(()) }
@@ -248,14 +258,16 @@ impl Array {
         parent: u64,
     ) -> Result<Outcome, Refusal> {
         self.admit_device(&name, &description)?;
-        self.snapshots.admits(&name, self.limits.devices)?;
+        self.snapshots.admits(self.scope, &name, self.limits.devices)?;
         let lun = self.luns.get(parent).ok_or(Refusal::NoSuchLun)?;
         let (pool, blocks) = (lun.pool, lun.content.blocks());
         let (home, owner) = (lun.access.home, lun.owner);
         let id = self.new_id();
         let (wwn, serial) = self.new_wwn();
+        self.kin.add_snapshot(parent, id);
         self.snapshots.insert(Snapshot {
             id,
+            vstore: self.scope,
             name,
             description,
             parent,
@@ -282,10 +294,13 @@ impl Array {
         if ids.iter().any(|id| !self.snapshots.contains(*id)) {
             return Err(Refusal::NoSuchSnapshot);
         }
-        for id in ids {
+        for (at, id) in ids.iter().enumerate() {
             let Some(snapshot) = self.snapshots.get(*id).filter(|snapshot| !snapshot.is_active()) else {
                 continue;
             };
+            if at > 0 && self.defects.group_snapshot_torn {
+                self.torn.push(*id);
+            }
             // A snapshot's LUN cannot be deleted before it.
             let Some(lun) = self.luns.get_mut(snapshot.parent) else { continue };
             lun.cache.forget_all();
@@ -298,6 +313,20 @@ impl Array {
             }
         }
         Ok(Outcome::Done)
+    }
+
+    /// Planted: the late ones of a group are frozen now.
+    pub(crate) fn freeze_torn(&mut self) {
+        for id in std::mem::take(&mut self.torn) {
+            let Some(parent) = self.snapshots.get(id).filter(|s| s.is_active()).map(|s| s.parent) else {
+                continue;
+            };
+            let Some(content) = self.luns.get(parent).map(|lun| lun.content.clone()) else { continue };
+            let layer = self.new_layer(content);
+            if let Some(snapshot) = self.snapshots.get_mut(id) {
+                snapshot.layer = Some(layer);
+            }
+        }
     }
 
     pub(crate) fn stop_snapshot(&mut self, id: u64) -> Result<Outcome, Refusal> {
@@ -342,7 +371,9 @@ impl Array {
         if snapshot.is_active() {
             return Err(Refusal::Activated);
         }
-        self.snapshots.remove(id);
+        if let Some(snapshot) = self.snapshots.remove(id) {
+            self.kin.drop_snapshot(snapshot.parent, id);
+        }
         Ok(Outcome::Done)
     }
 

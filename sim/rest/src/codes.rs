@@ -93,6 +93,14 @@ pub(crate) const COPY_STARTED: i64 = 1_077_950_179;
 pub(crate) const INITIATOR_BOUND: i64 = 1_077_950_343;
 /// *Ours*: the host LUN id is taken, or none is left.
 pub(crate) const HOST_LUN_ID_TAKEN: i64 = 1_073_804_589;
+/// *Ours*: the vStore does not exist, or is none of the session's.
+pub(crate) const VSTORE_MISSING: i64 = 1_077_951_840;
+/// *Ours*: the vStore has objects.
+pub(crate) const VSTORE_BUSY: i64 = 1_077_951_841;
+/// *Ours*: objects of different vStores cannot be brought together.
+pub(crate) const OTHER_VSTORE: i64 = 1_077_951_842;
+/// *Ours*: only the array's administrator may do this.
+pub(crate) const NOT_FOR_VSTORES: i64 = 1_077_951_843;
 /// *Ours*: an active QoS policy cannot be deleted.
 pub(crate) const QOS_ACTIVE: i64 = 1_077_948_990;
 
@@ -204,6 +212,12 @@ pub(crate) fn code_of(refusal: Refusal, topic: Topic) -> i64 {
         Refusal::HostLunIdTaken => HOST_LUN_ID_TAKEN,
         Refusal::NotMapped => NOT_MAPPED,
         Refusal::ControllerDown => BUSY,
+        Refusal::NoSuchVStore => VSTORE_MISSING,
+        Refusal::VStoreBusy => VSTORE_BUSY,
+        Refusal::OtherVStore => OTHER_VSTORE,
+        Refusal::NotForVStores => NOT_FOR_VSTORES,
+        Refusal::NoSuchQos | Refusal::NoSuchPartition => OBJECT_MISSING,
+        Refusal::QosActive => QOS_ACTIVE,
     }
 }
 
@@ -270,6 +284,10 @@ pub(crate) fn describe(code: i64) -> &'static str {
         COPY_STOPPED => "The copy is not running.",
         INITIATOR_BOUND => "The initiator is added to a host.",
         HOST_LUN_ID_TAKEN => "The host LUN ID is not available.",
+        VSTORE_MISSING => "The vStore does not exist.",
+        VSTORE_BUSY => "The vStore contains objects.",
+        OTHER_VSTORE => "The objects belong to different vStores.",
+        NOT_FOR_VSTORES => "The operation is not permitted in a vStore.",
         QOS_ACTIVE => "The QoS policy is active.",
         _ => "The operation failed.",
     }
@@ -331,6 +349,13 @@ mod tests {
         Refusal::InitiatorNotBound,
         Refusal::HostLunIdTaken,
         Refusal::NotMapped,
+        Refusal::NoSuchVStore,
+        Refusal::VStoreBusy,
+        Refusal::OtherVStore,
+        Refusal::NotForVStores,
+        Refusal::NoSuchQos,
+        Refusal::QosActive,
+        Refusal::NoSuchPartition,
     ];
 
     #[test]

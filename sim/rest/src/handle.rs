@@ -9,6 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
+use sanbench_array::SYSTEM_VSTORE;
 use sanbench_world::Fault;
 use serde_json::{Value, json};
 
@@ -214,11 +215,15 @@ fn work(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
     if let Some(Route { work: Work::Login, .. }) = asked.route {
         return login(state, &Fields::parse(body)?);
     }
-    if asked.token.is_empty() || !lock(&inner.sessions).touch(now, asked.token) {
+    if asked.token.is_empty() {
         return Err(codes::SESSION_LOST.into());
     }
+    let Some(session) = lock(&inner.sessions).touch(now, asked.token) else {
+        return Err(codes::SESSION_LOST.into());
+    };
     let mut array = inner.array.lock();
-    if asked.names.first().map(String::as_str) != Some(array.serial()) {
+    let gone = session.is_some_and(|vstore| array.vstore(vstore).is_none());
+    if asked.names.first().map(String::as_str) != Some(array.serial()) || gone {
         return Err(codes::SESSION_LOST.into());
     }
     let known = asked.route.filter(|route| route.line == Line::Any || dialect::is_new(&array));
@@ -235,7 +240,9 @@ fn work(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
     let fields = if *asked.method == Method::GET { Fields::default() } else { Fields::parse(body)? };
     let call = Call { names: asked.names.get(1..).unwrap_or_default(), query, fields };
     array.advance(now);
-    run(&mut Ground { array: &mut array, extras: &mut lock(&inner.extras), now }, &call)
+    let mut ground = Ground { array: &mut array, session, vstore: session, now };
+    ground.vstore = dialect::confinement(&ground, &call)?;
+    run(&mut ground, &call)
 }
 
 fn login(state: &RestState, fields: &Fields) -> Answer {
@@ -248,15 +255,31 @@ fn login(state: &RestState, fields: &Fields) -> Answer {
     let mut secret = [0u8; 32];
     inner.env.entropy(&mut secret);
     let token: String = secret.iter().map(|byte| format!("{byte:02X}")).collect();
-    lock(&inner.sessions).login(inner.env.now(), &given, &right, token.clone())?;
-    let serial = inner.array.lock().serial().to_owned();
+    let vstore = fields.text_any_case("vstorename")?.filter(|name| !name.is_empty());
+    let (serial, vstore) = {
+        let array = inner.array.lock();
+        let known = vstore.as_ref().map(|name| array.vstore_by_name(name));
+        (array.serial().to_owned(), known)
+    };
+    // The array's own vStore is the administrator's.
+    let own =
+        vstore.as_ref().and_then(|known| known.as_ref()).map(|v| v.id).filter(|id| *id != SYSTEM_VSTORE);
+    lock(&inner.sessions).login(inner.env.now(), &given, &right, token.clone(), own)?;
+    if vstore == Some(None) {
+        // Only who knows the password hears which vStores there are.
+        lock(&inner.sessions).logout(&token);
+        return Err(codes::VSTORE_MISSING.into());
+    }
+    let name = vstore.flatten().map_or_else(|| "System_vStore".to_owned(), |vstore| vstore.name);
     Ok(Reply::One(
         Object::new()
             .text("iBaseToken", token)
             .text("deviceid", serial)
             .integer("accountstate", inner.config.account_state.into())
             .text("username", inner.config.user.as_str())
-            .text("userscope", "0"),
+            .text("userscope", "0")
+            .number("vstoreId", own.unwrap_or(SYSTEM_VSTORE))
+            .text("vstoreName", name),
     ))
 }
 

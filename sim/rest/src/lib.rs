@@ -3,8 +3,7 @@
 //! What it is for: clients log in, and make, map and delete the objects of a [`sanbench_array::Array`] by JSON over HTTP
 //! exactly as they would on the real thing, its oddities included (errors under HTTP 200, attributes that are all
 //! strings, object names without case). What it must not know: the drivers that use it, the iSCSI target, the flows.
-//! It holds no truth of its own; the array does. What the array has no notion of (cache policies, QoS policies)
-//! is kept in `extras` beside it.
+//! It holds no truth of its own; the array does, down to the labels that only clients understand.
 //!
 //! Where to start: [`serve()`] runs it on a listener, [`router()`] gives the same thing without a network.
 //!
@@ -17,7 +16,6 @@
 //! | `routes` | the table of calls that the router runs from |
 //! | `openapi` | the description that the array serves, made from `routes` |
 //! | `dialect` | the objects, one module for each |
-//! | `extras` | attributes and QoS policies that live beside the array |
 //! | `points` | names of the fault points |
 //! | `status` | the page for people at `GET /`, and `/metrics` |
 //! | `control` | the `/_ctl` surface for foreign test drivers |
@@ -26,7 +24,6 @@ mod codes;
 mod control;
 mod dialect;
 mod envelope;
-mod extras;
 mod handle;
 mod openapi;
 mod points;
@@ -48,7 +45,6 @@ pub use handle::{DropConnection, Peer, router};
 pub use serve::serve;
 
 use control::Control;
-use extras::Extras;
 use session::{Rules, Sessions};
 use status::Tally;
 
@@ -130,7 +126,6 @@ pub(crate) struct Inner {
     pub(crate) config: RestConfig,
     pub(crate) sessions: Mutex<Sessions>,
     pub(crate) control: Mutex<Control>,
-    pub(crate) extras: Arc<Mutex<Extras>>,
     pub(crate) tally: Tally,
 }
 
@@ -141,8 +136,7 @@ impl fmt::Debug for RestState {
 }
 
 impl RestState {
-    /// A fresh management plane before an array: no sessions. What lives beside the array is on the node's disk, so
-    /// that it outlives a restart as the array's own objects do.
+    /// A fresh management plane before an array: no sessions.
     pub fn new(env: Env, array: ArrayHandle, config: RestConfig) -> Self {
         let rules = Rules {
             limit: config.session_limit,
@@ -150,14 +144,12 @@ impl RestState {
             lock_after: config.lock_after,
             lock_for: config.lock_for,
         };
-        let extras = env.disk().cell("rest-extras", || Mutex::new(Extras::default()));
         Self(Arc::new(Inner {
             env,
             array,
             config,
             sessions: Mutex::new(Sessions::new(rules)),
             control: Mutex::new(Control::default()),
-            extras,
             tally: Tally::default(),
         }))
     }
@@ -174,7 +166,7 @@ impl RestState {
 
     /// How many objects of each kind exist, by their REST names; kinds without objects are left out.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
-        dialect::counts(&self.0.array.lock(), &lock(&self.0.extras))
+        dialect::counts(&self.0.array.lock())
     }
 
     pub(crate) fn inner(&self) -> &Inner {

@@ -16,6 +16,11 @@ const SEGMENTS: usize = 8;
 /// Longest decoded path segment in bytes (an iSCSI name has at most 223).
 const SEGMENT_BYTES: usize = 512;
 
+/// Takes the backslash away that some clients put before a colon inside of a value.
+fn unescaped(text: String) -> String {
+    if text.contains("\\:") { text.replace("\\:", ":") } else { text }
+}
+
 /// Decodes percent signs; refuses what is not UTF-8 then.
 fn decode(text: &str) -> Result<String, Failure> {
     if !text.contains('%') {
@@ -34,7 +39,7 @@ pub(crate) fn segments(path: &str) -> Result<Vec<String>, Failure> {
         if out.len() == SEGMENTS {
             return Err(Failure::parameter("the path has too many segments"));
         }
-        let part = decode(part)?;
+        let part = unescaped(decode(part)?);
         if part.len() > SEGMENT_BYTES {
             return Err(Failure::parameter("a path segment is too long"));
         }
@@ -91,7 +96,7 @@ impl Query {
                 return Err(Failure::parameter("the query has too many parts"));
             }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            pairs.push((decode(name)?, decode(value)?));
+            pairs.push((decode(name)?, unescaped(decode(value)?)));
         }
         Ok(Self(pairs))
     }
@@ -175,6 +180,14 @@ impl Fields {
             Some(Value::Array(_) | Value::Object(_)) => {
                 Err(Failure::parameter(format!("{name} must be a plain value")))
             }
+        }
+    }
+
+    /// As [`Fields::text`], for the few names that clients write in several ways.
+    pub(crate) fn text_any_case(&self, name: &str) -> Result<Option<Cow<'_, str>>, Failure> {
+        match self.0.keys().find(|key| key.eq_ignore_ascii_case(name)) {
+            Some(key) => self.text(key),
+            None => Ok(None),
         }
     }
 
@@ -271,6 +284,7 @@ mod tests {
     #[test]
     fn segments_decode_and_skip_empty_ones() {
         assert_eq!(segments("/a//b%3Ac/").unwrap(), ["a", "b:c"]);
+        assert_eq!(segments("/iscsi_initiator/iqn.x\\:y").unwrap(), ["iscsi_initiator", "iqn.x:y"]);
         assert!(segments(&"/a".repeat(9)).is_err());
         assert!(segments(&format!("/{}", "a".repeat(600))).is_err());
     }

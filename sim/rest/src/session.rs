@@ -28,6 +28,8 @@ pub(crate) struct Rules {
 
 struct Session {
     token: String,
+    /// The vStore that it is confined to; none for the administrator's.
+    vstore: Option<u64>,
     used: Duration,
 }
 
@@ -82,6 +84,7 @@ impl Sessions {
         given: &Credentials<'_>,
         right: &Credentials<'_>,
         token: String,
+        vstore: Option<u64>,
     ) -> Result<(), Failure> {
         if given.user.len() > USER_BYTES {
             return Err(codes::WRONG_CREDENTIALS.into());
@@ -103,7 +106,7 @@ impl Sessions {
         if self.open.len() >= self.rules.limit {
             return Err(codes::TOO_MANY_SESSIONS.into());
         }
-        self.open.push(Session { token, used: now });
+        self.open.push(Session { token, vstore, used: now });
         Ok(())
     }
 
@@ -126,8 +129,8 @@ impl Sessions {
         }
     }
 
-    /// Whether the token names a live session; if so, it counts as used now.
-    pub(crate) fn touch(&mut self, now: Duration, token: &str) -> bool {
+    /// The live session that the token names, by its vStore; it counts as used now.
+    pub(crate) fn touch(&mut self, now: Duration, token: &str) -> Option<Option<u64>> {
         self.expire_idle(now);
         let mut found = None;
         // Every token is compared, so that the time does not tell which one came close.
@@ -136,13 +139,9 @@ impl Sessions {
                 found = Some(at);
             }
         }
-        match found {
-            Some(at) => {
-                self.open[at].used = now;
-                true
-            }
-            None => false,
-        }
+        let session = self.open.get_mut(found?)?;
+        session.used = now;
+        Some(session.vstore)
     }
 
     /// Ends the session of the token.
@@ -186,16 +185,18 @@ mod tests {
     }
 
     fn login(sessions: &mut Sessions, now: u64, given: &Credentials<'_>, token: &str) -> i64 {
-        sessions.login(at(now), given, &RIGHT, token.to_owned()).map_or_else(|failure| failure.code, |()| 0)
+        sessions
+            .login(at(now), given, &RIGHT, token.to_owned(), None)
+            .map_or_else(|failure| failure.code, |()| 0)
     }
 
     #[test]
     fn idle_sessions_expire_and_used_ones_stay() {
         let mut sessions = Sessions::new(RULES);
         assert_eq!(login(&mut sessions, 0, &RIGHT, "a"), 0);
-        assert!(sessions.touch(at(99), "a"));
-        assert!(sessions.touch(at(198), "a"));
-        assert!(!sessions.touch(at(298), "a"));
+        assert!(sessions.touch(at(99), "a").is_some());
+        assert!(sessions.touch(at(198), "a").is_some());
+        assert!(sessions.touch(at(298), "a").is_none());
         assert_eq!(sessions.count(at(298)), 0);
     }
 
@@ -206,11 +207,11 @@ mod tests {
         assert_eq!(login(&mut sessions, 50, &RIGHT, "b"), 0);
         assert_eq!(login(&mut sessions, 60, &RIGHT, "c"), codes::TOO_MANY_SESSIONS);
         assert_eq!(login(&mut sessions, 100, &RIGHT, "c"), 0);
-        assert!(sessions.touch(at(101), "b") && !sessions.touch(at(101), "a"));
+        assert!(sessions.touch(at(101), "b").is_some() && sessions.touch(at(101), "a").is_none());
         sessions.logout("b");
-        assert!(!sessions.touch(at(101), "b") && sessions.touch(at(101), "c"));
+        assert!(sessions.touch(at(101), "b").is_none() && sessions.touch(at(101), "c").is_some());
         sessions.expire_all();
-        assert!(!sessions.touch(at(101), "c"));
+        assert!(sessions.touch(at(101), "c").is_none());
     }
 
     #[test]

@@ -72,6 +72,27 @@ pub(crate) struct Common {
     pub(crate) closed: Option<&'static str>,
 }
 
+/// How the array went away under a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The portal was disabled; there is time for a word of farewell.
+    Disabled,
+    /// The controller behind the portal has failed.
+    PortalDown,
+    /// The power was off.
+    Power,
+}
+
+impl Loss {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Disabled => "portal is disabled",
+            Self::PortalDown => "portal is down",
+            Self::Power => "power loss",
+        }
+    }
+}
+
 impl Common {
     pub(crate) fn send(&mut self, pdu: impl Into<Pdu>) {
         let pdu = pdu.into();
@@ -142,11 +163,13 @@ impl Common {
     }
 
     /// Whether the array went away under this session: its portal is down, or the power was off meanwhile.
-    pub(crate) fn lost(&self, array: &Array) -> Option<&'static str> {
-        if !array.portal_is_up(usize::from(self.portal.relative_port).wrapping_sub(1)) {
-            return Some("portal is down");
+    pub(crate) fn lost(&self, array: &Array) -> Option<Loss> {
+        let at = usize::from(self.portal.relative_port).wrapping_sub(1);
+        if !array.portal_is_up(at) {
+            let disabled = array.portals().get(at).is_some_and(|portal| !portal.enabled);
+            return Some(if disabled { Loss::Disabled } else { Loss::PortalDown });
         }
-        (array.power_generation() != self.power_generation).then_some("power loss")
+        (array.power_generation() != self.power_generation).then_some(Loss::Power)
     }
 
     /// Ends the connection when the queued output is gone.

@@ -10,7 +10,7 @@ use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::sense::{Asc, Sense, SenseKey};
 use serde_json::json;
 
-use crate::common::{Common, serial_less};
+use crate::common::{Common, Loss, serial_less};
 use crate::full::Full;
 use crate::registry::Event;
 use crate::scsi;
@@ -211,6 +211,14 @@ impl Full {
     fn alert(&mut self, tell: impl FnOnce(&mut scsi::Nexus)) {
         if let Some(nexus) = &mut self.nexus {
             tell(nexus);
+        }
+    }
+
+    /// Ends the session because the array went away under it.
+    pub(crate) fn part(&mut self, common: &mut Common, how: Loss) {
+        match how {
+            Loss::Disabled => self.farewell(common, AsyncEvent::SESSION_DROPPED),
+            Loss::PortalDown | Loss::Power => common.cut(how.text()),
         }
     }
 

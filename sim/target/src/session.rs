@@ -351,8 +351,8 @@ impl Session {
             portal_group: normal.then_some(common.portal.tpgt),
         };
         common.power_generation = common.array.lock().power_generation();
-        if let Some(why) = common.lost(&common.array.lock()) {
-            return Err(Refused::new(LoginStatus::SERVICE_UNAVAILABLE, why));
+        if let Some(how) = common.lost(&common.array.lock()) {
+            return Err(Refused::new(LoginStatus::SERVICE_UNAVAILABLE, how.text()));
         }
         let mut seed = [0; 2];
         common.around.entropy(&mut seed);

@@ -93,23 +93,31 @@ impl Target {
         self.parts.registry.set_redirect(portal, to);
     }
 
-    /// Looks at the array: sessions on portals that are down end, and all sessions when the power was off. Commands notice
+    /// Looks at the array: sessions on portals that are down end (with a word of farewell where the portal was disabled), and
+    /// all sessions when the power was off. Commands notice
     /// by themselves; a watch of the pump calls this each second for sessions that are silent.
     pub fn observe_array(&self) {
         let array = self.parts.array.lock();
         let power = array.power_generation();
-        let down: Vec<SocketAddr> = array
-            .portals()
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| !array.portal_is_up(*at))
-            .map(|(_, portal)| portal.address)
-            .collect();
+        let (mut down, mut disabled) = (Vec::new(), Vec::new());
+        for (at, portal) in array.portals().iter().enumerate() {
+            match (array.portal_is_up(at), portal.enabled) {
+                (true, _) => {}
+                (false, true) => down.push(portal.address),
+                (false, false) => disabled.push(portal.address),
+            }
+        }
         drop(array);
         if self.power.swap(power, Ordering::Relaxed) != power {
             self.parts.registry.drop_all();
-        } else if !down.is_empty() {
+            return;
+        }
+        if !down.is_empty() {
             self.parts.registry.tell(|at| down.contains(&at), Event::Close);
+        }
+        if !disabled.is_empty() {
+            let farewell = Event::Farewell(AsyncEvent::SESSION_DROPPED);
+            self.parts.registry.tell(|at| disabled.contains(&at), farewell);
         }
     }
 
@@ -155,7 +163,7 @@ async fn accept(env: Env, target: Target, mut listener: Listener, place: usize) 
                 };
                 let portal = portal_of(&target.parts.array, &listener, &stream, place);
                 if !target.parts.array.lock().portal_is_up(usize::from(portal.relative_port) - 1) {
-                    // The controller behind this portal is down: nobody is there.
+                    // The portal is disabled, or the controller behind it is down: nobody is there.
                     continue;
                 }
                 let parts = target.parts.clone();

@@ -14,7 +14,7 @@ use sanbench_world::Fault;
 use serde_json::json;
 
 use crate::ahs;
-use crate::common::Common;
+use crate::common::{Common, Loss};
 use crate::full::Full;
 use crate::limit::toll;
 use crate::recovery::KeptData;
@@ -66,7 +66,7 @@ impl Full {
         };
         let (outcome, toll) = match outcome {
             Ok(outcome) => outcome,
-            Err(Interrupted::Lost(why)) => return common.cut(why),
+            Err(Interrupted::Lost(how)) => return self.part(common, how),
             Err(Interrupted::Events) => {
                 self.absorb(common);
                 // What was posted may have ended the session; it cannot have aborted a command that has not begun.
@@ -259,7 +259,7 @@ pub(crate) enum Interrupted {
     /// Something was posted to the session; it comes first.
     Events,
     /// The session has nothing to stand on any more.
-    Lost(&'static str),
+    Lost(Loss),
 }
 
 /// Asked with the array's lock held, right before a command's work: nothing that was posted before can be overtaken.

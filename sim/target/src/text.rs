@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use sanbench_array::Array;
+use sanbench_array::{Array, Portal};
 use sanbench_wire::bhs::RESERVED_TAG;
 use sanbench_wire::frame::RawPdu;
 use sanbench_wire::keys::{self, KeyLimits, Pair, REJECT};
@@ -165,7 +165,11 @@ fn send_targets(
         (name, _) => name,
     };
     let mut records = vec![("TargetName".to_owned(), name.to_owned())];
-    for known in array.portals().iter().filter(|known| name == array.target_iqn() || known.iqn == name) {
+    // A disabled portal is not told; one whose controller has failed is, for it comes back.
+    let told = |known: &&Portal| known.enabled || array.defects().disabled_portal_serves;
+    let own = |known: &&Portal| name == array.target_iqn() || known.iqn == name;
+    let all = array.portals();
+    for known in all.iter().filter(told).filter(own) {
         let mut address = known.address;
         if address.ip().is_unspecified() {
             // The array listens everywhere: name the address by which this initiator found it.
@@ -176,8 +180,12 @@ fn send_targets(
         }
         records.push(("TargetAddress".to_owned(), format!("{address},{}", known.tpgt)));
     }
-    if records.len() == 1 {
+    if all.is_empty() {
+        // An array without portals of its own, behind a listener.
         records.push(("TargetAddress".to_owned(), format!("{},{}", portal.local, portal.tpgt)));
+    } else if records.len() == 1 {
+        // No portal leads there at present.
+        records.clear();
     }
     Some(records)
 }

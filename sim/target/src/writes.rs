@@ -139,7 +139,7 @@ impl Full {
         };
         let (done, toll) = match done {
             Ok(done) => done,
-            Err(Interrupted::Lost(why)) => return common.cut(why),
+            Err(Interrupted::Lost(how)) => return self.part(common, how),
             Err(Interrupted::Events) => {
                 // Another session may have aborted it: then it is not among the tasks afterwards.
                 let itt = task.itt;

@@ -103,6 +103,8 @@ pub(crate) struct PoolForm {
     pub(crate) capacity: u64,
     /// Numbers of the counters of deleted thick LUNs.
     pub(crate) orphans: Vec<u64>,
+    #[serde(default)]
+    pub(crate) threshold: Option<u8>,
 }
 
 /// Where content lies: that of LUN, layer and job.
@@ -146,8 +148,14 @@ impl Array {
             portals: _,
             write_cache: _,
             cache_blocks: _,
-            // Put in force again by who sets them.
+            // Derived from objects, or of the moment.
             traffic: _,
+            kin: _,
+            path_views: _,
+            events: _,
+            scope: _,
+            torn: _,
+            job_watch: _,
             // With the content that they belong to.
             layers: _,
             luns,
@@ -161,6 +169,10 @@ impl Array {
             port_groups,
             views,
             initiators,
+            qos,
+            partitions,
+            vstores,
+            ports_off,
             reach: Reach { exports, numbers, .. },
             jobs,
             journal,
@@ -177,6 +189,10 @@ impl Array {
             ("port group", port_groups),
             ("view", views),
             ("initiator", initiators),
+            ("qos policy", qos),
+            ("cache partition", partitions),
+            ("vstore", vstores),
+            ("port off", ports_off),
             ("export", exports),
             ("host lun ids", numbers),
             ("job", jobs),
@@ -282,6 +298,7 @@ impl Array {
                     name: pool.name.clone(),
                     capacity: pool.capacity,
                     orphans: pool.orphans.iter().map(|counter| counter.number).collect(),
+                    threshold: Some(pool.threshold),
                 })
                 .collect(),
             plant: self.plant.clone(),

@@ -125,6 +125,8 @@ impl Array {
         let mut array = Array::new(config);
         array.now = core.now;
         array.keep(Arc::clone(&medium), defects);
+        // Those that every array begins with are kept like all others.
+        array.partitions.retain(|_, _| false);
         array.load_objects(&saved.objects)?;
         array.wwn_base = wwn_base(&array.serial);
         (array.last_id, array.last_wwn, array.last_layer) = (core.last_id, core.last_wwn, core.last_layer);
@@ -138,6 +140,7 @@ impl Array {
         }
         array.load_content(&core, &saved, &medium)?;
         array.plant.restore(core.plant);
+        array.derive_again();
         array.refresh_sights();
         for lun in array.luns.iter_mut() {
             lun.reservations.power_loss();
@@ -149,6 +152,16 @@ impl Array {
             faults if faults.is_empty() => Ok(array),
             faults => Err(Damage::Audit(faults.join("; "))),
         }
+    }
+
+    /// What follows from the objects.
+    fn derive_again(&mut self) {
+        self.rebuild_kin();
+        self.refresh_path_views();
+        self.obey_ports_off();
+        self.note_pools();
+        let policies: Vec<u64> = self.qos.iter().map(|policy| policy.id).collect();
+        policies.into_iter().for_each(|policy| self.enforce(policy));
     }
 
     fn load_objects(&mut self, objects: &[SavedObject]) -> Result<(), Damage> {
@@ -214,6 +227,7 @@ impl Array {
     /// The counters that extents claim on, by number.
     fn load_counters(&mut self, core: &Core) -> Result<BTreeMap<u64, Arc<Counter>>, Damage> {
         for (pool, form) in self.pools.iter_mut().zip(&core.pools) {
+            pool.threshold = form.threshold.unwrap_or(pool.threshold);
             pool.orphans = form.orphans.iter().map(|number| Counter::new(*number)).collect();
         }
         let pools = self.pools.iter().flat_map(|pool| std::iter::once(&pool.used).chain(&pool.orphans));

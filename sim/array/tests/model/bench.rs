@@ -9,6 +9,7 @@ use sanbench_array::{
     PortalConfig, Refusal, SplitStatus,
 };
 
+use crate::jobs::{Copy, Faults};
 use crate::plant::Plant;
 
 /// Operations with picks instead of ids: a pick counts round the objects that there are.
@@ -140,6 +141,44 @@ pub(crate) enum Op {
         group: u16,
         state: usize,
     },
+    /// A session of another vStore touches a device; `what` picks the command.
+    Intrude {
+        pick: usize,
+        what: usize,
+    },
+    SwitchPortal {
+        portal: usize,
+        enabled: bool,
+    },
+    /// Makes a copy task and starts it.
+    StartCopy {
+        from: usize,
+        to: usize,
+        pair: bool,
+        speed: u8,
+    },
+    AgainCopy {
+        pick: usize,
+    },
+    StopCopy {
+        pick: usize,
+    },
+    EndCopy {
+        pick: usize,
+    },
+    /// A fault waits for the next job of a kind that reaches the point.
+    FaultJob {
+        kind: usize,
+        percent: u8,
+        what: usize,
+    },
+    ActivateMany {
+        mask: u8,
+    },
+    Limit {
+        pick: usize,
+        on: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -181,6 +220,14 @@ pub(crate) struct Bench {
     names: u64,
     pub(crate) roomy: bool,
     pub(crate) plant: Plant,
+    /// A vStore that has nothing.
+    pub(crate) tenant: u64,
+    pub(crate) enabled: [bool; 2],
+    pub(crate) copies: BTreeMap<u64, Copy>,
+    pub(crate) faults: Faults,
+    pub(crate) split_failed: bool,
+    /// LUN -> its QoS policy.
+    pub(crate) limited: BTreeMap<u64, u64>,
 }
 
 const MOST_LUNS: usize = 6;
@@ -230,7 +277,16 @@ impl Bench {
             names: 0,
             roomy: pool_extents >= 10_000,
             plant: Plant::new(failback),
+            tenant: 0,
+            enabled: [true; 2],
+            copies: BTreeMap::new(),
+            faults: Faults::default(),
+            split_failed: false,
+            limited: BTreeMap::new(),
         };
+        bench.faults.clone().watch(&mut bench.array);
+        let tenant = Command::CreateVStore { name: "tenant".to_owned(), description: String::new() };
+        bench.tenant = bench.array.apply(Duration::ZERO, tenant).unwrap().id().unwrap();
         for n in 0..2 {
             let mut make = |command| bench.array.apply(Duration::ZERO, command).unwrap().id().unwrap_or(0);
             let description = String::new;
@@ -257,13 +313,15 @@ impl Bench {
         bench
     }
 
-    fn name(&mut self) -> String {
+    pub(crate) fn name(&mut self) -> String {
         self.names += 1;
         format!("n{}", self.names)
     }
 
+    /// A LUN that no copy is writing.
     pub(crate) fn pick_lun(&self, pick: usize) -> Option<u64> {
-        self.luns.keys().nth(pick % self.luns.len().max(1)).copied()
+        let still: Vec<u64> = self.luns.keys().copied().filter(|id| !self.in_flux(*id)).collect();
+        still.get(pick % still.len().max(1)).copied()
     }
 
     fn pick_snapshot(&self, pick: usize) -> Option<u64> {
@@ -279,7 +337,11 @@ impl Bench {
     }
 
     /// Sends a command; the answer must be a success when no rule is broken, else the refusal of a broken rule.
-    fn send(&mut self, command: Command, broken: &[(bool, Refusal)]) -> Result<Option<Outcome>, String> {
+    pub(crate) fn send(
+        &mut self,
+        command: Command,
+        broken: &[(bool, Refusal)],
+    ) -> Result<Option<Outcome>, String> {
         let shown = format!("{command:?}");
         let broken: Vec<Refusal> = broken.iter().filter(|(is, _)| *is).map(|(_, refusal)| *refusal).collect();
         match self.array.apply(self.now, command) {
@@ -378,9 +440,11 @@ impl Bench {
                             Refusal::HasSnapshots,
                         ),
                         (self.is_source(DeviceId::Lun(lun)), Refusal::HasClones),
+                        (self.in_copy(DeviceId::Lun(lun)), Refusal::InCopy),
                     ];
                     if self.send(Command::DeleteLun { lun }, &rules)?.is_some() {
                         self.luns.remove(&lun);
+                        self.drop_limit(lun)?;
                         self.plant.died(DeviceId::Lun(lun));
                     }
                 }
@@ -427,12 +491,9 @@ impl Bench {
             }
             Op::Activate { pick } => {
                 if let Some(id) = self.pick_snapshot(pick) {
-                    self.send(Command::ActivateSnapshots { ids: vec![id] }, &[])?;
-                    let snapshot = self.snapshots.get_mut(&id).unwrap();
-                    if snapshot.bytes.is_none() {
-                        let parent = self.luns.get_mut(&snapshot.parent).unwrap();
-                        snapshot.bytes = Some(parent.bytes.clone());
-                        parent.doubt.clear();
+                    if !self.in_flux(self.snapshots[&id].parent) {
+                        self.send(Command::ActivateSnapshots { ids: vec![id] }, &[])?;
+                        self.activated(id);
                     }
                 }
             }
@@ -442,6 +503,7 @@ impl Bench {
                     let rules = [
                         (self.is_mapped(device), Refusal::InLunGroup),
                         (self.is_source(device), Refusal::HasClones),
+                        (self.in_copy(device), Refusal::InCopy),
                     ];
                     if self.send(Command::StopSnapshot { snapshot: id }, &rules)?.is_some() {
                         self.snapshots.get_mut(&id).unwrap().bytes = None;
@@ -454,6 +516,7 @@ impl Bench {
                     let rules = [
                         (self.is_mapped(device), Refusal::InLunGroup),
                         (self.is_source(device), Refusal::HasClones),
+                        (self.in_copy(device), Refusal::InCopy),
                         (self.snapshots[&id].bytes.is_some(), Refusal::Activated),
                     ];
                     if self.send(Command::DeleteSnapshot { snapshot: id }, &rules)?.is_some() {
@@ -509,12 +572,29 @@ impl Bench {
                 self.array.advance(self.now);
                 self.plant.advance(self.now);
             }
+            Op::Intrude { .. } | Op::SwitchPortal { .. } => self.act_on_plane(op)?,
+            Op::StartCopy { .. }
+            | Op::AgainCopy { .. }
+            | Op::StopCopy { .. }
+            | Op::EndCopy { .. }
+            | Op::FaultJob { .. }
+            | Op::ActivateMany { .. }
+            | Op::Limit { .. } => self.act_on_jobs(op)?,
             _ => self.act_on_medium(op)?,
         }
         Ok(())
     }
 
-    fn all_durable(&mut self, lun: u64) {
+    /// A deleted LUN leaves its policy, which is taken away then.
+    fn drop_limit(&mut self, lun: u64) -> Result<(), String> {
+        if let Some(qos) = self.limited.remove(&lun) {
+            self.send(Command::ActivateQos { qos, active: false }, &[])?;
+            self.send(Command::DeleteQos { qos }, &[])?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn all_durable(&mut self, lun: u64) {
         self.luns.get_mut(&lun).unwrap().doubt.clear();
     }
 
@@ -558,9 +638,11 @@ impl Bench {
     /// A full copy, from its creation to the removal of the task, some time apart.
     fn copy(&mut self, from: usize, to: usize, pair: bool) -> Result<(), String> {
         let (Some(source), Some(target)) = (self.pick_device(from), self.pick_lun(to)) else { return Ok(()) };
-        if !self.roomy {
+        let source_in_flux = matches!(source, DeviceId::Lun(id) if self.in_flux(id));
+        if !self.roomy || source_in_flux || !self.plant.up.contains(&true) {
             return Ok(());
         }
+        self.faults.disarm();
         let bytes = match source {
             DeviceId::Lun(id) => Some(self.luns[&id].bytes.clone()),
             DeviceId::Snapshot(id) => self.snapshots[&id].bytes.clone(),
@@ -597,8 +679,10 @@ impl Bench {
     }
 
     /// Takes over which splits have ended; only one that was started may have.
-    fn sync(&mut self) -> Result<(), String> {
+    pub(crate) fn sync(&mut self) -> Result<(), String> {
         self.array.advance(self.now);
+        self.sync_copies()?;
+        let may_fail = !self.roomy || std::mem::take(&mut self.split_failed);
         for (id, model) in &mut self.luns {
             let lun = self.array.lun(*id).ok_or_else(|| format!("LUN {id} is missing"))?;
             let source = lun.origin.map(|origin| origin.source);
@@ -607,7 +691,8 @@ impl Bench {
                     ensure!(source.is_none(), "LUN {id}: the split ended and left the link");
                     (model.splitting, model.origin) = (false, None);
                 }
-                SplitStatus::Failed if !self.roomy => model.splitting = false,
+                SplitStatus::Failed if may_fail => model.splitting = false,
+                SplitStatus::Failed if !model.splitting => {}
                 status => {
                     let running = status == SplitStatus::Running;
                     ensure!(
@@ -661,7 +746,9 @@ impl Bench {
     fn compare(&mut self) -> Result<(), String> {
         self.sync()?;
         for (id, lun) in self.luns.clone() {
-            self.compare_content(DeviceId::Lun(id), &lun.bytes)?;
+            if !self.in_flux(id) {
+                self.compare_content(DeviceId::Lun(id), &lun.bytes)?;
+            }
             ensure!(
                 self.array.lun(id).unwrap().size_generation == lun.generation,
                 "LUN {id}: size generation is wrong"
@@ -670,6 +757,8 @@ impl Bench {
             ensure!(depth == self.depth(id), "LUN {id}: depth {depth}, model says {}", self.depth(id));
         }
         self.compare_plant()?;
+        self.compare_portals()?;
+        self.compare_limits()?;
         for (id, snapshot) in self.snapshots.clone() {
             match snapshot.bytes {
                 Some(bytes) => self.compare_content(DeviceId::Snapshot(id), &bytes)?,
@@ -705,7 +794,14 @@ impl Bench {
 
     /// Lets all work end and takes everything down; nothing may be left.
     pub(crate) fn finish(mut self) -> Result<(), String> {
+        self.faults.disarm();
+        for controller in 0..2 {
+            self.step(&Op::Restore { controller })?;
+        }
         self.step(&Op::Tick { ms: 60_000 })?;
+        for _ in 0..self.copies.len() {
+            self.step(&Op::EndCopy { pick: 0 })?;
+        }
         ensure!(!self.roomy || self.luns.values().all(|lun| !lun.splitting), "a split never ends");
         for host in 0..self.hosts.len() {
             for pick in 0..self.luns.len() + self.snapshots.len() {

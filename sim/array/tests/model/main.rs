@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 mod bench;
+mod jobs;
 mod medium;
 mod plant;
+mod tenant;
 
 use bench::{Op, run};
 use proptest::prelude::*;
@@ -52,6 +54,17 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..2_u8).prop_map(|controller| Op::Restore { controller }),
         1 => (pick(), 0..2_u8).prop_map(|(pick, controller)| Op::Own { pick, controller }),
         2 => (pick(), 0..4_u16, 0..5_usize).prop_map(|(pick, group, state)| Op::SetState { pick, group, state }),
+        2 => (pick(), 0..8_usize).prop_map(|(pick, what)| Op::Intrude { pick, what }),
+        1 => (0..2_usize, any::<bool>()).prop_map(|(portal, enabled)| Op::SwitchPortal { portal, enabled }),
+        3 => (pick(), pick(), any::<bool>(), 1..5_u8)
+            .prop_map(|(from, to, pair, speed)| Op::StartCopy { from, to, pair, speed }),
+        1 => pick().prop_map(|pick| Op::AgainCopy { pick }),
+        1 => pick().prop_map(|pick| Op::StopCopy { pick }),
+        2 => pick().prop_map(|pick| Op::EndCopy { pick }),
+        3 => (0..3_usize, prop_oneof![Just(0), Just(25), Just(50), Just(75), Just(100), 0..101_u8], 0..3_usize)
+            .prop_map(|(kind, percent, what)| Op::FaultJob { kind, percent, what }),
+        2 => (1..16_u8).prop_map(|mask| Op::ActivateMany { mask }),
+        2 => (pick(), any::<bool>()).prop_map(|(pick, on)| Op::Limit { pick, on }),
     ]
 }
 
@@ -155,4 +168,10 @@ defects! {
     sync_cache_ignored: "illegal after the power loss";
     identity_changes_on_failover: "identity";
     aptpl_forgotten: "registrations";
+    vstore_leak: "vStore";
+    disabled_portal_serves: "portal";
+    failed_job_wipes_source: "reads wrong";
+    job_lost_on_failover: "reads wrong";
+    group_snapshot_torn: "Snapshot";
+    qos_per_host: "waits";
 }

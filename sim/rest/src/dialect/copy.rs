@@ -34,18 +34,18 @@ fn copy_object(copy: &LunCopy) -> Object {
 /// The calls on full copies.
 pub(crate) const ROUTES: &[Route] = &[
     get("luncopy", "LUN copies.", |ground, call| {
-        let array = &*ground.array;
+        let sight = ground.sight();
         Ok(Reply::List(list(
             call,
-            |name| array.lun_copies().find(|copy| copy.name == name),
-            |id| number(id).and_then(|id| array.lun_copy(id)),
-            array.lun_copies(),
+            |name| sight.lun_copies_named(name),
+            |id| number(id).and_then(|id| sight.lun_copy(id)),
+            sight.lun_copies(),
             copy_object,
         )?))
     })
     .list(),
     get("luncopy/count", "How many LUN copies there are.", |ground, _| {
-        count(ground.array.lun_copies().count())
+        count(ground.sight().lun_copies().count())
     }),
     post(
         "luncopy",
@@ -64,7 +64,7 @@ pub(crate) const ROUTES: &[Route] = &[
     .takes(&[SUBJECT]),
     put("luncopy/stop", "Stop a LUN copy.", |ground, call| {
         let id = call.need_id("ID", codes::LUN_COPY_MISSING)?;
-        if ground.array.lun_copy(id).is_some_and(|copy| copy.status == CopyStatus::Complete) {
+        if ground.sight().lun_copy(id).is_some_and(|copy| copy.status == CopyStatus::Complete) {
             return Err(ALREADY_COMPLETE.into());
         }
         ground.apply(Command::StopLunCopy { copy: id }, Topic::Lun)?;
@@ -80,14 +80,14 @@ pub(crate) const ROUTES: &[Route] = &[
         done()
     }),
     get("clonepair", "Clone pairs.", |ground, call| {
-        let array = &*ground.array;
-        let by_id = |id: &str| number(id).and_then(|id| array.clone_pair(id));
-        Ok(Reply::List(list(call, |_| None, by_id, array.clone_pairs(), pair_object)?))
+        let sight = ground.sight();
+        let by_id = |id: &str| number(id).and_then(|id| sight.clone_pair(id));
+        Ok(Reply::List(list(call, |_| Vec::new(), by_id, sight.clone_pairs(), pair_object)?))
     })
     .list()
     .new_line(),
     get("clonepair/count", "How many clone pairs there are.", |ground, _| {
-        count(ground.array.clone_pairs().count())
+        count(ground.sight().clone_pairs().count())
     })
     .new_line(),
     post("clonepair/relation", "Make a clone pair of a LUN or snapshot and a LUN.", create_pair)
@@ -142,7 +142,7 @@ fn create_copy(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
 }
 
 fn one_copy(ground: &Ground<'_>, id: u64) -> Answer {
-    let copy = ground.array.lun_copy(id).ok_or(codes::LUN_COPY_MISSING)?;
+    let copy = ground.sight().lun_copy(id).ok_or(codes::LUN_COPY_MISSING)?;
     Ok(Reply::One(copy_object(copy)))
 }
 
@@ -157,7 +157,7 @@ fn place(call: &Call<'_>, name: &str) -> Result<String, Failure> {
 }
 
 fn device_of(ground: &Ground<'_>, id: &str) -> Result<DeviceId, Failure> {
-    number(id).and_then(|id| ground.array.device_by_number(id)).ok_or_else(|| codes::LUN_MISSING.into())
+    number(id).and_then(|id| ground.sight().device_by_number(id)).ok_or_else(|| codes::LUN_MISSING.into())
 }
 
 /// A speed of 1 to 4; 2 when absent.
@@ -207,6 +207,6 @@ fn create_pair(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
 }
 
 fn one_pair(ground: &Ground<'_>, id: u64) -> Answer {
-    let pair = ground.array.clone_pair(id).ok_or(codes::CLONE_PAIR_MISSING)?;
+    let pair = ground.sight().clone_pair(id).ok_or(codes::CLONE_PAIR_MISSING)?;
     Ok(Reply::One(pair_object(pair)))
 }

@@ -1,16 +1,18 @@
 //! Host groups, LUN groups, port groups.
 
-use sanbench_array::{Array, Command, DeviceId, HostGroup, LunGroup, PortGroup, View};
+use sanbench_array::{Command, DeviceId, HostGroup, LunGroup, PortGroup, View};
 
 use crate::codes::{self, Failure, Topic};
+use crate::dialect::sight::Sight;
 use crate::dialect::{Call, Ground, count, device, kind, list};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::number;
 use crate::routes::{ASSOCIATED, NAMED, Route, SUBJECT, delete, get, post};
 
-fn object(id: u64, name: &str, description: &str, kind: &str, in_view: bool) -> Object {
+fn object((id, vstore): (u64, u64), name: &str, description: &str, kind: &str, in_view: bool) -> Object {
     Object::new()
         .number("ID", id)
+        .number("vstoreId", vstore)
         .text("NAME", name)
         .text("DESCRIPTION", description)
         .text("TYPE", kind)
@@ -19,25 +21,25 @@ fn object(id: u64, name: &str, description: &str, kind: &str, in_view: bool) -> 
 
 /// Answer for a host group.
 pub(crate) fn host_group_object(group: &HostGroup) -> Object {
-    object(group.id, &group.name, &group.description, "14", !group.views.is_empty())
+    object((group.id, group.vstore), &group.name, &group.description, "14", !group.views.is_empty())
         .number("hostNumber", group.hosts.len() as u64)
 }
 
 /// Answer for a LUN group.
 pub(crate) fn lun_group_object(group: &LunGroup) -> Object {
-    object(group.id, &group.name, &group.description, "256", !group.views.is_empty())
+    object((group.id, group.vstore), &group.name, &group.description, "256", !group.views.is_empty())
         .text("APPTYPE", "0")
         .text("GROUPTYPE", "0")
 }
 
 /// Answer for a port group.
 pub(crate) fn port_group_object(group: &PortGroup) -> Object {
-    object(group.id, &group.name, &group.description, "257", !group.views.is_empty())
+    object((group.id, group.vstore), &group.name, &group.description, "257", !group.views.is_empty())
 }
 
 /// The view that an association query names, if it exists.
-fn view_of<'a>(array: &'a Array, id: &str) -> Option<&'a View> {
-    number(id).and_then(|id| array.mapping_view(id))
+fn view_of<'a>(sight: Sight<'a>, id: &str) -> Option<&'a View> {
+    number(id).and_then(|id| sight.mapping_view(id))
 }
 
 /// A list of groups found by association.
@@ -48,10 +50,10 @@ fn found<T>(call: &Call<'_>, groups: Vec<T>, mut render: impl FnMut(&T) -> Objec
 /// The calls on groups.
 pub(crate) const ROUTES: &[Route] = &[
     get("hostgroup", "Host groups.", |ground, call| {
-        let array = &*ground.array;
-        let by_id = |id: &str| number(id).and_then(|id| array.host_group(id));
-        let by_name = |name: &str| array.host_group_by_name(name);
-        Ok(Reply::List(list(call, by_name, by_id, array.host_groups(), host_group_object)?))
+        let sight = ground.sight();
+        let by_id = |id: &str| number(id).and_then(|id| sight.host_group(id));
+        let by_name = |name: &str| sight.host_groups_named(name);
+        Ok(Reply::List(list(call, by_name, by_id, sight.host_groups(), host_group_object)?))
     })
     .list(),
     post("hostgroup", "Make a host group.", |ground, call| {
@@ -61,10 +63,10 @@ pub(crate) const ROUTES: &[Route] = &[
     })
     .takes(&[NAMED]),
     get("hostgroup/count", "How many host groups there are.", |ground, _| {
-        count(ground.array.host_groups().count())
+        count(ground.sight().host_groups().count())
     }),
     get("hostgroup/associate", "Host groups of a host or mapping view.", |ground, call| {
-        found(call, host_groups_of(ground.array, call)?, |group| host_group_object(group))
+        found(call, host_groups_of(ground.sight(), call)?, |group| host_group_object(group))
     })
     .takes(&[ASSOCIATED])
     .list(),
@@ -87,10 +89,10 @@ pub(crate) const ROUTES: &[Route] = &[
         done()
     }),
     get("lungroup", "LUN groups.", |ground, call| {
-        let array = &*ground.array;
-        let by_id = |id: &str| number(id).and_then(|id| array.lun_group(id));
-        let by_name = |name: &str| array.lun_group_by_name(name);
-        Ok(Reply::List(list(call, by_name, by_id, array.lun_groups(), lun_group_object)?))
+        let sight = ground.sight();
+        let by_id = |id: &str| number(id).and_then(|id| sight.lun_group(id));
+        let by_name = |name: &str| sight.lun_groups_named(name);
+        Ok(Reply::List(list(call, by_name, by_id, sight.lun_groups(), lun_group_object)?))
     })
     .list(),
     post("lungroup", "Make a LUN group.", |ground, call| {
@@ -100,10 +102,10 @@ pub(crate) const ROUTES: &[Route] = &[
     })
     .takes(&[NAMED]),
     get("lungroup/count", "How many LUN groups there are.", |ground, _| {
-        count(ground.array.lun_groups().count())
+        count(ground.sight().lun_groups().count())
     }),
     get("lungroup/associate", "LUN groups of a LUN, snapshot or mapping view.", |ground, call| {
-        found(call, lun_groups_of(ground.array, call)?, |group| lun_group_object(group))
+        found(call, lun_groups_of(ground.sight(), call)?, |group| lun_group_object(group))
     })
     .takes(&[ASSOCIATED])
     .list(),
@@ -128,10 +130,10 @@ pub(crate) const ROUTES: &[Route] = &[
         done()
     }),
     get("portgroup", "Port groups.", |ground, call| {
-        let array = &*ground.array;
-        let by_id = |id: &str| number(id).and_then(|id| array.port_group(id));
-        let by_name = |name: &str| array.port_group_by_name(name);
-        Ok(Reply::List(list(call, by_name, by_id, array.port_groups(), port_group_object)?))
+        let sight = ground.sight();
+        let by_id = |id: &str| number(id).and_then(|id| sight.port_group(id));
+        let by_name = |name: &str| sight.port_groups_named(name);
+        Ok(Reply::List(list(call, by_name, by_id, sight.port_groups(), port_group_object)?))
     })
     .list(),
     post("portgroup", "Make a port group.", |ground, call| {
@@ -141,10 +143,10 @@ pub(crate) const ROUTES: &[Route] = &[
     })
     .takes(&[NAMED]),
     get("portgroup/count", "How many port groups there are.", |ground, _| {
-        count(ground.array.port_groups().count())
+        count(ground.sight().port_groups().count())
     }),
     get("portgroup/associate", "Port groups of an Ethernet port or mapping view.", |ground, call| {
-        found(call, port_groups_of(ground.array, call)?, |group| port_group_object(group))
+        found(call, port_groups_of(ground.sight(), call)?, |group| port_group_object(group))
     })
     .takes(&[ASSOCIATED])
     .list(),
@@ -182,24 +184,24 @@ fn group_and_device(call: &Call<'_>) -> Result<(u64, DeviceId), Failure> {
 }
 
 fn one_host_group(ground: &Ground<'_>, id: u64) -> Answer {
-    let group = ground.array.host_group(id).ok_or(codes::HOST_GROUP_MISSING)?;
+    let group = ground.sight().host_group(id).ok_or(codes::HOST_GROUP_MISSING)?;
     Ok(Reply::One(host_group_object(group)))
 }
 
 /// Host groups of a view or of a host.
-pub(crate) fn host_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a HostGroup>, Failure> {
+pub(crate) fn host_groups_of<'a>(sight: Sight<'a>, call: &Call<'_>) -> Result<Vec<&'a HostGroup>, Failure> {
     let (kind, id) = call.associated()?;
     Ok(match kind {
-        kind::VIEW => view_of(array, &id)
+        kind::VIEW => view_of(sight, &id)
             .and_then(|view| view.host_group)
-            .and_then(|id| array.host_group(id))
+            .and_then(|id| sight.host_group(id))
             .into_iter()
             .collect(),
         kind::HOST => {
-            let host = number(&id).and_then(|id| array.host(id));
+            let host = number(&id).and_then(|id| sight.host(id));
             host.into_iter()
                 .flat_map(|host| host.groups.iter())
-                .filter_map(|id| array.host_group(*id))
+                .filter_map(|id| sight.host_group(*id))
                 .collect()
         }
         _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 21 or 245")),
@@ -207,46 +209,46 @@ pub(crate) fn host_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Ve
 }
 
 fn one_lun_group(ground: &Ground<'_>, id: u64) -> Answer {
-    let group = ground.array.lun_group(id).ok_or(codes::OBJECT_MISSING)?;
+    let group = ground.sight().lun_group(id).ok_or(codes::OBJECT_MISSING)?;
     Ok(Reply::One(lun_group_object(group)))
 }
 
 /// LUN groups of a view, a LUN or a snapshot.
-pub(crate) fn lun_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a LunGroup>, Failure> {
+pub(crate) fn lun_groups_of<'a>(sight: Sight<'a>, call: &Call<'_>) -> Result<Vec<&'a LunGroup>, Failure> {
     let (kind, id) = call.associated()?;
     let id_number = number(&id);
     let groups = match kind {
         kind::VIEW => {
-            return Ok(view_of(array, &id)
+            return Ok(view_of(sight, &id)
                 .and_then(|view| view.lun_group)
-                .and_then(|id| array.lun_group(id))
+                .and_then(|id| sight.lun_group(id))
                 .into_iter()
                 .collect());
         }
-        kind::LUN => id_number.and_then(|id| array.lun(id)).map(|lun| &lun.groups),
-        kind::SNAPSHOT => id_number.and_then(|id| array.snapshot(id)).map(|snapshot| &snapshot.groups),
+        kind::LUN => id_number.and_then(|id| sight.lun(id)).map(|lun| &lun.groups),
+        kind::SNAPSHOT => id_number.and_then(|id| sight.snapshot(id)).map(|snapshot| &snapshot.groups),
         _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 11, 27 or 245")),
     };
-    Ok(groups.into_iter().flatten().filter_map(|id| array.lun_group(*id)).collect())
+    Ok(groups.into_iter().flatten().filter_map(|id| sight.lun_group(*id)).collect())
 }
 
 fn one_port_group(ground: &Ground<'_>, id: u64) -> Answer {
-    let group = ground.array.port_group(id).ok_or(codes::PORT_GROUP_MISSING)?;
+    let group = ground.sight().port_group(id).ok_or(codes::PORT_GROUP_MISSING)?;
     Ok(Reply::One(port_group_object(group)))
 }
 
 /// Port groups of a view or of an Ethernet port.
-pub(crate) fn port_groups_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a PortGroup>, Failure> {
+pub(crate) fn port_groups_of<'a>(sight: Sight<'a>, call: &Call<'_>) -> Result<Vec<&'a PortGroup>, Failure> {
     let (kind, id) = call.associated()?;
     Ok(match kind {
-        kind::VIEW => view_of(array, &id)
+        kind::VIEW => view_of(sight, &id)
             .and_then(|view| view.port_group)
-            .and_then(|id| array.port_group(id))
+            .and_then(|id| sight.port_group(id))
             .into_iter()
             .collect(),
         kind::ETH_PORT => {
             let port = number(&id);
-            array.port_groups().filter(|group| port.is_some_and(|port| group.ports.contains(&port))).collect()
+            sight.port_groups().filter(|group| port.is_some_and(|port| group.ports.contains(&port))).collect()
         }
         kind::FC_PORT => Vec::new(),
         _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 213 or 245")),

@@ -1,8 +1,9 @@
 //! iSCSI initiators: registered by name, bound to a host, with or without CHAP. Secrets are never read back.
 
-use sanbench_array::{Array, Chap, ChapCredentials, ChapUpdate, Command, Initiator, Secret};
+use sanbench_array::{Array, Chap, ChapCredentials, ChapUpdate, Command, Initiator, InitiatorPaths, Secret};
 
 use crate::codes::{self, Failure, Topic};
+use crate::dialect::sight::Sight;
 use crate::dialect::{Call, Ground, count, list};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::{number, truth};
@@ -18,10 +19,17 @@ fn object(array: &Array, initiator: &Initiator) -> Object {
         .flag("ISFREE", initiator.host.is_none())
         .flag("USECHAP", initiator.use_chap())
         .number("MULTIPATHTYPE", initiator.multipath)
+        .number("FAILOVERMODE", initiator.paths.failover_mode)
+        .number("SPECIALMODETYPE", initiator.paths.special_mode)
+        .text("PATHTYPE", if initiator.paths.preferred { "0" } else { "1" })
         .text("RUNNINGSTATUS", if initiator.sessions > 0 { "27" } else { "28" })
-        .text("HEALTHSTATUS", "1");
+        .text("HEALTHSTATUS", "1")
+        .number("vstoreId", initiator.vstore);
     if let Some(name) = initiator.chap_name() {
         object = object.text("CHAPNAME", name);
+    }
+    if let Some(own) = initiator.mutual_chap() {
+        object = object.text("TARGETCHAPNAME", own.name.as_str());
     }
     if let Some(host) = initiator.host {
         let name = array.host(host).map_or("", |host| host.name.as_str());
@@ -39,19 +47,24 @@ const SETTINGS: &[Field] = &[
     may("USECHAP", Kind::Truth),
     may("CHAPNAME", Kind::Text),
     may("CHAPPASSWORD", Kind::Text),
+    may("TARGETCHAPNAME", Kind::Text),
+    may("TARGETCHAPPASSWORD", Kind::Text),
     may("MULTIPATHTYPE", Kind::Choice(&["0", "1"])),
+    may("FAILOVERMODE", Kind::Choice(&["0", "1", "2", "3"])),
+    may("SPECIALMODETYPE", Kind::Choice(&["0", "1", "2", "3"])),
+    may("PATHTYPE", Kind::Choice(&["0", "1"])),
 ];
 
 /// The calls on initiators.
 pub(crate) const ROUTES: &[Route] = &[
     get("iscsi_initiator", "Initiators; all, the free ones, or those of a host.", |ground, call| {
-        listed(ground.array, call)
+        listed(ground.sight(), call)
     })
     .takes(&[&[may("PARENTID", Kind::Id), may("ISFREE", Kind::Truth)]])
     .list(),
     post("iscsi_initiator", "Register an initiator by its iSCSI name.", add).takes(&[INITIATOR, SETTINGS]),
     get("iscsi_initiator/count", "How many initiators there are.", |ground, _| {
-        count(ground.array.initiators().count())
+        count(ground.sight().initiators().count())
     }),
     put("iscsi_initiator", "Change an initiator.", |ground, call| {
         let iqn = call.need("ID")?.into_owned();
@@ -64,7 +77,7 @@ pub(crate) const ROUTES: &[Route] = &[
         done()
     })
     .takes(&[INITIATOR]),
-    get("iscsi_initiator/{id}", "An initiator.", |ground, call| one(ground.array, &call.names[1])),
+    get("iscsi_initiator/{id}", "An initiator.", |ground, call| one(ground.sight(), &call.names[1])),
     put("iscsi_initiator/{id}", "Change an initiator.", |ground, call| {
         update(ground, call, call.names[1].clone())
     })
@@ -75,12 +88,12 @@ pub(crate) const ROUTES: &[Route] = &[
     }),
 ];
 
-fn one(array: &Array, iqn: &str) -> Answer {
-    let initiator = array.initiator(iqn).ok_or(codes::OBJECT_MISSING)?;
-    Ok(Reply::One(object(array, initiator)))
+fn one(sight: Sight<'_>, iqn: &str) -> Answer {
+    let initiator = sight.initiator(iqn).ok_or(codes::OBJECT_MISSING)?;
+    Ok(Reply::One(object(sight.array, initiator)))
 }
 
-fn listed(array: &Array, call: &Call<'_>) -> Answer {
+fn listed(sight: Sight<'_>, call: &Call<'_>) -> Answer {
     let parent = call.query.get("PARENTID");
     let free = call.query.get("ISFREE").map(|text| truth("ISFREE", text)).transpose()?;
     let wanted = |initiator: &&Initiator| {
@@ -90,50 +103,63 @@ fn listed(array: &Array, call: &Call<'_>) -> Answer {
     };
     Ok(Reply::List(list(
         call,
-        |_| None,
-        |iqn| array.initiator(iqn).filter(&wanted),
-        array.initiators().filter(&wanted),
-        |initiator| object(array, initiator),
+        |_| Vec::new(),
+        |iqn| sight.initiator(iqn).filter(&wanted),
+        sight.initiators().filter(&wanted),
+        |initiator| object(sight.array, initiator),
     )?))
 }
 
 fn add(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let iqn = call.need("ID")?.into_owned();
-    let chap = chap(call, None)?;
-    let multipath = multipath(call)?;
-    let host = parent(call)?;
+    let wanted = Wanted::read(call, None)?;
     ground.apply(Command::AddInitiator { iqn: iqn.clone() }, Topic::Host)?;
-    let rest = change(ground, &iqn, host, chap, multipath);
+    let rest = change(ground, &iqn, wanted);
     if let Err(failure) = rest {
         // Nothing stays of a call that was refused; a fresh unbound initiator can always be deleted.
         ground.apply(Command::DeleteInitiator { iqn }, Topic::Host)?;
         return Err(failure);
     }
-    one(ground.array, &iqn)
+    one(ground.sight(), &iqn)
 }
 
 fn update(ground: &mut Ground<'_>, call: &Call<'_>, iqn: String) -> Answer {
-    let current = ground.array.initiator(&iqn).ok_or(codes::OBJECT_MISSING)?;
-    let chap = chap(call, Some(current))?;
-    let multipath = multipath(call)?;
-    let host = parent(call)?;
-    change(ground, &iqn, host, chap, multipath)?;
-    one(ground.array, &iqn)
+    let current = ground.sight().initiator(&iqn).ok_or(codes::OBJECT_MISSING)?;
+    let wanted = Wanted::read(call, Some(current))?;
+    change(ground, &iqn, wanted)?;
+    one(ground.sight(), &iqn)
 }
 
-/// Binding first: it alone can be refused, so that a refused call changes nothing.
-fn change(
-    ground: &mut Ground<'_>,
-    iqn: &str,
+/// What a call wants of an initiator.
+struct Wanted {
     host: Option<u64>,
     chap: ChapUpdate,
     multipath: Option<u8>,
-) -> Result<(), Failure> {
+    paths: Option<InitiatorPaths>,
+}
+
+impl Wanted {
+    fn read(call: &Call<'_>, current: Option<&Initiator>) -> Result<Self, Failure> {
+        Ok(Self {
+            host: parent(call)?,
+            chap: chap(call, current)?,
+            multipath: multipath(call)?,
+            paths: paths(call, current)?,
+        })
+    }
+}
+
+/// Binding first: it alone can be refused, so that a refused call changes nothing.
+fn change(ground: &mut Ground<'_>, iqn: &str, wanted: Wanted) -> Result<(), Failure> {
+    let Wanted { host, chap, multipath, paths } = wanted;
     if let Some(host) = host {
         ground.apply(Command::BindInitiator { iqn: iqn.to_owned(), host }, Topic::Host)?;
     }
     if chap != ChapUpdate::Keep || multipath.is_some() {
         ground.apply(Command::UpdateInitiator { iqn: iqn.to_owned(), chap, multipath }, Topic::Host)?;
+    }
+    if let Some(paths) = paths {
+        ground.apply(Command::SetInitiatorPaths { iqn: iqn.to_owned(), paths }, Topic::Host)?;
     }
     Ok(())
 }
@@ -145,6 +171,28 @@ fn parent(call: &Call<'_>) -> Result<Option<u64>, Failure> {
     }
 }
 
+/// FAILOVERMODE, SPECIALMODETYPE and PATHTYPE; what is absent stays.
+fn paths(call: &Call<'_>, current: Option<&Initiator>) -> Result<Option<InitiatorPaths>, Failure> {
+    let digit = |name: &str, most: u8| match call.fields.text(name)? {
+        None => Ok(None),
+        Some(text) => match number(&text).and_then(|n| u8::try_from(n).ok()).filter(|n| *n <= most) {
+            Some(n) => Ok(Some(n)),
+            None => Err(Failure::parameter(format!("{name} must be 0 to {most}"))),
+        },
+    };
+    let (failover, special, path) =
+        (digit("FAILOVERMODE", 3)?, digit("SPECIALMODETYPE", 3)?, digit("PATHTYPE", 1)?);
+    if failover.is_none() && special.is_none() && path.is_none() {
+        return Ok(None);
+    }
+    let before = current.map(|initiator| initiator.paths).unwrap_or_default();
+    Ok(Some(InitiatorPaths {
+        failover_mode: failover.unwrap_or(before.failover_mode),
+        special_mode: special.unwrap_or(before.special_mode),
+        preferred: path.map_or(before.preferred, |path| path == 0),
+    }))
+}
+
 fn multipath(call: &Call<'_>) -> Result<Option<u8>, Failure> {
     match call.fields.text("MULTIPATHTYPE")?.as_deref() {
         None => Ok(None),
@@ -154,7 +202,8 @@ fn multipath(call: &Call<'_>) -> Result<Option<u8>, Failure> {
     }
 }
 
-/// USECHAP, CHAPNAME, CHAPPASSWORD. Switching CHAP on needs both, unless it is on already.
+/// USECHAP, CHAPNAME, CHAPPASSWORD. Switching CHAP on needs both, unless it is on already. TARGETCHAPNAME and
+/// TARGETCHAPPASSWORD (names of ours: no source tells the vendor's) make it mutual.
 fn chap(call: &Call<'_>, current: Option<&Initiator>) -> Result<ChapUpdate, Failure> {
     let Some(wanted) = call.fields.text("USECHAP")? else { return Ok(ChapUpdate::Keep) };
     if !truth("USECHAP", &wanted)? {
@@ -169,9 +218,22 @@ fn chap(call: &Call<'_>, current: Option<&Initiator>) -> Result<ChapUpdate, Fail
             }
             let initiator =
                 ChapCredentials { name: name.into_owned(), secret: Secret::new(secret.as_bytes()) };
-            Ok(ChapUpdate::Enable(Chap { initiator, mutual: None }))
+            Ok(ChapUpdate::Enable(Chap { initiator, mutual: mutual(call)? }))
         }
         (None, None) if current.is_some_and(Initiator::use_chap) => Ok(ChapUpdate::Keep),
         _ => Err(Failure::parameter("CHAPNAME and CHAPPASSWORD are missing")),
+    }
+}
+
+/// What the target proves in return.
+fn mutual(call: &Call<'_>) -> Result<Option<ChapCredentials>, Failure> {
+    match (call.fields.text("TARGETCHAPNAME")?, call.fields.text("TARGETCHAPPASSWORD")?) {
+        (None, None) => Ok(None),
+        (Some(name), Some(secret))
+            if [&name, &secret].iter().all(|text| (1..=CHAP_BYTES).contains(&text.len())) =>
+        {
+            Ok(Some(ChapCredentials { name: name.into_owned(), secret: Secret::new(secret.as_bytes()) }))
+        }
+        _ => Err(Failure::parameter("TARGETCHAPNAME and TARGETCHAPPASSWORD must both have 1 to 255 bytes")),
     }
 }

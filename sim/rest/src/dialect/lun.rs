@@ -1,37 +1,77 @@
 //! LUNs: create, linked clone, expand, split, delete, and who is associated with what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sanbench_array::{Array, Command, DeviceId, Lun, SplitStatus, controller_name};
+use sanbench_array::{Command, DeviceId, Lun, PartitionKind, SplitStatus, controller_name};
 
 use crate::codes::{self, Failure, Topic};
-use crate::dialect::{Call, Ground, bracketed, count, is_new, kind, list, view, wwn};
+use crate::dialect::sight::Sight;
+use crate::dialect::{Call, Ground, bracketed, count, is_new, list, qos, view, wwn};
 use crate::envelope::{Answer, Object, Reply, done};
-use crate::extras::{Extras, LUN_ATTRIBUTES, read_attributes};
-use crate::query::{number, truth};
+use crate::query::{Fields, number, truth};
 use crate::routes::{
     ASSOCIATED, Field, Kind, MAYBE_ASSOCIATED, NAMED, RENAMED, Route, SUBJECT, delete, get, may, need, post,
     put,
 };
 
+/// Attributes of a LUN that the array keeps as labels, with their defaults. No default: absent until set.
+const ATTRIBUTES: &[(&str, Option<&str>)] = &[
+    ("WRITEPOLICY", Some("1")),
+    ("PREFETCHPOLICY", Some("3")),
+    ("PREFETCHVALUE", Some("0")),
+    ("DATATRANSFERPOLICY", Some("0")),
+    ("READCACHEPOLICY", Some("2")),
+    ("WRITECACHEPOLICY", Some("5")),
+    ("MIRRORPOLICY", Some("1")),
+    ("IOPRIORITY", None),
+    ("ENABLECOMPRESSION", None),
+    ("ENABLESMARTDEDUP", None),
+    ("WORKLOADTYPEID", None),
+];
+/// Longest value of such an attribute in bytes.
+const VALUE_BYTES: usize = 64;
+
 /// What a LUN's answer says about other objects, gathered once for a call.
 struct Facts<'a> {
-    array: &'a Array,
-    extras: &'a Extras,
-    with_snapshots: BTreeSet<u64>,
+    sight: Sight<'a>,
+    /// LUN -> its LUN copies.
+    copies: BTreeMap<u64, Vec<u64>>,
+    /// LUNs of clone pairs, and of migrations.
+    paired: BTreeSet<u64>,
+    moving: BTreeSet<u64>,
+    /// LUN -> its QoS policy, the oldest of several.
+    policies: BTreeMap<u64, u64>,
 }
 
 impl<'a> Facts<'a> {
-    fn gather(array: &'a Array, extras: &'a Extras) -> Self {
-        Self { array, extras, with_snapshots: array.snapshots().map(|snapshot| snapshot.parent).collect() }
+    fn gather(sight: Sight<'a>) -> Self {
+        let array = sight.array;
+        let mut copies: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for copy in array.lun_copies() {
+            for device in [copy.source, DeviceId::Lun(copy.target)] {
+                if let DeviceId::Lun(lun) = device {
+                    copies.entry(lun).or_default().push(copy.id);
+                }
+            }
+        }
+        let mut policies = BTreeMap::new();
+        for policy in array.qos() {
+            for lun in &policy.luns {
+                policies.entry(*lun).or_insert(policy.id);
+            }
+        }
+        // Snapshots among the sources do no harm: no LUN has their number.
+        let paired = array.clone_pairs().flat_map(|pair| [pair.source.number(), pair.target]).collect();
+        let moving = array.migrations().flat_map(|task| [task.id, task.target]).collect();
+        Self { sight, copies, paired, moving, policies }
     }
 
     fn object(&self, lun: &Lun) -> Object {
-        let Self { array, extras, with_snapshots } = self;
+        let array = self.sight.array;
         let pool = array.pool(lun.pool).map_or("", |pool| pool.name.as_str());
-        let copies = || {
-            array.lun_copies().filter(|copy| copy.target == lun.id || copy.source == DeviceId::Lun(lun.id))
-        };
+        let copies = self.copies.get(&lun.id).map_or(&[][..], Vec::as_slice);
+        let linked = lun.is_clone() || array.clones_of(DeviceId::Lun(lun.id)).next().is_some();
+        let partition = |kind| lun.partitions.get(&kind).map_or_else(String::new, |id: &u64| id.to_string());
         let mut object = Object::new()
             .number("ID", lun.id)
             .text("NAME", lun.name.as_str())
@@ -55,23 +95,27 @@ impl<'a> Facts<'a> {
             .text("SUBTYPE", "0")
             .flag("EXPOSEDTOINITIATOR", array.is_mapped(DeviceId::Lun(lun.id)))
             .flag("ISADD2LUNGROUP", !lun.groups.is_empty())
-            .text("IOCLASSID", extras.qos_of(lun.id).map_or_else(String::new, |id| id.to_string()))
-            .text(
-                "SMARTCACHEPARTITIONID",
-                extras.lun_attribute(lun.id, "SMARTCACHEPARTITIONID").unwrap_or(""),
-            )
-            .text("CACHEPARTITIONID", extras.lun_attribute(lun.id, "CACHEPARTITIONID").unwrap_or(""))
-            .text("LUNCOPYIDS", bracketed(copies().map(|copy| format!("\"{}\"", copy.id))))
+            .text("IOCLASSID", self.policies.get(&lun.id).map_or_else(String::new, u64::to_string))
+            .text("SMARTCACHEPARTITIONID", partition(PartitionKind::SmartCache))
+            .text("CACHEPARTITIONID", partition(PartitionKind::Cache))
+            .number("vstoreId", lun.vstore)
+            .text("vstoreName", array.vstore_name(lun.vstore))
+            .text("LUNCOPYIDS", bracketed(copies.iter().map(|copy| format!("\"{copy}\""))))
             .text("REMOTEREPLICATIONIDS", "[]")
             .text(
                 "HASRSSOBJECT",
-                resources(
-                    with_snapshots.contains(&lun.id),
-                    copies().next().is_some(),
-                    array.migration(lun.id).is_some(),
-                ),
+                resources(&[
+                    ("SnapShot", array.snapshots_of(lun.id).next().is_some()),
+                    ("LunCopy", !copies.is_empty()),
+                    ("LUNClone", linked || self.paired.contains(&lun.id)),
+                    ("RemoteReplication", false),
+                    ("SplitMirror", false),
+                    ("LUNMirror", false),
+                    ("LunMigration", self.moving.contains(&lun.id)),
+                    ("HyperMetro", false),
+                ]),
             );
-        for (name, default) in LUN_ATTRIBUTES {
+        for (name, default) in ATTRIBUTES {
             // Arrays of the new line deduplicate and compress by themselves.
             let default = match *name {
                 "ENABLECOMPRESSION" | "ENABLESMARTDEDUP" => {
@@ -79,7 +123,7 @@ impl<'a> Facts<'a> {
                 }
                 _ => *default,
             };
-            if let Some(value) = extras.lun_attribute(lun.id, name).or(default) {
+            if let Some(value) = lun.labels.get(*name).map(String::as_str).or(default) {
                 object = object.text(name, value);
             }
         }
@@ -103,15 +147,26 @@ impl<'a> Facts<'a> {
 }
 
 /// The value of HASRSSOBJECT: a string that holds a JSON object.
-fn resources(snapshots: bool, copies: bool, migration: bool) -> String {
-    let word = |is: bool| if is { "TRUE" } else { "FALSE" };
-    format!(
-        "{{\"SnapShot\":\"{}\",\"LunCopy\":\"{}\",\"RemoteReplication\":\"FALSE\",\"SplitMirror\":\"FALSE\",\
-         \"LUNMirror\":\"FALSE\",\"LunMigration\":\"{}\",\"HyperMetro\":\"FALSE\"}}",
-        word(snapshots),
-        word(copies),
-        word(migration)
-    )
+fn resources(all: &[(&str, bool)]) -> String {
+    let words: Vec<String> = all
+        .iter()
+        .map(|(name, is)| format!("\"{name}\":\"{}\"", if *is { "TRUE" } else { "FALSE" }))
+        .collect();
+    format!("{{{}}}", words.join(","))
+}
+
+/// The settable attributes in a request body as changes of labels; null and the default take one away.
+fn attributes(fields: &Fields) -> Result<Vec<(String, Option<String>)>, Failure> {
+    let mut out = Vec::new();
+    for (name, default) in ATTRIBUTES.iter().filter(|(name, _)| fields.has(name)) {
+        let value = fields.text(name)?;
+        if value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES) {
+            return Err(Failure::parameter(format!("{name} is too long")));
+        }
+        let value = value.filter(|value| *default != Some(value.as_ref()));
+        out.push(((*name).to_owned(), value.map(|value| value.into_owned())));
+    }
+    Ok(out)
 }
 
 /// The calls on LUNs.
@@ -152,7 +207,6 @@ pub(crate) const ROUTES: &[Route] = &[
     delete("lun/{id}", "Delete a LUN.", |ground, call| {
         let lun = call.id_at(1, codes::LUN_MISSING)?;
         ground.apply(Command::DeleteLun { lun }, Topic::Lun)?;
-        ground.extras.forget_lun(lun, ground.array);
         done()
     }),
     put("lunclone_split_switch", "Start (1) or give up (2) the split of a linked clone.", split)
@@ -177,21 +231,21 @@ const POLICIES: &[Field] = &[
 ];
 
 fn listed(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
-    let array = &*ground.array;
-    let facts = Facts::gather(array, ground.extras);
-    let by_id = |id: &str| number(id).and_then(|id| array.lun(id));
-    let by_name = |name: &str| array.lun_by_name(name);
-    Ok(Reply::List(list(call, by_name, by_id, array.luns(), |lun| facts.object(lun))?))
+    let sight = ground.sight();
+    let facts = Facts::gather(sight);
+    let by_id = |id: &str| number(id).and_then(|id| sight.lun(id));
+    let by_name = |name: &str| sight.luns_named(name);
+    Ok(Reply::List(list(call, by_name, by_id, sight.luns(), |lun| facts.object(lun))?))
 }
 
 fn one(ground: &Ground<'_>, id: u64) -> Answer {
-    let lun = ground.array.lun(id).ok_or(codes::LUN_MISSING)?;
-    Ok(Reply::One(Facts::gather(ground.array, ground.extras).object(lun)))
+    let lun = ground.sight().lun(id).ok_or(codes::LUN_MISSING)?;
+    Ok(Reply::One(Facts::gather(ground.sight()).object(lun)))
 }
 
 fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let (name, description) = call.name_and_description()?;
-    let attributes = read_attributes(&call.fields)?;
+    let attributes = attributes(&call.fields)?;
     let is_clone = match call.fields.text("ISCLONE")? {
         Some(text) => truth("ISCLONE", &text)?,
         None => false,
@@ -205,7 +259,7 @@ fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
             .text("CLONESOURCEID")?
             .ok_or_else(|| Failure::parameter("CLONESOURCEID is missing"))?;
         // LUNs and snapshots share one number space; the type, when given, must agree.
-        let source = number(&id).and_then(|id| ground.array.device_by_number(id));
+        let source = number(&id).and_then(|id| ground.sight().device_by_number(id));
         let source = match (call.fields.text("CLONESOURCETYPE")?.as_deref(), source) {
             (None, Some(source))
             | (Some("11"), Some(source @ DeviceId::Lun(_)))
@@ -229,7 +283,7 @@ fn create(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     };
     let owner = owning_controller(ground, call)?;
     let id = ground.create(command, Topic::Lun)?;
-    ground.extras.set_lun_attributes(id, attributes);
+    set_labels(ground, id, attributes)?;
     set_owning_controller(ground, id, owner)?;
     one(ground, id)
 }
@@ -246,44 +300,52 @@ fn owning_controller(ground: &Ground<'_>, call: &Call<'_>) -> Result<Option<u8>,
 
 /// OWNINGCONTROLLER is the LUN's home, WORKINGCONTROLLER who serves it now.
 fn set_owning_controller(ground: &mut Ground<'_>, lun: u64, owner: Option<u8>) -> Result<(), Failure> {
-    match owner {
-        Some(owner) => {
-            let done = ground.array.set_home(ground.now, lun, owner);
-            done.map_err(|refusal| codes::failure(refusal, Topic::Lun))
-        }
-        None => Ok(()),
+    if let Some(controller) = owner {
+        ground.apply(Command::SetHome { lun, controller }, Topic::Lun)?;
     }
+    Ok(())
+}
+
+fn set_labels(
+    ground: &mut Ground<'_>,
+    lun: u64,
+    changes: Vec<(String, Option<String>)>,
+) -> Result<(), Failure> {
+    if !changes.is_empty() {
+        ground.apply(Command::SetLunLabels { lun, changes }, Topic::Lun)?;
+    }
+    Ok(())
 }
 
 fn update(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let id = call.id_at(1, codes::LUN_MISSING)?;
-    let current = ground.array.lun(id).ok_or(codes::LUN_MISSING)?.name.clone();
+    let current = ground.sight().lun(id).ok_or(codes::LUN_MISSING)?.name.clone();
     let name = call.fields.text("NAME")?.map(|name| name.into_owned());
     let description = call.fields.text("DESCRIPTION")?.map(|text| text.into_owned());
-    let attributes = read_attributes(&call.fields)?;
+    let attributes = attributes(&call.fields)?;
     let owner = owning_controller(ground, call)?;
     if name.is_some() || description.is_some() {
         let name = name.unwrap_or(current);
         ground.apply(Command::RenameLun { lun: id, name, description }, Topic::Lun)?;
     }
-    ground.extras.set_lun_attributes(id, attributes);
+    set_labels(ground, id, attributes)?;
     set_owning_controller(ground, id, owner)?;
     one(ground, id)
 }
 
 fn counted(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     if call.query.get("ASSOCIATEOBJTYPE").is_none() {
-        return count(ground.array.luns().count());
+        return count(ground.sight().luns().count());
     }
     let (kind, id) = call.associated()?;
-    count(members(ground.array, kind, &id)?.len())
+    count(members(ground.sight(), kind, &id)?.len())
 }
 
 /// LUNs associated with a host or a LUN group, with their host LUN ids for a host. No such object: no LUNs.
-fn members<'a>(array: &'a Array, kind: u64, id: &str) -> Result<Vec<(&'a Lun, Option<u16>)>, Failure> {
-    let devices = view::devices_of(array, kind, id)?;
+fn members<'a>(sight: Sight<'a>, kind: u64, id: &str) -> Result<Vec<(&'a Lun, Option<u16>)>, Failure> {
+    let devices = view::devices_of(sight, kind, id)?;
     let lun = |(device, host_lun_id): (DeviceId, Option<u16>)| match device {
-        DeviceId::Lun(id) => array.lun(id).map(|lun| (lun, host_lun_id)),
+        DeviceId::Lun(id) => sight.lun(id).map(|lun| (lun, host_lun_id)),
         DeviceId::Snapshot(_) => None,
     };
     Ok(devices.into_iter().filter_map(lun).collect())
@@ -291,8 +353,8 @@ fn members<'a>(array: &'a Array, kind: u64, id: &str) -> Result<Vec<(&'a Lun, Op
 
 fn associated(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let (kind, id) = call.associated()?;
-    let members = members(ground.array, kind, &id)?;
-    let facts = Facts::gather(ground.array, ground.extras);
+    let members = members(ground.sight(), kind, &id)?;
+    let facts = Facts::gather(ground.sight());
     let render = |(lun, host_lun_id): (&Lun, Option<u16>)| {
         let object = facts.object(lun);
         match host_lun_id {
@@ -303,7 +365,7 @@ fn associated(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let find = |wanted: &dyn Fn(&Lun) -> bool| members.iter().find(|(lun, _)| wanted(lun)).copied();
     Ok(Reply::List(list(
         call,
-        |name| find(&|lun| lun.name == name),
+        |name| find(&|lun| lun.name == name).into_iter().collect(),
         |id| find(&|lun| number(id) == Some(lun.id)),
         members.iter().copied(),
         render,
@@ -311,16 +373,7 @@ fn associated(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
 }
 
 fn cache_partition(ground: &mut Ground<'_>, call: &Call<'_>, add: bool) -> Answer {
-    let partition = call.need("ID")?.into_owned();
-    let (kind, id) = call.associated()?;
-    let lun = number(&id)
-        .filter(|id| kind == kind::LUN && ground.array.lun(*id).is_some())
-        .ok_or(codes::LUN_MISSING)?;
-    if partition != "0" {
-        return Err(codes::OBJECT_MISSING.into());
-    }
-    ground.extras.set_lun_attribute(lun, "CACHEPARTITIONID", add.then_some(partition));
-    done()
+    qos::associate(ground, call, PartitionKind::Cache, add)
 }
 
 /// `PUT /lunclone_split_switch`: SPLITACTION 1 starts the split of a linked clone, 2 gives it up.

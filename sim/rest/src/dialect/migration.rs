@@ -31,13 +31,13 @@ fn object(task: &Migration) -> Object {
 /// The calls on LUN migrations.
 pub(crate) const ROUTES: &[Route] = &[
     get("lun_migration", "LUN migrations.", |ground, call| {
-        let array = &*ground.array;
-        let by_id = |id: &str| number(id).and_then(|id| array.migration(id));
-        Ok(Reply::List(list(call, |_| None, by_id, array.migrations(), object)?))
+        let sight = ground.sight();
+        let by_id = |id: &str| number(id).and_then(|id| sight.migration(id));
+        Ok(Reply::List(list(call, |_| Vec::new(), by_id, sight.migrations(), object)?))
     })
     .list(),
     get("lun_migration/count", "How many LUN migrations there are.", |ground, _| {
-        count(ground.array.migrations().count())
+        count(ground.sight().migrations().count())
     }),
     post("lun_migration", "Begin to move a LUN to the place of another.", |ground, call| {
         let lun = call.need_id("PARENTID", codes::LUN_MISSING)?;
@@ -58,6 +58,6 @@ pub(crate) const ROUTES: &[Route] = &[
 ];
 
 fn one(ground: &Ground<'_>, id: u64) -> Answer {
-    let task = ground.array.migration(id).ok_or(codes::MIGRATION_MISSING)?;
+    let task = ground.sight().migration(id).ok_or(codes::MIGRATION_MISSING)?;
     Ok(Reply::One(object(task)))
 }

@@ -1,6 +1,7 @@
 //! The objects of the dialect: which call does what. One module for each kind of object, with its rows of the table of
 //! calls; each row is a function from a call to an answer, under the array's lock, without waiting for anything.
 
+mod alarm;
 mod copy;
 mod group;
 mod host;
@@ -10,21 +11,23 @@ mod migration;
 mod pool;
 mod port;
 mod qos;
+mod sight;
 mod snapshot;
 mod system;
 mod view;
+mod vstore;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sanbench_array::{Array, Command, DeviceId, GroupRef, Outcome};
+use sanbench_array::{Array, Command, DeviceId, GroupRef, Outcome, SYSTEM_VSTORE};
 
 use crate::codes::{self, Failure, Topic};
 use crate::envelope::{Answer, Object, Reply};
-use crate::extras::Extras;
 use crate::query::{Fields, Query, number};
 use crate::routes::Route;
+use sight::Sight;
 
 /// One call: what the client asks for.
 #[derive(Debug)]
@@ -38,7 +41,10 @@ pub(crate) struct Call<'a> {
 /// Where calls take effect.
 pub(crate) struct Ground<'a> {
     pub(crate) array: &'a mut Array,
-    pub(crate) extras: &'a mut Extras,
+    /// The vStore that the session belongs to; none for the administrator's.
+    pub(crate) session: Option<u64>,
+    /// The vStore that the call is confined to: the session's, or the one that an administrator's call names.
+    pub(crate) vstore: Option<u64>,
     /// Time since the world's start.
     pub(crate) now: Duration,
 }
@@ -46,7 +52,26 @@ pub(crate) struct Ground<'a> {
 impl Ground<'_> {
     /// Carries out a command; a refusal becomes its code.
     fn apply(&mut self, command: Command, topic: Topic) -> Result<Outcome, Failure> {
+        let command = match self.vstore {
+            None => command,
+            Some(vstore) => Command::Within { vstore, command: Box::new(command) },
+        };
         self.array.apply(self.now, command).map_err(|refusal| codes::failure(refusal, topic))
+    }
+
+    /// Carries out a command on the array itself, which sessions of vStores may not.
+    fn apply_to_array(&mut self, command: Command, topic: Topic) -> Result<Outcome, Failure> {
+        self.need_administrator()?;
+        self.array.apply(self.now, command).map_err(|refusal| codes::failure(refusal, topic))
+    }
+
+    fn need_administrator(&self) -> Result<(), Failure> {
+        if self.session.is_some() { Err(codes::NOT_FOR_VSTORES.into()) } else { Ok(()) }
+    }
+
+    /// What the call may see.
+    fn sight(&self) -> Sight<'_> {
+        Sight { array: self.array, vstore: self.vstore }
     }
 
     /// As [`Ground::apply`], for commands that make an object; gives its id.
@@ -105,9 +130,11 @@ pub(crate) mod kind {
     pub(crate) const SNAPSHOT: u64 = 27;
     pub(crate) const FC_PORT: u64 = 212;
     pub(crate) const ETH_PORT: u64 = 213;
+    pub(crate) const QOS: u64 = 230;
     pub(crate) const VIEW: u64 = 245;
     pub(crate) const LUN_GROUP: u64 = 256;
     pub(crate) const PORT_GROUP: u64 = 257;
+    pub(crate) const SMART_CACHE: u64 = 273;
 }
 
 /// The LUN or snapshot that a type code and an id name.
@@ -133,7 +160,7 @@ fn group_ref(kind: u64, id: &str) -> Result<(GroupRef, Topic), Failure> {
 /// A list with filter and window. Exact look-ups by NAME and ID go through the array's indices and render one object only.
 fn list<T>(
     call: &Call<'_>,
-    by_name: impl FnOnce(&str) -> Option<T>,
+    by_name: impl FnOnce(&str) -> Vec<T>,
     by_id: impl FnOnce(&str) -> Option<T>,
     all: impl Iterator<Item = T>,
     render: impl FnMut(T) -> Object,
@@ -142,7 +169,8 @@ fn list<T>(
     Ok(match call.query.filter()? {
         None => all.skip(window.skip).take(window.take).map(render).collect(),
         Some(filter) if filter.exact && filter.attribute == "NAME" => {
-            by_name(filter.value).into_iter().skip(window.skip).take(window.take).map(render).collect()
+            let found = by_name(filter.value);
+            found.into_iter().skip(window.skip).take(window.take).map(render).collect()
         }
         Some(filter) if filter.exact && filter.attribute == "ID" => {
             by_id(filter.value).into_iter().skip(window.skip).take(window.take).map(render).collect()
@@ -197,6 +225,26 @@ pub(crate) fn is_new(array: &Array) -> bool {
     array.product() >= "V600R003C00"
 }
 
+/// The vStore that a call is confined to: that of its session, or `vstoreId` of an administrator's call.
+pub(crate) fn confinement(ground: &Ground<'_>, call: &Call<'_>) -> Result<Option<u64>, Failure> {
+    let named = match call.query.get("vstoreId") {
+        Some(id) => Some(id.to_owned()),
+        None => call.fields.text_any_case("vstoreId")?.map(Cow::into_owned),
+    };
+    let named = match named.filter(|id| !id.is_empty()) {
+        None => None,
+        Some(id) => Some(number(&id).ok_or(codes::VSTORE_MISSING)?),
+    };
+    match (ground.session, named) {
+        (Some(own), Some(other)) if own != other => Err(codes::VSTORE_MISSING.into()),
+        (Some(own), _) => Ok(Some(own)),
+        (None, Some(id)) if id != SYSTEM_VSTORE && ground.array.vstore(id).is_none() => {
+            Err(codes::VSTORE_MISSING.into())
+        }
+        (None, named) => Ok(named),
+    }
+}
+
 /// The calls of all objects.
 pub(crate) const ROUTES: &[&[Route]] = &[
     system::ROUTES,
@@ -211,15 +259,17 @@ pub(crate) const ROUTES: &[&[Route]] = &[
     initiator::ROUTES,
     port::ROUTES,
     qos::ROUTES,
+    vstore::ROUTES,
+    alarm::ROUTES,
 ];
 
 /// How many objects of each kind exist, by REST names; kinds without objects are left out.
-pub(crate) fn counts(array: &Array, extras: &Extras) -> BTreeMap<&'static str, u64> {
+pub(crate) fn counts(array: &Array) -> BTreeMap<&'static str, u64> {
     let all = [
         ("clonepair", array.clone_pairs().count()),
         ("host", array.hosts().count()),
         ("hostgroup", array.host_groups().count()),
-        ("ioclass", extras.qos.len()),
+        ("ioclass", array.qos().count()),
         ("iscsi_initiator", array.initiators().count()),
         ("lun", array.luns().count()),
         ("lun_migration", array.migrations().count()),
@@ -229,6 +279,7 @@ pub(crate) fn counts(array: &Array, extras: &Extras) -> BTreeMap<&'static str, u
         ("portgroup", array.port_groups().count()),
         ("snapshot", array.snapshots().count()),
         ("storagepool", array.pools().count()),
+        ("vstore", array.vstores().count()),
     ];
     all.into_iter().filter(|(_, n)| *n > 0).map(|(object, n)| (object, n as u64)).collect()
 }

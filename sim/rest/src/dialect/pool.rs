@@ -1,12 +1,12 @@
-//! Storage pools: listed, never changed through this API.
+//! Storage pools: listed; only the threshold of their alarm can be changed.
 
-use sanbench_array::Pool;
+use sanbench_array::{Command, Pool};
 
-use crate::codes;
+use crate::codes::{self, Failure, Topic};
 use crate::dialect::{count, list};
 use crate::envelope::{Object, Reply};
 use crate::query::number;
-use crate::routes::{Route, get};
+use crate::routes::{Kind, Route, get, may, put};
 
 fn object(pool: &Pool) -> Object {
     Object::new()
@@ -19,6 +19,8 @@ fn object(pool: &Pool) -> Object {
         .number("USERCONSUMEDCAPACITY", pool.used_blocks())
         .number("DATASPACE", pool.free_blocks())
         .number("LUNCONFIGEDCAPACITY", pool.provisioned_blocks())
+        .number("USERCONSUMEDCAPACITYPERCENTAGE", pool.used_blocks() * 100 / pool.capacity_blocks().max(1))
+        .number("USERCONSUMEDCAPACITYTHRESHOLD", pool.threshold())
         .number("TIER0CAPACITY", pool.capacity_blocks())
         .text("TIER1CAPACITY", "0")
         .text("TIER2CAPACITY", "0")
@@ -31,7 +33,7 @@ pub(crate) const ROUTES: &[Route] = &[
     get("storagepool", "Storage pools.", |ground, call| {
         let array = &*ground.array;
         let by_id = |id: &str| number(id).and_then(|id| array.pool(id));
-        let by_name = |name: &str| array.pool_by_name(name);
+        let by_name = |name: &str| array.pool_by_name(name).into_iter().collect();
         Ok(Reply::FullList(list(call, by_name, by_id, array.pools(), object)?))
     })
     .list(),
@@ -43,4 +45,16 @@ pub(crate) const ROUTES: &[Route] = &[
         let pool = ground.array.pool(id).ok_or(codes::OBJECT_MISSING)?;
         Ok(Reply::One(object(pool)))
     }),
+    put("storagepool/{id}", "Change how full a pool may become before there is an alarm.", |ground, call| {
+        let id = call.id_at(1, codes::OBJECT_MISSING)?;
+        if let Some(percent) = call.fields.text("USERCONSUMEDCAPACITYTHRESHOLD")? {
+            let percent = number(&percent).and_then(|n| u8::try_from(n).ok());
+            let percent =
+                percent.ok_or_else(|| Failure::parameter("USERCONSUMEDCAPACITYTHRESHOLD must be 1 to 99"))?;
+            ground.apply_to_array(Command::SetPoolThreshold { pool: id, percent }, Topic::Host)?;
+        }
+        let pool = ground.array.pool(id).ok_or(codes::OBJECT_MISSING)?;
+        Ok(Reply::One(object(pool)))
+    })
+    .takes(&[&[may("USERCONSUMEDCAPACITYTHRESHOLD", Kind::Number)]]),
 ];

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use sanbench_array::{Array, Command, Portal};
 
 use crate::codes::{self, Failure, Topic};
+use crate::dialect::sight::Sight;
 use crate::dialect::{Call, count, kind, page};
-use crate::envelope::{Object, Reply, done};
-use crate::query::number;
-use crate::routes::{ASSOCIATED, Route, SUBJECT, delete, get, post};
+use crate::envelope::{Answer, Object, Reply, done};
+use crate::query::{number, truth};
+use crate::routes::{ASSOCIATED, Kind, Route, SUBJECT, delete, get, may, post, put};
 
 /// `<n>+<iqn>::<port no>:<ip>,t,0x<tpgt>`: two foreign parsers read this (array-rest section 5.7).
 fn target_port_object(portal: &Portal) -> Object {
@@ -20,9 +21,10 @@ fn target_port_object(portal: &Portal) -> Object {
         .number("PORT", portal.address.port())
 }
 
-/// The port of a failed controller is faulty and its link down.
+/// The port of a failed controller is faulty and its link down; that of a disabled one is down as well.
 fn eth_port_object(array: &Array, portal: &Portal) -> Object {
-    let up = array.controllers().get(usize::from(portal.controller)).is_none_or(|controller| controller.up);
+    let well = array.controllers().get(usize::from(portal.controller)).is_none_or(|controller| controller.up);
+    let up = well && portal.enabled;
     let (v4, v6) = match portal.address.ip() {
         IpAddr::V4(ip) => (ip.to_string(), String::new()),
         IpAddr::V6(ip) => (String::new(), ip.to_string()),
@@ -34,8 +36,9 @@ fn eth_port_object(array: &Array, portal: &Portal) -> Object {
         .text("LOCATION", portal.location.as_str())
         .text("IPV4ADDR", v4)
         .text("IPV6ADDR", v6)
-        .text("HEALTHSTATUS", if up { "1" } else { "2" })
+        .text("HEALTHSTATUS", if well { "1" } else { "2" })
         .text("RUNNINGSTATUS", if up { "10" } else { "11" })
+        .flag("ENABLED", portal.enabled)
 }
 
 /// The calls on ports. `data` of the lists is always sent, and un-ranged lists are whole.
@@ -61,15 +64,25 @@ pub(crate) const ROUTES: &[Route] = &[
     }),
     get("eth_port/associate", "Ethernet ports of a port group.", |ground, call| {
         let array = &*ground.array;
-        let ports = of_group(array, call)?.into_iter().map(|portal| eth_port_object(array, portal));
+        let ports = of_group(ground.sight(), call)?.into_iter().map(|portal| eth_port_object(array, portal));
         Ok(Reply::List(page(call, ports)?))
     })
     .takes(&[ASSOCIATED])
     .list(),
     get("eth_port/{id}", "An Ethernet port.", |ground, call| {
-        let port = ground.array.port(call.id_at(1, codes::OBJECT_MISSING)?).ok_or(codes::OBJECT_MISSING)?;
-        Ok(Reply::One(eth_port_object(ground.array, port)))
+        one_port(ground.array, call.id_at(1, codes::OBJECT_MISSING)?)
     }),
+    put("eth_port/{id}", "Switch an Ethernet port with its portal on or off.", |ground, call| {
+        let port = call.id_at(1, codes::OBJECT_MISSING)?;
+        ground.array.port(port).ok_or(codes::OBJECT_MISSING)?;
+        // The name ENABLED is ours: no source tells the vendor's.
+        if let Some(enabled) = call.fields.text("ENABLED")? {
+            let enabled = truth("ENABLED", &enabled)?;
+            ground.apply_to_array(Command::SetPortEnabled { port, enabled }, Topic::Port)?;
+        }
+        one_port(ground.array, port)
+    })
+    .takes(&[&[may("ENABLED", Kind::Truth)]]),
     post("port/associate/portgroup", "Put a port into a port group.", |ground, call| {
         let (group, port) = group_and_port(call)?;
         ground.apply(Command::AddPortToGroup { group, port }, Topic::Port)?;
@@ -84,13 +97,22 @@ pub(crate) const ROUTES: &[Route] = &[
     .takes(&[SUBJECT, ASSOCIATED]),
 ];
 
-fn of_group<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a Portal>, Failure> {
+fn one_port(array: &Array, id: u64) -> Answer {
+    let port = array.port(id).ok_or(codes::OBJECT_MISSING)?;
+    Ok(Reply::One(eth_port_object(array, port)))
+}
+
+fn of_group<'a>(sight: Sight<'a>, call: &Call<'_>) -> Result<Vec<&'a Portal>, Failure> {
     let (kind, id) = call.associated()?;
     if kind != kind::PORT_GROUP {
         return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 257"));
     }
-    let group = number(&id).and_then(|id| array.port_group(id));
-    Ok(group.into_iter().flat_map(|group| group.ports.iter()).filter_map(|id| array.port(*id)).collect())
+    let group = number(&id).and_then(|id| sight.port_group(id));
+    Ok(group
+        .into_iter()
+        .flat_map(|group| group.ports.iter())
+        .filter_map(|id| sight.array.port(*id))
+        .collect())
 }
 
 /// ID is the group, ASSOCIATEOBJID the port.

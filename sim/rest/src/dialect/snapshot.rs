@@ -3,6 +3,7 @@
 use sanbench_array::{Array, Command, CopyStatus, DeviceId, Rollback, Snapshot};
 
 use crate::codes::{self, Failure, Topic};
+use crate::dialect::sight::Sight;
 use crate::dialect::{Call, Ground, copy, count, list, view, wwn};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::number;
@@ -36,22 +37,25 @@ fn object(array: &Array, snapshot: &Snapshot) -> Object {
         .number("ROLLBACKRATE", rollback.map_or(0, |rollback| rollback.progress))
         .text("ROLLBACKENDTIME", ended.map_or_else(|| "-1".to_owned(), |at| at.as_secs().to_string()))
         .text("SUBTYPE", "0")
+        .number("vstoreId", snapshot.vstore)
+        .text("vstoreName", array.vstore_name(snapshot.vstore))
 }
 
 /// The calls on snapshots.
 pub(crate) const ROUTES: &[Route] = &[
     get("snapshot", "Snapshots.", |ground, call| {
-        let array = &*ground.array;
-        let by_id = |id: &str| number(id).and_then(|id| array.snapshot(id));
-        let by_name = |name: &str| array.snapshot_by_name(name);
-        Ok(Reply::List(list(call, by_name, by_id, array.snapshots(), |snapshot| object(array, snapshot))?))
+        let sight = ground.sight();
+        let by_id = |id: &str| number(id).and_then(|id| sight.snapshot(id));
+        let by_name = |name: &str| sight.snapshots_named(name);
+        let render = |snapshot| object(sight.array, snapshot);
+        Ok(Reply::List(list(call, by_name, by_id, sight.snapshots(), render)?))
     })
     .list(),
     post("snapshot", "Make a snapshot of a LUN; old products make it inactive.", |ground, call| {
         let (name, description) = call.name_and_description()?;
         let parent = call.need_id("PARENTID", codes::LUN_MISSING)?;
         let id = ground.create(Command::CreateSnapshot { name, description, parent }, Topic::Lun)?;
-        one(ground.array, id)
+        one(ground.sight(), id)
     })
     .takes(&[NAMED, &[need("PARENTID", Kind::Id)]]),
     post("snapshot/activate", "Activate snapshots, all at the same instant.", |ground, call| {
@@ -84,18 +88,18 @@ pub(crate) const ROUTES: &[Route] = &[
     .takes(&[SUBJECT]),
     get("snapshot/count", "How many snapshots there are, or a host or LUN group has.", |ground, call| {
         match call.query.get("ASSOCIATEOBJTYPE") {
-            None => count(ground.array.snapshots().count()),
-            Some(_) => count(members(ground.array, call)?.len()),
+            None => count(ground.sight().snapshots().count()),
+            Some(_) => count(members(ground.sight(), call)?.len()),
         }
     })
     .takes(&[MAYBE_ASSOCIATED]),
     get("snapshot/associate", "Snapshots of a host or LUN group.", |ground, call| {
-        associated(ground.array, call)
+        associated(ground.sight(), call)
     })
     .takes(&[ASSOCIATED])
     .list(),
     get("snapshot/{id}", "A snapshot.", |ground, call| {
-        one(ground.array, call.id_at(1, codes::SNAPSHOT_MISSING)?)
+        one(ground.sight(), call.id_at(1, codes::SNAPSHOT_MISSING)?)
     }),
     put("snapshot/{id}", "Rename a snapshot.", update).takes(&[RENAMED]),
     delete("snapshot/{id}", "Delete a snapshot.", |ground, call| {
@@ -105,37 +109,37 @@ pub(crate) const ROUTES: &[Route] = &[
     }),
 ];
 
-fn one(array: &Array, id: u64) -> Answer {
-    let snapshot = array.snapshot(id).ok_or(codes::SNAPSHOT_MISSING)?;
-    Ok(Reply::One(object(array, snapshot)))
+fn one(sight: Sight<'_>, id: u64) -> Answer {
+    let snapshot = sight.snapshot(id).ok_or(codes::SNAPSHOT_MISSING)?;
+    Ok(Reply::One(object(sight.array, snapshot)))
 }
 
 fn update(ground: &mut Ground<'_>, call: &Call<'_>) -> Answer {
     let id = call.id_at(1, codes::SNAPSHOT_MISSING)?;
-    let current = ground.array.snapshot(id).ok_or(codes::SNAPSHOT_MISSING)?.name.clone();
+    let current = ground.sight().snapshot(id).ok_or(codes::SNAPSHOT_MISSING)?.name.clone();
     let name = call.fields.text("NAME")?.map(|name| name.into_owned());
     let description = call.fields.text("DESCRIPTION")?.map(|text| text.into_owned());
     if name.is_some() || description.is_some() {
         let name = name.unwrap_or(current);
         ground.apply(Command::RenameSnapshot { snapshot: id, name, description }, Topic::Lun)?;
     }
-    one(ground.array, id)
+    one(ground.sight(), id)
 }
 
 /// Snapshots associated with a host or a LUN group, with their host LUN ids for a host.
-fn members<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<(&'a Snapshot, Option<u16>)>, Failure> {
+fn members<'a>(sight: Sight<'a>, call: &Call<'_>) -> Result<Vec<(&'a Snapshot, Option<u16>)>, Failure> {
     let (kind, id) = call.associated()?;
     let snapshot = |(device, host_lun_id): (DeviceId, Option<u16>)| match device {
-        DeviceId::Snapshot(id) => array.snapshot(id).map(|snapshot| (snapshot, host_lun_id)),
+        DeviceId::Snapshot(id) => sight.snapshot(id).map(|snapshot| (snapshot, host_lun_id)),
         DeviceId::Lun(_) => None,
     };
-    Ok(view::devices_of(array, kind, &id)?.into_iter().filter_map(snapshot).collect())
+    Ok(view::devices_of(sight, kind, &id)?.into_iter().filter_map(snapshot).collect())
 }
 
-fn associated(array: &Array, call: &Call<'_>) -> Answer {
-    let members = members(array, call)?;
+fn associated(sight: Sight<'_>, call: &Call<'_>) -> Answer {
+    let members = members(sight, call)?;
     let render = |(snapshot, host_lun_id): (&Snapshot, Option<u16>)| {
-        let object = object(array, snapshot);
+        let object = object(sight.array, snapshot);
         match host_lun_id {
             Some(id) => object.text("ASSOCIATEMETADATA", format!("{{\"HostLUNID\": {id}}}")),
             None => object,
@@ -145,7 +149,7 @@ fn associated(array: &Array, call: &Call<'_>) -> Answer {
         |wanted: &dyn Fn(&Snapshot) -> bool| members.iter().find(|(snapshot, _)| wanted(snapshot)).copied();
     Ok(Reply::List(list(
         call,
-        |name| find(&|snapshot| snapshot.name == name),
+        |name| find(&|snapshot| snapshot.name == name).into_iter().collect(),
         |id| find(&|snapshot| number(id) == Some(snapshot.id)),
         members.iter().copied(),
         render,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sanbench_array::{Array, Command, DeviceId, View};
+use sanbench_array::{Command, DeviceId, Lun, PartitionKind, View};
 use serde_json::Value;
 
 use crate::codes::{self, Failure, Topic};
+use crate::dialect::sight::Sight;
 use crate::dialect::{Call, Ground, bracketed, count, device, group, group_ref, kind, list, page};
 use crate::envelope::{Answer, Object, Reply, done};
 use crate::query::number;
@@ -24,27 +25,37 @@ fn object(view: &View) -> Object {
         .text("hostGroupId", id(view.host_group))
         .text("lunGroupId", id(view.lun_group))
         .text("portGroupId", id(view.port_group))
+        .number("vstoreId", view.vstore)
 }
 
-/// LUNs and snapshots associated with a host (with their host LUN ids) or a LUN group. No such object: none.
+/// LUNs and snapshots associated with a host (with their host LUN ids), a LUN group, a QoS policy or a smart cache. No such
+/// object: none.
 pub(crate) fn devices_of(
-    array: &Array,
+    sight: Sight<'_>,
     kind: u64,
     id: &str,
 ) -> Result<Vec<(DeviceId, Option<u16>)>, Failure> {
     let id = number(id);
     Ok(match kind {
-        kind::HOST => match id {
-            Some(host) => {
-                array.host_luns(host).map(|(device, host_lun_id)| (device, Some(host_lun_id))).collect()
-            }
-            None => Vec::new(),
-        },
+        kind::HOST => {
+            let host = id.and_then(|id| sight.host(id)).into_iter();
+            let luns = host.flat_map(|host| sight.array.host_luns(host.id));
+            luns.map(|(device, host_lun_id)| (device, Some(host_lun_id))).collect()
+        }
         kind::LUN_GROUP => {
-            let group = id.and_then(|id| array.lun_group(id));
+            let group = id.and_then(|id| sight.lun_group(id));
             group.into_iter().flat_map(|group| group.members.iter()).map(|device| (*device, None)).collect()
         }
-        _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 21 or 256")),
+        kind::QOS => {
+            let luns = id.and_then(|id| sight.qos_policy(id)).into_iter().flat_map(|qos| qos.luns.iter());
+            luns.map(|lun| (DeviceId::Lun(*lun), None)).collect()
+        }
+        kind::SMART_CACHE => {
+            let own =
+                |lun: &&Lun| id.is_some() && lun.partitions.get(&PartitionKind::SmartCache) == id.as_ref();
+            sight.luns().filter(own).map(|lun| (DeviceId::Lun(lun.id), None)).collect()
+        }
+        _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE must be 21, 230, 256 or 273")),
     })
 }
 
@@ -54,40 +65,40 @@ const HOST_LUN: &[Field] = &[need("ASSOCIATEMETADATA", Kind::List)];
 /// The calls on mapping views.
 pub(crate) const ROUTES: &[Route] = &[
     get("mappingview", "Mapping views.", |ground, call| {
-        let array = &*ground.array;
-        let by_id = |id: &str| number(id).and_then(|id| array.mapping_view(id));
-        Ok(Reply::List(list(call, |name| array.view_by_name(name), by_id, array.views(), object)?))
+        let sight = ground.sight();
+        let by_id = |id: &str| number(id).and_then(|id| sight.mapping_view(id));
+        Ok(Reply::List(list(call, |name| sight.views_named(name), by_id, sight.views(), object)?))
     })
     .list(),
     post("mappingview", "Make a mapping view.", |ground, call| {
         let (name, description) = call.name_and_description()?;
         let id = ground.create(Command::CreateView { name, description }, Topic::Host)?;
-        one(ground.array, id)
+        one(ground.sight(), id)
     })
     .takes(&[NAMED]),
     get("mappingview/count", "How many mapping views there are.", |ground, _| {
-        count(ground.array.views().count())
+        count(ground.sight().views().count())
     }),
     get("mappingview/associate", "Mapping views of a group, host, LUN or snapshot.", |ground, call| {
-        Ok(Reply::List(page(call, views_of(ground.array, call)?.into_iter().map(object))?))
+        Ok(Reply::List(page(call, views_of(ground.sight(), call)?.into_iter().map(object))?))
     })
     .takes(&[ASSOCIATED])
     .list(),
     // Unlike the line before, these ask for the groups of a view.
     get("mappingview/associate/hostgroup", "The host group of a mapping view.", |ground, call| {
-        let groups = group::host_groups_of(ground.array, call)?;
+        let groups = group::host_groups_of(ground.sight(), call)?;
         Ok(Reply::List(page(call, groups.into_iter().map(group::host_group_object))?))
     })
     .takes(&[ASSOCIATED])
     .list(),
     get("mappingview/associate/lungroup", "The LUN group of a mapping view.", |ground, call| {
-        let groups = group::lun_groups_of(ground.array, call)?;
+        let groups = group::lun_groups_of(ground.sight(), call)?;
         Ok(Reply::List(page(call, groups.into_iter().map(group::lun_group_object))?))
     })
     .takes(&[ASSOCIATED])
     .list(),
     get("mappingview/associate/portgroup", "The port group of a mapping view.", |ground, call| {
-        let groups = group::port_groups_of(ground.array, call)?;
+        let groups = group::port_groups_of(ground.sight(), call)?;
         Ok(Reply::List(page(call, groups.into_iter().map(group::port_group_object))?))
     })
     .takes(&[ASSOCIATED])
@@ -119,7 +130,7 @@ pub(crate) const ROUTES: &[Route] = &[
     })
     .takes(&[ASSOCIATED, HOST_LUN]),
     get("mappingview/{id}", "A mapping view with its free host LUN ids.", |ground, call| {
-        one(ground.array, call.id_at(1, codes::VIEW_MISSING)?)
+        one(ground.sight(), call.id_at(1, codes::VIEW_MISSING)?)
     }),
     delete("mappingview/{id}", "Delete a mapping view.", |ground, call| {
         let view = call.id_at(1, codes::VIEW_MISSING)?;
@@ -128,44 +139,44 @@ pub(crate) const ROUTES: &[Route] = &[
     }),
 ];
 
-fn one(array: &Array, id: u64) -> Answer {
-    let view = array.mapping_view(id).ok_or(codes::VIEW_MISSING)?;
-    let free = array.available_host_lun_ids(id).into_iter().take(LISTED_IDS);
+fn one(sight: Sight<'_>, id: u64) -> Answer {
+    let view = sight.mapping_view(id).ok_or(codes::VIEW_MISSING)?;
+    let free = sight.array.available_host_lun_ids(id).into_iter().take(LISTED_IDS);
     Ok(Reply::One(object(view).text("AVAILABLEHOSTLUNIDLIST", bracketed(free.map(|id| id.to_string())))))
 }
 
 /// Views of a group, a host, a LUN or a snapshot.
-fn views_of<'a>(array: &'a Array, call: &Call<'_>) -> Result<Vec<&'a View>, Failure> {
+fn views_of<'a>(sight: Sight<'a>, call: &Call<'_>) -> Result<Vec<&'a View>, Failure> {
     let (kind, id) = call.associated()?;
     let id = number(&id);
     let views: BTreeSet<u64> = match kind {
         kind::HOST_GROUP => {
-            id.and_then(|id| array.host_group(id)).map(|group| group.views.clone()).unwrap_or_default()
+            id.and_then(|id| sight.host_group(id)).map(|group| group.views.clone()).unwrap_or_default()
         }
         kind::LUN_GROUP => {
-            id.and_then(|id| array.lun_group(id)).map(|group| group.views.clone()).unwrap_or_default()
+            id.and_then(|id| sight.lun_group(id)).map(|group| group.views.clone()).unwrap_or_default()
         }
         kind::PORT_GROUP => {
-            id.and_then(|id| array.port_group(id)).map(|group| group.views.clone()).unwrap_or_default()
+            id.and_then(|id| sight.port_group(id)).map(|group| group.views.clone()).unwrap_or_default()
         }
         kind::HOST => {
-            let groups = id.and_then(|id| array.host(id)).into_iter().flat_map(|host| host.groups.iter());
+            let groups = id.and_then(|id| sight.host(id)).into_iter().flat_map(|host| host.groups.iter());
             groups
-                .filter_map(|id| array.host_group(*id))
+                .filter_map(|id| sight.host_group(*id))
                 .flat_map(|group| group.views.iter().copied())
                 .collect()
         }
         kind::LUN | kind::SNAPSHOT => {
             let groups = match kind {
-                kind::LUN => id.and_then(|id| array.lun(id)).map(|lun| &lun.groups),
-                _ => id.and_then(|id| array.snapshot(id)).map(|snapshot| &snapshot.groups),
+                kind::LUN => id.and_then(|id| sight.lun(id)).map(|lun| &lun.groups),
+                _ => id.and_then(|id| sight.snapshot(id)).map(|snapshot| &snapshot.groups),
             };
-            let groups = groups.into_iter().flatten().filter_map(|id| array.lun_group(*id));
+            let groups = groups.into_iter().flatten().filter_map(|id| sight.lun_group(*id));
             groups.flat_map(|group| group.views.iter().copied()).collect()
         }
         _ => return Err(Failure::parameter("ASSOCIATEOBJTYPE is not one that views know")),
     };
-    Ok(views.into_iter().filter_map(|id| array.mapping_view(id)).collect())
+    Ok(views.into_iter().filter_map(|id| sight.mapping_view(id)).collect())
 }
 
 /// ASSOCIATEMETADATA `[{"LUNID": .., "hostLUNId": ..}]`, as JSON or as a string that holds it; one element.

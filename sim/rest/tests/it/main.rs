@@ -8,3 +8,4 @@ mod hostile;
 mod network;
 mod rules;
 mod services;
+mod tenants;

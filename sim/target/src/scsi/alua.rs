@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sanbench_array::{AccessError, AccessState, Array};
+use sanbench_array::{AccessError, AccessState, Array, PathView};
 use sanbench_wire::scsi::alua::{self, AccessState as State, PortGroup, PortGroups, StatusCode, Supported};
 use sanbench_wire::scsi::sense::{Asc, FieldPointer, Sense, SenseKey};
 
@@ -23,15 +23,18 @@ fn code(state: AccessState) -> State {
     }
 }
 
-/// TPGS of the INQUIRY data.
-pub(super) fn tpgs(array: &Array) -> u8 {
+/// TPGS of the INQUIRY data; none for an initiator that is set up not to hear of access states.
+pub(super) fn tpgs(array: &Array, nexus: &Nexus) -> u8 {
+    if array.path_view(&nexus.iqn) == PathView::Flat {
+        return 0;
+    }
     let (implicit, explicit) = array.alua_modes();
     u8::from(explicit) << 1 | u8::from(implicit)
 }
 
 /// Refuses a command that the port of the nexus does not serve in its present state.
 pub(super) fn check(array: &Array, nexus: &Nexus, unit: Unit, entry: &Entry) -> Result<(), Sense> {
-    let asc = match array.access_state(unit.device, nexus.port.tpgt) {
+    let asc = match array.access_state_for(&nexus.iqn, unit.device, nexus.port.tpgt) {
         AccessState::ActiveOptimized | AccessState::ActiveNonOptimized => return Ok(()),
         AccessState::Standby if entry.reach <= Reach::Standby => return Ok(()),
         AccessState::Standby => Asc::PORT_IN_STANDBY_STATE,
@@ -47,12 +50,12 @@ pub(super) fn check(array: &Array, nexus: &Nexus, unit: Unit, entry: &Entry) -> 
 
 /// Whether the port of the nexus serves the medium of a unit at present.
 pub(super) fn is_active(array: &Array, nexus: &Nexus, unit: Unit) -> bool {
-    let state = array.access_state(unit.device, nexus.port.tpgt);
+    let state = array.access_state_for(&nexus.iqn, unit.device, nexus.port.tpgt);
     matches!(state, AccessState::ActiveOptimized | AccessState::ActiveNonOptimized)
 }
 
 /// REPORT TARGET PORT GROUPS.
-pub(super) fn report(array: &Array, unit: Unit, extended: bool, allocation: u32) -> Done {
+pub(super) fn report(array: &Array, nexus: &Nexus, unit: Unit, extended: bool, allocation: u32) -> Done {
     let (implicit, explicit) = array.alua_modes();
     let supported = Supported {
         transitioning: true,
@@ -64,7 +67,7 @@ pub(super) fn report(array: &Array, unit: Unit, extended: bool, allocation: u32)
     };
     let seconds = array.transition_time().as_secs().clamp(1, 255) as u8;
     let groups = array
-        .target_port_groups(unit.device)
+        .target_port_groups_for(&nexus.iqn, unit.device)
         .into_iter()
         .map(|(group, state)| PortGroup {
             preferred: group.preferred,

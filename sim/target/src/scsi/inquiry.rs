@@ -36,7 +36,7 @@ pub(super) fn inquiry(
             return Err(bad_field(2, None));
         }
         let peripheral = if unit.is_some() { Peripheral::DISK } else { Peripheral::NONE };
-        return Ok(cut(standard(array, peripheral).build(), allocation));
+        return Ok(cut(standard(alua::tpgs(array, nexus), peripheral).build(), allocation));
     }
     let info = unit.and_then(|unit| array.device(unit.device)).ok_or(bad_field(1, Some(0)))?;
     let page = vpd(nexus, &info, code).ok_or(bad_field(2, None))?;
@@ -44,22 +44,22 @@ pub(super) fn inquiry(
 }
 
 /// Answers INQUIRY of the REPORT LUNS well-known unit.
-pub(super) fn well_known(array: &Array, evpd: bool, code: u8, allocation: u16) -> Done {
+pub(super) fn well_known(array: &Array, nexus: &Nexus, evpd: bool, code: u8, allocation: u16) -> Done {
     let peripheral = Peripheral { qualifier: 0, device_type: WELL_KNOWN };
     let data = match (evpd, code) {
-        (false, 0) => standard(array, peripheral).build(),
+        (false, 0) => standard(alua::tpgs(array, nexus), peripheral).build(),
         (true, page::SUPPORTED) => Vpd::Supported(vec![page::SUPPORTED]).build(peripheral),
         _ => return Err(bad_field(2, None)),
     };
     Ok(cut(data, usize::from(allocation)))
 }
 
-fn standard(array: &Array, peripheral: Peripheral) -> StandardInquiry {
+fn standard(tpgs: u8, peripheral: Peripheral) -> StandardInquiry {
     StandardInquiry {
         peripheral,
         version: version::SPC4,
         hierarchical: true,
-        tpgs: alua::tpgs(array),
+        tpgs,
         third_party_copy: true,
         protect: false,
         command_queue: true,

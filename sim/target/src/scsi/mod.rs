@@ -225,7 +225,7 @@ fn well_known(array: &Array, nexus: &mut Nexus, raw: &[u8; 16]) -> Done {
     }
     opcodes::find(raw, |_| true)?;
     match command {
-        Cdb::Inquiry { evpd, page, allocation } => inquiry::well_known(array, evpd, page, allocation),
+        Cdb::Inquiry { evpd, page, allocation } => inquiry::well_known(array, nexus, evpd, page, allocation),
         Cdb::ReportLuns { select, allocation } => unit::report_luns(array, nexus, select, allocation),
         Cdb::RequestSense { descriptor, allocation } => {
             let sense = Sense::new(SenseKey::NO_SENSE, Asc::NO_ADDITIONAL_SENSE);
@@ -337,7 +337,7 @@ fn execute(
             Vec::new()
         }
         Cdb::ReportTargetPortGroups { extended, allocation } => {
-            alua::report(array, unit, extended, allocation)?
+            alua::report(array, nexus, unit, extended, allocation)?
         }
         Cdb::ReportSupportedOpcodes { timeouts, option, opcode, action, allocation } => {
             let present = |needs| present(array, nexus, unit, needs);

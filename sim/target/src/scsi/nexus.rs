@@ -27,6 +27,7 @@ struct UnitState {
     device: DeviceId,
     size_generation: u64,
     mode_generation: u64,
+    threshold_generation: u64,
     /// The array's access generation that `states` belongs to.
     access_generation: u64,
     /// Access states of all groups when they were last at rest.
@@ -130,13 +131,15 @@ impl Nexus {
         let access_generation = array.access_generation();
         let Some(reservations) = array.reservations(unit.device) else { return };
         let mode_generation = reservations.mode_generation();
+        let threshold_generation = array.threshold_generation(unit.device);
         let birth = self.birth;
         let state = self.units.entry(lun).or_insert_with(|| UnitState {
             device: unit.device,
             size_generation: unit.geometry.size_generation,
             mode_generation,
+            threshold_generation,
             access_generation,
-            states: at_rest(array, unit.device).unwrap_or_default(),
+            states: at_rest(array, &self.iqn, unit.device).unwrap_or_default(),
             own_change: false,
             attentions: VecDeque::from([birth]),
         });
@@ -154,9 +157,13 @@ impl Nexus {
                 push(&mut state.attentions, Asc::MODE_PARAMETERS_CHANGED);
             }
         }
+        if state.threshold_generation != threshold_generation {
+            state.threshold_generation = threshold_generation;
+            push(&mut state.attentions, Asc::SOFT_THRESHOLD_REACHED);
+        }
         // A change that is still under way has not arrived; transitions are told by their own sense data.
         if state.access_generation != access_generation
-            && let Some(states) = at_rest(array, unit.device)
+            && let Some(states) = at_rest(array, &self.iqn, unit.device)
         {
             state.access_generation = access_generation;
             if state.states != states {
@@ -220,9 +227,9 @@ impl Nexus {
 }
 
 /// Access states of all groups, unless one is between two states.
-fn at_rest(array: &Array, device: DeviceId) -> Option<Vec<AccessState>> {
+fn at_rest(array: &Array, iqn: &str, device: DeviceId) -> Option<Vec<AccessState>> {
     let states: Vec<AccessState> =
-        array.target_port_groups(device).into_iter().map(|(_, state)| state).collect();
+        array.target_port_groups_for(iqn, device).into_iter().map(|(_, state)| state).collect();
     (!states.contains(&AccessState::Transitioning)).then_some(states)
 }
 
