@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bench::*;
 use bytes::Bytes;
-use sanbench_array::DeviceId;
+use sanbench_array::{Command, DeviceId};
 use sanbench_target::TargetConfig;
 use sanbench_wire::Pdu;
 use sanbench_wire::keys;
@@ -334,6 +334,40 @@ fn discovery() {
     let mixed = conn.text(&[("MaxRecvDataSegmentLength", "512"), ("HeaderDigest", "None"), ("X-a.b", "1")]);
     let answers: Vec<&str> = mixed.iter().map(|(_, v)| v.as_str()).collect();
     assert_eq!(answers, ["262144", "Reject", "NotUnderstood"]);
+}
+
+#[test]
+fn discovery_leaves_disabled_portals_out() {
+    let mut bench = Bench::new();
+    let mut conn = bench.connect_to(2);
+    conn.log_in(HOST, None, &[("MaxRecvDataSegmentLength", "512")]);
+    let first = bench.parts.array.lock().portals()[0].clone();
+    bench.apply(Command::SetPortEnabled { port: first.id, enabled: false });
+    let records = conn.text(&[("SendTargets", "All")]);
+    let addresses: Vec<&str> = records.iter().skip(1).map(|(_, value)| value.as_str()).collect();
+    assert_eq!(addresses, ["10.0.0.2:3260,2"]);
+    assert_eq!(conn.text(&[("SendTargets", &first.iqn)]), [], "the disabled portal's own name leads nowhere");
+}
+
+#[test]
+fn portals_of_ipv6_are_told_in_brackets() {
+    let mut bench = Bench::new();
+    let portal = sanbench_array::PortalConfig {
+        address: "[fd00::1]:3260".parse().unwrap(),
+        port_no: 20_200,
+        tpgt: 1,
+        controller: 0,
+    };
+    bench.parts.array.lock().set_portals(vec![portal]);
+    let mut conn = bench.connect();
+    conn.log_in(HOST, None, &[("MaxRecvDataSegmentLength", "512")]);
+    let records = conn.text(&[("SendTargets", "All")]);
+    assert_eq!(records[1].1, "[fd00::1]:3260,1");
+    let name = bench.parts.array.lock().portals()[0].iqn.clone();
+    assert!(name.ends_with("::20200:fd00::1"), "{name}");
+    let mut conn = bench.connect();
+    let answer = conn.log_in(HOST, Some(&name), OPERATIONAL);
+    assert_eq!(answer.status, LoginStatus::SUCCESS, "the portal's own name logs in");
 }
 
 /// Many portals: the answer goes over several responses (C bit), and joins to the same records.

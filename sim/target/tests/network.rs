@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::{Bench, HOST, OPERATIONAL, pattern};
 use bytes::BytesMut;
-use sanbench_array::DeviceId;
+use sanbench_array::{Command, DeviceId};
 use sanbench_target::{Target, TargetConfig};
 use sanbench_wire::Pdu;
 use sanbench_wire::frame::{Decoded, Digests, FrameLimits, Outbox, decode};
@@ -264,6 +264,32 @@ fn portals_go_down_and_move() {
         assert_eq!(moved.status, LoginStatus::TARGET_MOVED_TEMPORARILY);
         target.set_redirect(PORTAL, None);
         Client::connect(&env).await.log_in(&bench.target()).await;
+    });
+}
+
+#[test]
+fn a_disabled_portal_says_farewell_and_takes_nobody() {
+    world(TargetConfig::default(), |world, _target, bench, _| async move {
+        let env = host(&world);
+        let mut client = Client::connect(&env).await;
+        client.log_in(&bench.target()).await;
+        let port = bench.parts.array.lock().portals()[0].id;
+        bench.apply(Command::SetPortEnabled { port, enabled: false });
+        // Nobody sends anything: the watch ends the session, and says so first.
+        let (event, _) = parameters(client.next().await);
+        assert_eq!(event, AsyncEvent::SESSION_DROPPED);
+        assert!(client.next().await.is_none());
+        assert!(Client::connect(&env).await.next().await.is_none(), "no login on a disabled portal");
+        bench.apply(Command::SetPortEnabled { port, enabled: true });
+        let mut client = Client::connect(&env).await;
+        client.log_in(&bench.target()).await;
+        // Whoever sends a command before the watch comes round hears the same.
+        bench.apply(Command::SetPortEnabled { port, enabled: false });
+        let command = client.command(0, Cdb::TestUnitReady, 0, &[]);
+        client.send([command]).await;
+        let (event, _) = parameters(client.next().await);
+        assert_eq!(event, AsyncEvent::SESSION_DROPPED);
+        assert!(client.next().await.is_none());
     });
 }
 

@@ -5,7 +5,9 @@
 mod bench;
 
 use bench::*;
-use sanbench_array::{Command, DeviceId, EXTENT_BLOCKS};
+use sanbench_array::{
+    ChapUpdate, Command, DeviceId, EXTENT_BLOCKS, EventKind, HostAccess, InitiatorPaths,
+};
 use sanbench_target::{MAX_WRITE_SAME_BLOCKS, TargetConfig, TargetDefects};
 use sanbench_wire::scsi::alua::{AccessState, PortGroups, build_set};
 use sanbench_wire::scsi::cdb::{Cdb, Transfer, Width, WriteSame};
@@ -132,6 +134,80 @@ fn access_states_are_told_and_obeyed() {
     assert_eq!(set(&mut a, &[(2, AccessState::ACTIVE_OPTIMIZED)]), (GOOD, None));
     assert_eq!(b.fails(lun, Cdb::TestUnitReady).asc, Asc::ASYMMETRIC_ACCESS_STATE_CHANGED);
     assert_eq!(b.run(lun, Cdb::TestUnitReady, 0).0, GOOD);
+}
+
+#[test]
+fn initiators_see_paths_as_they_are_set_up() {
+    let mut bench = Bench::new();
+    let id = bench.lun("d", 4096);
+    let lun = bench.map(DeviceId::Lun(id));
+    let mut conn = bench.ready(lun);
+    let states = |conn: &mut Conn| {
+        let cdb = Cdb::ReportTargetPortGroups { extended: true, allocation: 512 };
+        let (status, data, ..) = conn.run(lun, cdb, 512);
+        assert_eq!(status, GOOD);
+        PortGroups::parse(&data, true).unwrap().groups.iter().map(|group| group.state).collect::<Vec<_>>()
+    };
+    let tpgs = |conn: &mut Conn| {
+        let (status, data, ..) = conn.run(lun, Cdb::Inquiry { evpd: false, page: 0, allocation: 255 }, 255);
+        assert_eq!(status, GOOD);
+        data[5] >> 4 & 3
+    };
+    const AO: AccessState = AccessState::ACTIVE_OPTIMIZED;
+    const AN: AccessState = AccessState::ACTIVE_NON_OPTIMIZED;
+    let natural = states(&mut conn);
+    assert!(natural.contains(&AO) && natural.contains(&AN), "{natural:?}");
+    assert_eq!(tpgs(&mut conn), 3);
+    let iqn = || HOST.to_owned();
+    let third_party =
+        |multipath| Command::UpdateInitiator { iqn: iqn(), chap: ChapUpdate::Keep, multipath: Some(multipath) };
+    let paths = |failover_mode, preferred| Command::SetInitiatorPaths {
+        iqn: iqn(),
+        paths: InitiatorPaths { failover_mode, special_mode: 0, preferred },
+    };
+    // Settings count only with third-party multipathing.
+    bench.apply(paths(1, false));
+    assert_eq!(states(&mut conn), natural);
+    bench.apply(third_party(1));
+    assert_eq!(conn.fails(lun, Cdb::TestUnitReady).asc, Asc::ASYMMETRIC_ACCESS_STATE_CHANGED);
+    assert_eq!(states(&mut conn), [AN, AN], "the paths to this array are not the preferred ones");
+    bench.apply(paths(2, true));
+    assert_eq!(conn.fails(lun, Cdb::TestUnitReady).asc, Asc::ASYMMETRIC_ACCESS_STATE_CHANGED);
+    assert_eq!((states(&mut conn), tpgs(&mut conn)), (vec![AO, AO], 0), "no ALUA");
+    let host = bench.parts.array.lock().hosts().next().unwrap().id;
+    let access = |access| Command::SetHostAccess { host, access };
+    bench.apply(access(HostAccess::Balanced));
+    assert_eq!((states(&mut conn), tpgs(&mut conn)), (vec![AO, AO], 3));
+    bench.apply(access(HostAccess::Asymmetric { preferred: true }));
+    assert_eq!(conn.fails(lun, Cdb::TestUnitReady).asc, Asc::ASYMMETRIC_ACCESS_STATE_CHANGED);
+    assert_eq!(states(&mut conn), natural);
+    // A failed controller is that for everybody.
+    bench.apply(access(HostAccess::Balanced));
+    bench.parts.array.lock().fail_controller(NOW, 1).unwrap();
+    assert!(states(&mut conn).contains(&AccessState::UNAVAILABLE));
+}
+
+#[test]
+fn a_pool_that_becomes_too_full_raises_an_attention_each_time() {
+    let (bench, id, lun, mut conn) = one_lun(TargetConfig::default());
+    bench.apply(Command::SetPoolThreshold { pool: 0, percent: 1 });
+    let extents = bench.parts.array.lock().pool(0).unwrap().capacity_blocks() / EXTENT_BLOCKS;
+    let wanted = extents / 100 + 1;
+    let mut crossings = 0;
+    for _ in 0..2 {
+        for at in 0..wanted {
+            let data = vec![7; EXTENT_BLOCKS as usize * 512];
+            bench.parts.array.lock().write(NOW, DeviceId::Lun(id), at * EXTENT_BLOCKS, &data).unwrap();
+        }
+        assert_eq!(conn.fails(lun, Cdb::TestUnitReady).asc, Asc::SOFT_THRESHOLD_REACHED);
+        assert_eq!(conn.run(lun, Cdb::TestUnitReady, 0).0, GOOD, "told once");
+        crossings += 1;
+        bench.parts.array.lock().unmap(NOW, DeviceId::Lun(id), 0, wanted * EXTENT_BLOCKS).unwrap();
+        assert_eq!(conn.run(lun, Cdb::TestUnitReady, 0).0, GOOD);
+    }
+    let array = bench.parts.array.lock();
+    let above = array.events().filter(|event| event.kind == EventKind::PoolAboveThreshold).count();
+    assert_eq!(above, crossings, "each crossing is an event");
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod medium;
 mod plant;
 mod tenant;
 
-use bench::{Op, run};
+use bench::{Op, run, run_at_pace};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
@@ -121,6 +121,27 @@ proptest! {
     fn a_small_pool_refuses_and_loses_nothing(ops in ops(), extents in 1..12_u64, cached: bool) {
         run(&ops, Defects::default(), [true, cached], extents).map_err(TestCaseError::fail)?;
     }
+}
+
+/// How fast it goes, with the model beside the array and everything compared after every 32 commands. On its own:
+/// `cargo test --release -p sanbench-array --test model -- --ignored --nocapture commands_a_minute`
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "a measurement of real time")]
+fn commands_a_minute() {
+    const SEQUENCES: usize = 600;
+    let mut runner = TestRunner::deterministic();
+    let long = prop::collection::vec(op(), 400);
+    let sequences: Vec<Vec<Op>> =
+        (0..SEQUENCES).map(|_| long.new_tree(&mut runner).unwrap().current()).collect();
+    let began = std::time::Instant::now();
+    for (n, ops) in sequences.iter().enumerate() {
+        run_at_pace(ops, Defects::default(), [n % 2 == 0, n % 4 < 2], 100_000, 32).unwrap();
+    }
+    let took = began.elapsed();
+    let commands: usize = sequences.iter().map(Vec::len).sum();
+    let a_minute = commands as f64 / took.as_secs_f64() * 60.0;
+    println!("{commands} commands in {took:?}: {a_minute:.0} a minute");
 }
 
 /// Looks for a sequence on which the array with this defect and the model part; tells what was seen.

@@ -5,6 +5,7 @@ mod common;
 mod foreign;
 mod golden;
 mod hostile;
+mod jobs;
 mod network;
 mod rules;
 mod services;
