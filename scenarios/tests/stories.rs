@@ -31,7 +31,10 @@ struct Catch {
 /// Defects that no story of this version can show, and why: reported as ignored, never as passed.
 const BLIND: &[(&str, &str)] = &[
     ("aptpl_forgotten", "no story holds a reservation; the array's own model test shows it"),
-    ("vstore_leak", "no story has two vStores; the array's model test and a test of the management API show it"),
+    (
+        "vstore_leak",
+        "no story has two vStores; the array's model test and a test of the management API show it",
+    ),
     ("disabled_portal_serves", "no story disables a portal; tests of array and target show it"),
     ("failed_job_wipes_source", "no story fails a job half-way yet; the array's model test shows it"),
     ("job_lost_on_failover", "no story fails a controller under a job yet; the array's model test shows it"),

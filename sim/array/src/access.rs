@@ -428,6 +428,11 @@ impl Array {
     /// There is no such controller.
     pub fn fail_controller(&mut self, now: Duration, controller: u8) -> Result<(), Refusal> {
         self.advance(now);
+        self.fail_at_once(controller)
+    }
+
+    /// The same at the present moment.
+    pub(crate) fn fail_at_once(&mut self, controller: u8) -> Result<(), Refusal> {
         let at = self.known_controller(controller)?;
         if !self.plant.up[at] {
             return Ok(());
@@ -481,6 +486,10 @@ impl Array {
     /// No such LUN or controller, or the controller is down.
     pub fn set_owner(&mut self, now: Duration, lun: u64, controller: u8) -> Result<(), Refusal> {
         self.advance(now);
+        self.move_at_once(lun, controller)
+    }
+
+    fn move_at_once(&mut self, lun: u64, controller: u8) -> Result<(), Refusal> {
         if !self.luns.contains(lun) {
             return Err(Refusal::NoSuchLun);
         }
@@ -502,6 +511,11 @@ impl Array {
     /// No such LUN or controller.
     pub fn set_home(&mut self, now: Duration, lun: u64, controller: u8) -> Result<(), Refusal> {
         self.advance(now);
+        self.give_home(lun, controller)
+    }
+
+    /// The same at the present moment.
+    pub(crate) fn give_home(&mut self, lun: u64, controller: u8) -> Result<(), Refusal> {
         self.known_controller(controller)?;
         self.promise();
         let (_, access) = self.ownership_mut(DeviceId::Lun(lun)).ok_or(Refusal::NoSuchLun)?;
@@ -509,7 +523,7 @@ impl Array {
             access.home = controller;
             self.plant.generation += 1;
         }
-        match self.set_owner(now, lun, controller) {
+        match self.move_at_once(lun, controller) {
             Err(Refusal::ControllerDown) => Ok(()),
             other => other,
         }

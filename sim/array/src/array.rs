@@ -11,17 +11,19 @@ use crate::events::Events;
 use crate::jobs::{Job, JobWatch};
 use crate::kin::Kin;
 use crate::object::{
-    ClonePair, DeviceId, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Migration, Partition, Pool,
-    PortGroup, Portal, QosPolicy, Snapshot, VStore, View,
+    ClonePair, DeviceId, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Migration, Pool, PortGroup,
+    Portal, Snapshot, View,
 };
 use crate::paths::PathView;
 use crate::reach::Reach;
 use crate::services::first_partitions;
+use crate::services::{Partition, QosPolicy};
 use crate::store::mark::Mark;
 use crate::store::{Content, Counter, EXTENT_BLOCKS, Layer};
 use crate::table::Table;
 use crate::traffic::Traffic;
 use crate::vstores::SYSTEM_VSTORE;
+use crate::vstores::VStore;
 use crate::{Command, Defects, Outcome, Refusal};
 
 /// The simulated array.
@@ -278,9 +280,7 @@ impl Array {
             Command::ActivateQos { qos, active } => self.activate_qos(qos, active),
             Command::DeleteQos { qos } => self.delete_qos(qos),
             Command::SetPortEnabled { port, enabled } => self.set_port_enabled(port, enabled),
-            Command::SetHome { lun, controller } => {
-                self.set_home(self.now, lun, controller).map(|()| Outcome::Done)
-            }
+            Command::SetHome { lun, controller } => self.give_home(lun, controller).map(|()| Outcome::Done),
             Command::SetInitiatorPaths { iqn, paths } => self.set_initiator_paths(&iqn, paths),
             Command::SetHostAccess { host, access } => self.set_host_access(host, access),
             Command::SetPoolThreshold { pool, percent } => self.set_pool_threshold(pool, percent),

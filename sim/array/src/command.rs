@@ -1,8 +1,8 @@
 //! What the management plane can ask of the array, and what it hears back.
 
-use crate::object::{
-    ChapUpdate, DeviceId, GroupRef, HostAccess, InitiatorPaths, PartitionKind, TrafficLimits,
-};
+use crate::object::{ChapUpdate, DeviceId, GroupRef};
+use crate::paths::{HostAccess, InitiatorPaths};
+use crate::services::{PartitionKind, TrafficLimits};
 
 /// One management command. Numbers are object ids unless the field says otherwise; sizes are in blocks of 512 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,17 +28,17 @@ pub struct Defects {
     pub identity_changes_on_failover: bool,
     /// D34: registrations and reservations go with the power in spite of APTPL.
     pub aptpl_forgotten: bool,
-    /// D05: sessions of a vStore reach the objects of others.
+    /// API-011: sessions of a vStore reach the objects of others.
     pub vstore_leak: bool,
-    /// A disabled portal goes on serving.
+    /// ATT-017: a disabled portal goes on serving.
     pub disabled_portal_serves: bool,
-    /// D03: a copy or migration that fails destroys its source.
+    /// API-014: a copy or migration that fails destroys its source.
     pub failed_job_wipes_source: bool,
-    /// Jobs of a controller that fails count as done.
+    /// API-014: jobs of a controller that fails count as done.
     pub job_lost_on_failover: bool,
-    /// D18: snapshots activated together are frozen one after the other.
+    /// SNP-009: snapshots activated together are frozen one after the other.
     pub group_snapshot_torn: bool,
-    /// The limits of a LUN act on all LUNs of its hosts.
+    /// QOS-001: the limits of a LUN act on all LUNs of its hosts.
     pub qos_per_host: bool,
 }
 
@@ -57,12 +57,12 @@ impl Defects {
         ("sync_cache_ignored", "D30", "SYNCHRONIZE CACHE is answered and nothing is made durable"),
         ("identity_changes_on_failover", "D33", "a LUN away from its home controller shows another WWN"),
         ("aptpl_forgotten", "D34", "persistent reservations go with the power in spite of APTPL"),
-        ("vstore_leak", "D05", "sessions of a vStore reach the objects of others"),
-        ("disabled_portal_serves", "D61", "a disabled portal goes on serving"),
-        ("failed_job_wipes_source", "D03", "a copy or migration that fails destroys its source"),
-        ("job_lost_on_failover", "D03", "background work counts as done when a controller fails"),
-        ("group_snapshot_torn", "D18", "snapshots activated together are not frozen at one instant"),
-        ("qos_per_host", "D05", "the limits of a LUN act on all LUNs of its hosts"),
+        ("vstore_leak", "API-011", "sessions of a vStore reach the objects of others"),
+        ("disabled_portal_serves", "ATT-017", "a disabled portal goes on serving"),
+        ("failed_job_wipes_source", "API-014", "a copy or migration that fails destroys its source"),
+        ("job_lost_on_failover", "API-014", "background work counts as done when a controller fails"),
+        ("group_snapshot_torn", "SNP-009", "snapshots activated together are not frozen at one instant"),
+        ("qos_per_host", "QOS-001", "the limits of a LUN act on all LUNs of its hosts"),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.

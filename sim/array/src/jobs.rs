@@ -310,7 +310,7 @@ impl Array {
         };
         if let Some(owner) = self.luns.get(lun).map(|lun| lun.owner) {
             // An owner is a controller that there is.
-            let _ = self.fail_controller(self.now, owner);
+            let _ = self.fail_at_once(owner);
         }
     }
 

@@ -79,13 +79,13 @@ pub use handle::ArrayHandle;
 pub use jobs::JobFault;
 pub use object::{
     Chap, ChapCredentials, ChapUpdate, CloneOrigin, ClonePair, CopyStatus, DeviceId, DeviceInfo, Geometry,
-    GroupRef, Host, HostAccess, HostGroup, Initiator, InitiatorPaths, Labels, Lun, LunCopy, LunGroup, Mapped,
-    Migration, Partition, PartitionKind, Pool, PortGroup, Portal, QosPolicy, Rollback, Secret, Snapshot,
-    SplitStatus, TrafficLimits, VStore, View,
+    GroupRef, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Mapped, Migration, Pool, PortGroup, Portal,
+    Rollback, Secret, Snapshot, SplitStatus, View,
 };
-pub use paths::PathView;
+pub use paths::{HostAccess, InitiatorPaths, PathView};
 pub use refusal::{IoError, Refusal};
 pub use reservation::{Alert, ModeState, NexusId, ReservationKind, Reservations, ReserveError, Touch};
+pub use services::{Labels, Partition, PartitionKind, QosPolicy, TrafficLimits};
 pub use store::{BLOCK_BYTES, EXTENT_BLOCKS};
 pub use traffic::TrafficPolicy;
-pub use vstores::{Mention, SYSTEM_VSTORE};
+pub use vstores::{Mention, SYSTEM_VSTORE, VStore};

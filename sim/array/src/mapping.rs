@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::object::{
-    ChapUpdate, DeviceId, GroupRef, Host, HostAccess, HostGroup, Initiator, InitiatorPaths, LunGroup,
-    PortGroup, View,
-};
+use crate::object::{ChapUpdate, DeviceId, GroupRef, Host, HostGroup, Initiator, LunGroup, PortGroup, View};
+use crate::paths::{HostAccess, InitiatorPaths};
 use crate::{Array, Outcome, Refusal};
 
 /// Longest iSCSI name in bytes (RFC 7143 section 4.2.7.1).

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +14,9 @@ use crate::Medium;
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::durable::forms;
+use crate::paths::{HostAccess, InitiatorPaths};
 use crate::reservation::Reservations;
+use crate::services::{Labels, PartitionKind};
 use crate::store::{Content, Counter, EXTENT_BLOCKS, Layer, Quota, Space};
 
 /// A device with blocks. LUNs and snapshots share one number space, so that a number names at most one of them.
@@ -146,76 +147,6 @@ pub struct CloneOrigin {
     pub source: DeviceId,
     /// How far the clone still looks into its parent, in blocks.
     pub overlap_blocks: u64,
-}
-
-/// Attributes that the array keeps for its clients without acting on them.
-pub type Labels = BTreeMap<String, String>;
-
-/// A virtual array: its sessions see their own objects only, and its hosts its own LUNs only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VStore {
-    /// Id; 0 is the array's own.
-    pub id: u64,
-    /// Name, unique among vStores.
-    pub name: String,
-    /// Free text.
-    pub description: String,
-}
-
-/// What a partition divides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum PartitionKind {
-    /// The memory cache.
-    Cache,
-    /// The flash cache (smart cache).
-    SmartCache,
-}
-
-/// A partition of a cache. This array has no cache to divide: LUNs are put into it, and that is all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition {
-    /// Id, from 0 for each kind.
-    pub id: u64,
-    /// What it divides.
-    pub kind: PartitionKind,
-    /// Name, unique among the partitions of its kind.
-    pub name: String,
-    /// Free text.
-    pub description: String,
-}
-
-/// Limits of a QoS policy; they hold for its LUNs together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrafficLimits {
-    /// Commands a second.
-    pub commands: Option<NonZeroU64>,
-    /// Bytes a second.
-    pub bytes: Option<NonZeroU64>,
-    /// Counts reads.
-    pub reads: bool,
-    /// Counts writes.
-    pub writes: bool,
-}
-
-/// A QoS policy. It acts while it is active.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QosPolicy {
-    /// Id.
-    pub id: u64,
-    /// vStore that it belongs to.
-    #[serde(default)]
-    pub vstore: u64,
-    /// Name, unique among the QoS policies of its vStore.
-    pub name: String,
-    /// LUNs that it limits, in the order in which they were named.
-    pub luns: Vec<u64>,
-    /// What acts.
-    pub limits: TrafficLimits,
-    /// Whether it acts.
-    pub active: bool,
-    /// What clients have set beside that.
-    #[serde(default)]
-    pub labels: Labels,
 }
 
 /// A LUN.
@@ -415,38 +346,6 @@ pub struct Rollback {
     pub progress: u8,
     /// When it ended.
     pub ended: Option<Duration>,
-}
-
-/// How an initiator with third-party multipathing sees its paths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InitiatorPaths {
-    /// 0 early ALUA, 1 common ALUA, 2 no ALUA, 3 ALUA of a special kind.
-    pub failover_mode: u8,
-    /// The special kind, 0..=3.
-    pub special_mode: u8,
-    /// Whether the paths to this array are the preferred ones.
-    pub preferred: bool,
-}
-
-impl Default for InitiatorPaths {
-    fn default() -> Self {
-        Self { failover_mode: 1, special_mode: 0, preferred: true }
-    }
-}
-
-/// How the initiators of a host see their paths.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HostAccess {
-    /// As the initiators say themselves.
-    #[default]
-    Unset,
-    /// All paths alike, through whichever controller.
-    Balanced,
-    /// The owner's paths are the better ones; none of them is when the host prefers another array.
-    Asymmetric {
-        /// Whether this array's paths are the preferred ones.
-        preferred: bool,
-    },
 }
 
 /// A host.

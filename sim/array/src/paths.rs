@@ -2,9 +2,43 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::access::{AccessState, TargetPortGroup};
-use crate::object::{DeviceId, HostAccess, InitiatorPaths};
+use crate::object::DeviceId;
 use crate::{Array, Outcome, Refusal};
+
+/// How an initiator with third-party multipathing sees its paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitiatorPaths {
+    /// 0 early ALUA, 1 common ALUA, 2 no ALUA, 3 ALUA of a special kind.
+    pub failover_mode: u8,
+    /// The special kind, 0..=3.
+    pub special_mode: u8,
+    /// Whether the paths to this array are the preferred ones.
+    pub preferred: bool,
+}
+
+impl Default for InitiatorPaths {
+    fn default() -> Self {
+        Self { failover_mode: 1, special_mode: 0, preferred: true }
+    }
+}
+
+/// How the initiators of a host see their paths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostAccess {
+    /// As the initiators say themselves.
+    #[default]
+    Unset,
+    /// All paths alike, through whichever controller.
+    Balanced,
+    /// The owner's paths are the better ones; none of them is when the host prefers another array.
+    Asymmetric {
+        /// Whether this array's paths are the preferred ones.
+        preferred: bool,
+    },
+}
 
 /// The view of one initiator. Groups that do not serve at all show that to everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,71 @@
 //! What the array does for LUNs beside storing them: labels that it keeps for clients, cache partitions, QoS policies.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+
+use serde::{Deserialize, Serialize};
+
 use crate::durable::Tracked;
-use crate::object::{Labels, Partition, PartitionKind, QosPolicy, TrafficLimits};
 use crate::{Array, Outcome, Refusal, TrafficPolicy};
+
+/// Attributes that the array keeps for its clients without acting on them.
+pub type Labels = BTreeMap<String, String>;
+
+/// What a partition divides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PartitionKind {
+    /// The memory cache.
+    Cache,
+    /// The flash cache (smart cache).
+    SmartCache,
+}
+
+/// A partition of a cache. This array has no cache to divide: LUNs are put into it, and that is all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// Id, from 0 for each kind.
+    pub id: u64,
+    /// What it divides.
+    pub kind: PartitionKind,
+    /// Name, unique among the partitions of its kind.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+}
+
+/// Limits of a QoS policy; they hold for its LUNs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficLimits {
+    /// Commands a second.
+    pub commands: Option<NonZeroU64>,
+    /// Bytes a second.
+    pub bytes: Option<NonZeroU64>,
+    /// Counts reads.
+    pub reads: bool,
+    /// Counts writes.
+    pub writes: bool,
+}
+
+/// A QoS policy. It acts while it is active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QosPolicy {
+    /// Id.
+    pub id: u64,
+    /// vStore that it belongs to.
+    #[serde(default)]
+    pub vstore: u64,
+    /// Name, unique among the QoS policies of its vStore.
+    pub name: String,
+    /// LUNs that it limits, in the order in which they were named.
+    pub luns: Vec<u64>,
+    /// What acts.
+    pub limits: TrafficLimits,
+    /// Whether it acts.
+    pub active: bool,
+    /// What clients have set beside that.
+    #[serde(default)]
+    pub labels: Labels,
+}
 
 /// Most labels of one object, longest name and value in bytes.
 const LABELS: usize = 32;

@@ -24,7 +24,8 @@ macro_rules! rows {
         fn set_name(&mut self, name: String) { self.name = name; }
     })* };
 }
-use crate::object::{Host, HostGroup, Lun, LunCopy, LunGroup, PortGroup, QosPolicy, Snapshot, View};
+use crate::object::{Host, HostGroup, Lun, LunCopy, LunGroup, PortGroup, Snapshot, View};
+use crate::services::QosPolicy;
 rows!(Lun, Snapshot, LunCopy, Host, HostGroup, LunGroup, PortGroup, View, QosPolicy);
 
 /// Rows ordered by id; names are unique in each vStore.

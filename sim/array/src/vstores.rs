@@ -8,8 +8,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::object::{DeviceId, GroupRef, VStore};
+use serde::{Deserialize, Serialize};
+
+use crate::object::{DeviceId, GroupRef};
 use crate::{Array, Command, Outcome, Refusal};
+
+/// A virtual array: its sessions see their own objects only, and its hosts its own LUNs only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VStore {
+    /// Id; 0 is the array's own.
+    pub id: u64,
+    /// Name, unique among vStores.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+}
 
 /// The vStore of the array itself; it always exists.
 pub const SYSTEM_VSTORE: u64 = 0;

@@ -5,9 +5,7 @@
 mod bench;
 
 use bench::*;
-use sanbench_array::{
-    ChapUpdate, Command, DeviceId, EXTENT_BLOCKS, EventKind, HostAccess, InitiatorPaths,
-};
+use sanbench_array::{ChapUpdate, Command, DeviceId, EXTENT_BLOCKS, EventKind, HostAccess, InitiatorPaths};
 use sanbench_target::{MAX_WRITE_SAME_BLOCKS, TargetConfig, TargetDefects};
 use sanbench_wire::scsi::alua::{AccessState, PortGroups, build_set};
 use sanbench_wire::scsi::cdb::{Cdb, Transfer, Width, WriteSame};
@@ -159,8 +157,11 @@ fn initiators_see_paths_as_they_are_set_up() {
     assert!(natural.contains(&AO) && natural.contains(&AN), "{natural:?}");
     assert_eq!(tpgs(&mut conn), 3);
     let iqn = || HOST.to_owned();
-    let third_party =
-        |multipath| Command::UpdateInitiator { iqn: iqn(), chap: ChapUpdate::Keep, multipath: Some(multipath) };
+    let third_party = |multipath| Command::UpdateInitiator {
+        iqn: iqn(),
+        chap: ChapUpdate::Keep,
+        multipath: Some(multipath),
+    };
     let paths = |failover_mode, preferred| Command::SetInitiatorPaths {
         iqn: iqn(),
         paths: InitiatorPaths { failover_mode, special_mode: 0, preferred },

@@ -209,7 +209,8 @@ fn a_pool_above_its_threshold_is_an_alarm() {
 #[test]
 fn initiators_keep_their_path_settings_and_mutual_chap() {
     with(NEW, |mut c| async move {
-        let host = c.make("host", json!({"NAME": "h", "accessMode": "1", "hyperMetroPathOptimized": "0"})).await;
+        let host =
+            c.make("host", json!({"NAME": "h", "accessMode": "1", "hyperMetroPathOptimized": "0"})).await;
         let seen = c.get(&format!("host/{host}")).await;
         assert_eq!((&seen["accessMode"], &seen["hyperMetroPathOptimized"]), (&json!("1"), &json!("0")));
         let body = json!({"ID": "iqn.2026-01.example:h", "MULTIPATHTYPE": "1", "FAILOVERMODE": 2, "PATHTYPE": "1",
@@ -231,7 +232,11 @@ fn initiators_keep_their_path_settings_and_mutual_chap() {
         let chap = array.initiator("iqn.2026-01.example:h").unwrap().chap.clone().unwrap();
         assert_eq!((chap.initiator.name.as_str(), chap.mutual), ("n", None));
         drop(array);
-        for bad in [json!({"FAILOVERMODE": 4}), json!({"PATHTYPE": 2}), json!({"TARGETCHAPNAME": "x", "USECHAP": true, "CHAPNAME": "a", "CHAPPASSWORD": "b"})] {
+        for bad in [
+            json!({"FAILOVERMODE": 4}),
+            json!({"PATHTYPE": 2}),
+            json!({"TARGETCHAPNAME": "x", "USECHAP": true, "CHAPNAME": "a", "CHAPPASSWORD": "b"}),
+        ] {
             assert_eq!(c.code("PUT", path, bad.clone()).await, 50_331_651, "{bad}");
         }
     });
