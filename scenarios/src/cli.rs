@@ -25,6 +25,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run stories or suites and judge them
     Run(RunArgs),
+    /// Run many seeds: generated plans, or stories with faults woven in
+    Sweep(SweepArgs),
+    /// Papers of finished runs: merge the shards of a sweep, render again
+    #[command(subcommand)]
+    Report(ReportCommand),
     /// List what exists: stories, suites, requirements, faults, defects, drivers
     List(ListArgs),
     /// Explain a requirement, story, suite, verb, fault point or defect
@@ -67,8 +72,8 @@ pub(crate) struct RunArgs {
     /// Cases for each story, each with its own choices
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) cases: u64,
-    /// Fault profile; this version runs `none` (stories place their own faults)
-    #[arg(long, default_value = "none")]
+    /// Faults woven in: none, light, default, heavy, or a profile file (stories place their own)
+    #[arg(long, default_value = "none", value_name = "PROFILE")]
     pub(crate) faults: String,
     /// Plant this defect (see `list defects`); refused with a profile
     #[arg(long, value_name = "ID")]
@@ -100,6 +105,100 @@ pub(crate) struct RunArgs {
     /// Where journals and state files live (default: $XDG_STATE_HOME/sanbench)
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+}
+
+/// Options of `sweep`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "One of several: --shard I/N takes the seeds with (s-A) mod N = I; Slurm array tasks and Kubernetes indexed jobs\n(with SANBENCH_SHARDS) are recognised. `report merge` puts their reports together.\n\nExamples:\n  sanbench sweep --seeds 0..10000 --report out\n  sanbench sweep lifecycle clone-chain --seeds 0..1000 --faults heavy"
+)]
+pub(crate) struct SweepArgs {
+    /// Stories or suites, `swarm` for generated plans (the default), or `exhaustive` for all short plans
+    #[arg(value_name = "STORY|SUITE")]
+    pub(crate) targets: Vec<String>,
+    /// Seeds from A to B, B excluded
+    #[arg(long, value_name = "A..B")]
+    pub(crate) seeds: Option<Seeds>,
+    /// Faults woven in: none, light, default, heavy, or a profile file
+    #[arg(long, default_value = "default", value_name = "PROFILE")]
+    pub(crate) faults: String,
+    /// Plant this defect (see `list defects`)
+    #[arg(long, value_name = "ID")]
+    pub(crate) defect: Vec<String>,
+    /// Operations of the plans of `exhaustive` (default: 3)
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4))]
+    pub(crate) depth: Option<u64>,
+    /// Write the report, the first and the shortest failure of each kind, and what `report merge` needs here
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// Cases at once (default: all cores)
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) jobs: Option<u64>,
+    /// Take only the seeds s with (s-A) mod N = I
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+    /// Output on stdout
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+    /// Only failures and the verdict
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// `A..B`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seeds {
+    /// The first.
+    pub(crate) from: u64,
+    /// The one after the last.
+    pub(crate) to: u64,
+}
+
+impl std::str::FromStr for Seeds {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        match parsed {
+            Some((from, to)) if from < to => Ok(Self { from, to }),
+            _ => Err("write A..B with A < B, such as 0..1000; B is excluded".into()),
+        }
+    }
+}
+
+/// Commands on reports.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReportCommand {
+    /// Put the shards of one sweep together: the report is that of the whole sweep
+    Merge(MergeArgs),
+    /// Make all renderings of a report again
+    Render(RenderArgs),
+}
+
+/// Options of `report merge`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sanbench report merge out/0 out/1 out/2 --report out/all\n  sanbench report merge out/shard-* --report out/all"
+)]
+pub(crate) struct MergeArgs {
+    /// Report directories of the shards
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) parts: Vec<PathBuf>,
+    /// Where the merged report goes
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: PathBuf,
+}
+
+/// Options of `report render`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sanbench report render out\n  sanbench report render out/report.json --report again"
+)]
+pub(crate) struct RenderArgs {
+    /// A report directory or a report.json
+    pub(crate) source: PathBuf,
+    /// Write HTML, JUnit, Markdown and JSON here
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
 }
 
 /// `I/N`.

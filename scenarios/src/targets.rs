@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use sanbench_protocol::{CHAPTERS, Chapter};
+use sanbench_runner::generate::{REQUIRES, SWARM};
 use sanbench_runner::plan::Plan;
 use sanbench_runner::story;
 
@@ -101,6 +102,7 @@ pub(crate) fn resolve(registry: &Registry, words: &[String]) -> Result<Selection
             (None, None, Some(entry)) => {
                 add(entry.name, builtin(entry.name, entry.text)?, true, &mut selection)
             }
+            (None, None, None) if word == SWARM => add(word, swarm_plan(), true, &mut selection),
             (None, None, None) if Chapter::by_name(word).is_some() => {
                 if let Some(chapter) = Chapter::by_name(word) {
                     add(chapter.name, chapter_plan(chapter), true, &mut selection);
@@ -116,6 +118,15 @@ pub(crate) fn resolve(registry: &Registry, words: &[String]) -> Result<Selection
         }
     }
     Ok(selection)
+}
+
+/// What all generated plans have in common; each case makes its own.
+fn swarm_plan() -> Plan {
+    Plan {
+        title: "Generated plans".to_owned(),
+        requires: REQUIRES.iter().map(|id| (*id).to_owned()).collect(),
+        ..Plan::default()
+    }
 }
 
 /// A chapter of the protocol cases as a plan without steps: its site and what it is about.

@@ -27,5 +27,7 @@ pub mod verdict;
 
 pub use model::control::{Answer, ControlModel, Operation, Source};
 pub use model::data::{DataModel, ImageDigests, ModelError, Subject};
+pub use model::group::Timed;
+pub use model::overlap::Ticket;
 pub use stamp::{Diagnosis, RunTag, Stamp};
 pub use verdict::{Finding, Ledger, Verdict};

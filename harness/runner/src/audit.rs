@@ -1,5 +1,6 @@
 //! Looking at everything at a quiet moment: array, database and hosts against the control model.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use sanbench_api::{ArrayInventory, DriverError, HostCensus};
@@ -40,24 +41,14 @@ pub(crate) async fn inventory(site: &dyn Site) -> Result<Option<ArrayInventory>,
     Ok(None)
 }
 
-/// The listing as it is since the last management operation; asks the array only when one has begun since.
-pub(crate) async fn listing(
-    site: &dyn Site,
-    judge: &mut Judge,
-) -> Result<Option<ArrayInventory>, DriverError> {
-    if judge.listing.is_none() {
-        judge.listing = inventory(site).await?;
-    }
-    Ok(judge.listing.clone())
-}
-
 /// Every device that a host was given is the volume's own LUN by the array's listing.
 fn identities(site: &dyn Site, judge: &mut Judge, array: &ArrayInventory) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut compared = 0;
     for (name, volume) in judge.volumes.iter().filter(|(_, v)| !v.hosts.is_empty()) {
         let Some(seen) = judge.wwns.get(&volume.id) else { continue };
-        let names = site.drivers().values().filter_map(|d| d.inventory().map(|i| i.lun_name(&volume.id)));
+        let drivers = site.drivers();
+        let names = drivers.values().filter_map(|d| d.inventory().map(|i| i.lun_name(&volume.id)));
         let lun = names.filter_map(|name| array.lun_by_name(&name)).next();
         match lun {
             Some(lun) if lun.wwn == *seen => compared += 1,
@@ -78,14 +69,17 @@ fn identities(site: &dyn Site, judge: &mut Judge, array: &ArrayInventory) -> Vec
 }
 
 /// Compares everything. Findings of the earliest kind come first.
-pub(crate) async fn audit(site: &dyn Site, judge: &mut Judge) -> Result<Vec<Finding>, AuditError> {
+pub(crate) fn audit(
+    site: &dyn Site,
+    judge: &mut Judge,
+    array: Option<ArrayInventory>,
+) -> Result<Vec<Finding>, FlowError> {
     let mut findings = judge.transitions(&site.control().take_transitions());
     findings.extend(judge.lifecycles.quiescent());
-    findings.extend(decisions(site.control(), judge));
+    findings.extend(decisions(&site.control(), judge));
     if !findings.is_empty() {
         return Ok(findings);
     }
-    let array = listing(site, judge).await?;
     if let Some(array) = &array {
         judge.identities.retain(|id| array.luns.iter().any(|l| id == format!("LUN {}", l.id)));
         for lun in &array.luns {
@@ -100,7 +94,8 @@ pub(crate) async fn audit(site: &dyn Site, judge: &mut Judge) -> Result<Vec<Find
         credit_depths(judge, array);
     }
     let observed = census(site, array)?;
-    let names = site.drivers().values().find_map(|d| d.inventory());
+    let drivers = site.drivers();
+    let names = drivers.values().find_map(|d| d.inventory());
     if let Some(names) = names {
         let rules = Rules {
             names: &DriverNames(names),
@@ -279,7 +274,7 @@ fn recorded(d: &Decision) -> (scheduler::Request, Vec<scheduler::Pool>, schedule
 }
 
 /// Judges fresh capability reports against what the listing shows.
-pub(crate) async fn capacity(site: &dyn Site, judge: &mut Judge) -> Result<Vec<Finding>, AuditError> {
+pub(crate) async fn capacity(site: &dyn Site, judge: &RefCell<Judge>) -> Result<Vec<Finding>, AuditError> {
     let mut findings = Vec::new();
     for driver in site.drivers().values() {
         let Some(inventory) = driver.inventory() else { continue };
@@ -296,7 +291,7 @@ pub(crate) async fn capacity(site: &dyn Site, judge: &mut Judge) -> Result<Vec<F
             })
             .collect();
         findings.extend(check_stats(&stats, &expected, ROUNDING_GIB));
-        judge.ledger.compared("CAP-001", stats.pools.len() as u64);
+        judge.borrow_mut().ledger.compared("CAP-001", stats.pools.len() as u64);
     }
     Ok(findings)
 }

@@ -35,6 +35,16 @@ pub(crate) fn refusal_class(error: &FlowError) -> Option<Refused> {
     }
 }
 
+/// Refused before anything was changed.
+pub(crate) fn is_clean(error: &FlowError) -> bool {
+    matches!(error, FlowError::Refused(_))
+}
+
+/// Failed, and what it had begun is not all undone.
+pub(crate) fn left_open(error: &FlowError) -> bool {
+    matches!(error, FlowError::Failed(failure) if !failure.undo_failures.is_empty())
+}
+
 /// Whether the operation failed because nobody answered: then nothing is known about the array's conformance.
 pub(crate) fn is_unreachable(error: &FlowError) -> bool {
     matches!(error.cause(), Some(Cause::Driver(DriverError::Unreachable { .. })))
@@ -62,7 +72,8 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::Verify { .. } | Step::Scan { .. } => "DAT-001",
         Step::Census => "CLU-005",
         Step::Reimage { .. } => "IMG-001",
-        Step::Squat { .. } | Step::Wait { .. } => "BEN-001",
+        Step::Squat { .. } | Step::Wait { .. } | Step::Arm { .. } | Step::Disarm => "BEN-001",
+        Step::Settle => "CON-004",
         Step::PowerLoss => "DUR-005",
         Step::FailController { .. } | Step::RestoreController { .. } => "MPX-005",
         Step::Cut { .. } | Step::Heal { .. } => "MPX-001",

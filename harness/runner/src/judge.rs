@@ -7,9 +7,11 @@ use sanbench_check::access::Identities;
 use sanbench_check::depth::Depths;
 use sanbench_check::lifecycle::{Kind, Lifecycles};
 use sanbench_check::model::control::BackendRules;
-use sanbench_check::{ControlModel, DataModel, Finding, Ledger, RunTag};
+use sanbench_check::{ControlModel, DataModel, Finding, Ledger, RunTag, Timed};
 use sanbench_flows::Transition;
 
+use crate::execute::Names;
+use crate::plan::PlacedFault;
 use crate::site::Promise;
 use crate::story::Name;
 
@@ -41,6 +43,19 @@ pub(crate) struct Snapshot {
     pub(crate) children: BTreeSet<Name>,
 }
 
+impl Snapshot {
+    /// One that is gone by now.
+    pub(crate) fn gone(volume: &Name) -> Self {
+        Self {
+            id: SnapshotId::from_random([0; 16]),
+            volume: volume.clone(),
+            changed_after: false,
+            extended_after: false,
+            children: BTreeSet::new(),
+        }
+    }
+}
+
 /// Everything that is believed.
 pub(crate) struct Judge {
     pub(crate) data: DataModel,
@@ -67,6 +82,35 @@ pub(crate) struct Judge {
     pub(crate) outage: Outage,
     /// The volume that each host last had at each LUN.
     pub(crate) luns_seen: BTreeMap<(Name, u16), VolumeId>,
+    /// Counts beginnings and ends of operations.
+    pub(crate) clock: u64,
+    /// Operations of the group that is being played; `None` between groups.
+    pub(crate) group: Option<Vec<Timed>>,
+    /// Steps of the group that are under way.
+    pub(crate) running: BTreeMap<u64, Running>,
+    /// Volumes that are being extended.
+    pub(crate) extending: BTreeSet<VolumeId>,
+    /// Faults armed by steps.
+    pub(crate) armed: Vec<PlacedFault>,
+    /// Outages that began or ended so far, power losses among them.
+    pub(crate) upsets: u64,
+    /// Some step did not end as the plan foresaw: what it names later may not be there.
+    pub(crate) drifted: bool,
+    /// Something waits for a second try: inventories are not judged before `settle`.
+    pub(crate) unsettled: bool,
+    /// The volume service did not come up.
+    pub(crate) down: bool,
+    /// Volumes and snapshots that a tolerated failure has left in doubt.
+    pub(crate) doubt: BTreeSet<Name>,
+}
+
+/// A step of a group under way.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    /// What it is about.
+    pub(crate) names: Names,
+    /// Another one was about the same.
+    pub(crate) met: bool,
 }
 
 /// What of the site does not work now, and what was done meanwhile.
@@ -81,6 +125,23 @@ pub(crate) struct Outage {
 }
 
 impl Outage {
+    /// Something does not work.
+    pub(crate) fn any(&self) -> bool {
+        !self.controllers.is_empty() || !self.paths.is_empty()
+    }
+
+    /// Whether a host with so many paths may have none left. Path n leads to controller n - 1; a host of one path may
+    /// use either.
+    pub(crate) fn cuts_off(&self, host: &Name, paths: u64) -> bool {
+        let none = BTreeSet::new();
+        let cut = self.paths.get(host).unwrap_or(&none);
+        if paths < 2 {
+            return !cut.is_empty() || !self.controllers.is_empty();
+        }
+        (1..=paths)
+            .all(|path| cut.contains(&0) || cut.contains(&path) || self.controllers.contains(&(path - 1)))
+    }
+
     /// A volume was written.
     pub(crate) fn wrote(&mut self, volume: &Name) {
         if !self.paths.is_empty() {
@@ -110,7 +171,40 @@ impl Judge {
             decisions_judged: 0,
             outage: Outage::default(),
             luns_seen: BTreeMap::new(),
+            clock: 0,
+            group: None,
+            running: BTreeMap::new(),
+            extending: BTreeSet::new(),
+            armed: Vec::new(),
+            upsets: 0,
+            drifted: false,
+            unsettled: false,
+            down: false,
+            doubt: BTreeSet::new(),
         }
+    }
+
+    /// The next moment in the order of beginnings and ends.
+    pub(crate) fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// A step of a group begins.
+    pub(crate) fn run_begins(&mut self, names: Names) -> u64 {
+        let id = self.tick();
+        let mut met = false;
+        for other in self.running.values_mut().filter(|o| o.names.meets(&names)) {
+            other.met = true;
+            met = true;
+        }
+        self.running.insert(id, Running { names, met });
+        id
+    }
+
+    /// It ends; true if another one was about the same meanwhile.
+    pub(crate) fn run_ends(&mut self, id: u64) -> bool {
+        self.running.remove(&id).is_some_and(|step| step.met)
     }
 
     /// Tells the control model what the back ends promise from now on.
@@ -168,8 +262,13 @@ impl Judge {
         findings
     }
 
-    /// Volumes that wait for a reading.
+    /// Volumes that wait for a reading and are not in doubt.
     pub(crate) fn waiting(&self) -> Vec<Name> {
-        self.volumes.iter().filter(|(_, v)| !v.pending.is_empty()).map(|(name, _)| name.clone()).collect()
+        let ready = |name: &Name| !self.doubt.contains(name);
+        self.volumes
+            .iter()
+            .filter(|(name, v)| !v.pending.is_empty() && ready(name))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 }

@@ -18,6 +18,7 @@ mod audit;
 mod blame;
 mod case;
 mod execute;
+pub mod generate;
 mod judge;
 pub mod plan;
 mod read;

@@ -16,7 +16,50 @@ pub struct Plan {
     /// The site it needs.
     pub site: SitePlan,
     /// What is done, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
+}
+
+/// A step and the lane that it belongs to.
+///
+/// Steps without a lane run alone, in order. Steps with lanes that follow each other form a *group*: those of one lane run
+/// in order, lanes run side by side, and the next step without a lane waits for all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanStep {
+    /// Its lane; `None` runs alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Name>,
+    /// What is done.
+    #[serde(flatten)]
+    pub step: Step,
+}
+
+impl From<Step> for PlanStep {
+    fn from(step: Step) -> Self {
+        Self { lane: None, step }
+    }
+}
+
+impl std::ops::Deref for PlanStep {
+    type Target = Step;
+    fn deref(&self) -> &Step {
+        &self.step
+    }
+}
+
+impl Plan {
+    /// Index ranges of the groups: a step without a lane is one alone.
+    pub fn groups(&self) -> Vec<std::ops::Range<usize>> {
+        let mut groups: Vec<std::ops::Range<usize>> = Vec::new();
+        let mut open = false;
+        for (index, step) in self.steps.iter().enumerate() {
+            match groups.last_mut() {
+                Some(last) if open && step.lane.is_some() => last.end = index + 1,
+                _ => groups.push(index..index + 1),
+            }
+            open = step.lane.is_some();
+        }
+        groups
+    }
 }
 
 /// What the story needs to stand on.
@@ -37,6 +80,28 @@ pub struct SitePlan {
     /// New LUNs of the simulated array have a volatile write cache.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub write_cache: bool,
+    /// In which order ready tasks of a simulated world run.
+    #[serde(default, skip_serializing_if = "Schedule::is_fifo")]
+    pub schedule: Schedule,
+}
+
+/// In which order ready tasks of a simulated world run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// First come, first served.
+    #[default]
+    Fifo,
+    /// Every turn may be passed on.
+    Random,
+    /// Priorities that seldom change.
+    Priorities,
+}
+
+impl Schedule {
+    fn is_fifo(&self) -> bool {
+        *self == Self::Fifo
+    }
 }
 
 /// What an image is.
@@ -302,6 +367,16 @@ pub enum Step {
         /// Seconds.
         seconds: u64,
     },
+    /// A fault that waits for its point from now on.
+    Arm {
+        /// Which, counted from now.
+        #[serde(flatten)]
+        fault: PlacedFault,
+    },
+    /// Faults that have not fired are taken away.
+    Disarm,
+    /// Everything is healed; what failed is tried again and must work; everything is looked at.
+    Settle,
 }
 
 impl Step {

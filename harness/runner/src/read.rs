@@ -1,11 +1,14 @@
 //! Reading a volume back and judging every block that was read.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use sanbench_api::{BlockDevice, BlockError, LbaState, VolumeId};
 use sanbench_check::stamp::is_zero;
-use sanbench_check::{DataModel, Finding, Ledger, ModelError};
+use sanbench_check::{Finding, ModelError};
 use sanbench_world::Dice;
+
+use crate::judge::Judge;
 
 /// Blocks around every range that was ever written, on both sides.
 const MARGIN: u64 = 16;
@@ -55,16 +58,16 @@ impl From<ModelError> for ReadError {
 /// Reads every block ever written, its neighbours, every range that GET LBA STATUS calls mapped and a seeded sample of
 /// holes; the whole volume with `scan`. The first findings end it.
 pub(crate) async fn verify(
-    model: &mut DataModel,
-    ledger: &mut Ledger,
+    judge: &RefCell<Judge>,
     volume: VolumeId,
     device: &dyn BlockDevice,
     dice: &mut Dice,
     scan: bool,
 ) -> Result<(Verified, Vec<Finding>), ReadError> {
     let mut verified = Verified::default();
-    let blocks = model.blocks(volume)?;
-    if device.capacity_blocks() != blocks {
+    let blocks = judge.borrow().data.blocks(volume)?;
+    // While it grows, its host may see either size.
+    if device.capacity_blocks() != blocks && !judge.borrow().extending.contains(&volume) {
         let finding = Finding::new("CRE-001", "capacity", "device", "blocks")
             .says(format!("the host sees volume {volume} with another size"))
             .compared(format!("{blocks} blocks"), format!("{} blocks", device.capacity_blocks()));
@@ -72,7 +75,7 @@ pub(crate) async fn verify(
     }
     let mapped = mapped(device, blocks).await?;
     verified.status = mapped.is_some();
-    let mut ranges = model.interesting_ranges(volume, MARGIN)?;
+    let mut ranges = judge.borrow().data.interesting_ranges(volume, MARGIN)?;
     if scan {
         ranges.clear();
         ranges.push(0..blocks);
@@ -92,12 +95,21 @@ pub(crate) async fn verify(
         let mut at = range.start;
         while at < range.end {
             let count = (range.end - at).min(CHUNK);
-            let data = device.read(at, u32::try_from(count).unwrap_or(u32::MAX)).await?;
-            let mut findings = model.check_read(volume, at, &data)?;
+            let ticket = judge.borrow_mut().data.begin_read(volume)?;
+            let read = device.read(at, u32::try_from(count).unwrap_or(u32::MAX)).await;
+            let data = match read {
+                Ok(data) => data,
+                Err(e) => {
+                    judge.borrow_mut().data.cancel(ticket);
+                    return Err(e.into());
+                }
+            };
+            let quiet = judge.borrow().group.is_none();
+            let mut findings = judge.borrow_mut().data.end_read(ticket, at, &data)?;
             for (block, lba) in data.chunks_exact(512).zip(at..) {
                 if is_zero(block) {
                     verified.zero += 1;
-                } else if mapped.as_ref().is_some_and(|m| !covers(m, lba)) && findings.is_empty() {
+                } else if mapped.as_ref().is_some_and(|m| !covers(m, lba)) && findings.is_empty() && quiet {
                     findings.push(
                         Finding::new("SCS-009", "lba-status", "volume", "state")
                             .says(format!(
@@ -114,6 +126,7 @@ pub(crate) async fn verify(
             at += count;
         }
     }
+    let ledger = &mut judge.borrow_mut().ledger;
     ledger.compared("DAT-002", verified.blocks);
     ledger.compared("DAT-003", verified.zero);
     ledger.compared("DAT-008", verified.blocks);

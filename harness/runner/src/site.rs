@@ -9,6 +9,7 @@ use sanbench_check::{Finding, ImageDigests};
 use sanbench_flows::ControlPlane;
 use sanbench_world::Env;
 
+use crate::plan::PlacedFault;
 use crate::story::Name;
 
 /// What the back end promises, as far as the model must know it.
@@ -45,7 +46,7 @@ pub enum SiteError {
 
 /// Where a story is played: a volume service, a control host, compute hosts and an array, whatever they are made of.
 #[async_trait]
-pub trait Site: Send {
+pub trait Site: Send + Sync {
     /// The bench's own node: its clock stamps the history.
     fn env(&self) -> &Env;
 
@@ -53,10 +54,10 @@ pub trait Site: Send {
     fn tag(&self) -> [u8; 4];
 
     /// The volume service.
-    fn control(&self) -> &ControlPlane;
+    fn control(&self) -> ControlPlane;
 
     /// Drivers by back end (`host@backend`).
-    fn drivers(&self) -> &BTreeMap<String, Arc<dyn VolumeDriver>>;
+    fn drivers(&self) -> Arc<BTreeMap<String, Arc<dyn VolumeDriver>>>;
 
     /// Names of the compute hosts in the story.
     fn hosts(&self) -> Vec<Name>;
@@ -81,7 +82,7 @@ pub trait Site: Send {
     fn promise(&self) -> Promise;
 
     /// Stops the volume service and starts it again with some back-end options changed.
-    async fn restart(&mut self, options: &BTreeMap<String, String>) -> Result<(), SiteError>;
+    async fn restart(&self, options: &BTreeMap<String, String>) -> Result<(), SiteError>;
 
     /// What monitors of calls found since the last time.
     fn take_findings(&self) -> Vec<Finding> {
@@ -92,7 +93,7 @@ pub trait Site: Send {
     ///
     /// # Errors
     /// The site cannot do it.
-    async fn power_loss(&mut self) -> Result<(), SiteError> {
+    async fn power_loss(&self) -> Result<(), SiteError> {
         Err(not_here("cut the array's power"))
     }
 
@@ -100,7 +101,7 @@ pub trait Site: Send {
     ///
     /// # Errors
     /// The site cannot do it, or the array refuses.
-    async fn set_controller(&mut self, _controller: u64, _up: bool) -> Result<(), SiteError> {
+    async fn set_controller(&self, _controller: u64, _up: bool) -> Result<(), SiteError> {
         Err(not_here("fail a controller"))
     }
 
@@ -108,7 +109,7 @@ pub trait Site: Send {
     ///
     /// # Errors
     /// The site cannot do it.
-    async fn set_path(&mut self, _host: &Name, _path: u64, _up: bool) -> Result<(), SiteError> {
+    async fn set_path(&self, _host: &Name, _path: u64, _up: bool) -> Result<(), SiteError> {
         Err(not_here("cut a path"))
     }
 
@@ -116,8 +117,32 @@ pub trait Site: Send {
     ///
     /// # Errors
     /// The site cannot do it, or the array refuses.
-    async fn squat(&mut self, _name: &str) -> Result<(), SiteError> {
+    async fn squat(&self, _name: &str) -> Result<(), SiteError> {
         Err(not_here("make objects behind the driver's back"))
+    }
+
+    /// Lets a fault wait for its point, counted from now.
+    ///
+    /// # Errors
+    /// The site cannot do it.
+    fn arm(&self, _fault: &PlacedFault) -> Result<(), SiteError> {
+        Err(not_here("place faults"))
+    }
+
+    /// Takes away all faults that have not fired.
+    ///
+    /// # Errors
+    /// The site cannot do it.
+    fn disarm(&self) -> Result<(), SiteError> {
+        Ok(())
+    }
+
+    /// Heals whatever was broken through this site and is not healed yet: paths, controllers, shapes of the network.
+    ///
+    /// # Errors
+    /// The site cannot do it.
+    async fn heal(&self) -> Result<(), SiteError> {
+        Ok(())
     }
 
     /// Faults that fired so far, by point.

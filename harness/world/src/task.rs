@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::lock;
 use crate::recorder::Recorder;
+use crate::schedule::{Scheduler, Standing};
 
 /// Why a task has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +82,7 @@ pub(crate) struct TaskSet {
     node: Arc<str>,
     handle: Handle,
     recorder: Arc<Recorder>,
+    scheduler: Option<Arc<Mutex<Scheduler>>>,
     down: AtomicBool,
     running: Mutex<Running>,
 }
@@ -93,7 +95,20 @@ struct Running {
 
 impl TaskSet {
     pub(crate) fn new(node: Arc<str>, handle: Handle, recorder: Arc<Recorder>) -> TaskSet {
-        TaskSet { node, handle, recorder, down: AtomicBool::new(false), running: Mutex::default() }
+        TaskSet {
+            node,
+            handle,
+            recorder,
+            scheduler: None,
+            down: AtomicBool::new(false),
+            running: Mutex::default(),
+        }
+    }
+
+    /// Its tasks take turns as this policy says.
+    pub(crate) fn scheduled(mut self, scheduler: Option<Arc<Mutex<Scheduler>>>) -> TaskSet {
+        self.scheduler = scheduler;
+        self
     }
 
     pub(crate) fn is_down(&self) -> bool {
@@ -126,7 +141,12 @@ impl TaskSet {
             running.cells.insert(id, weak);
             id
         };
-        let join = self.handle.spawn(Shell { cell: cell.clone(), set: self.clone(), id });
+        let join = self.handle.spawn(Shell {
+            cell: cell.clone(),
+            set: self.clone(),
+            id,
+            standing: Standing::default(),
+        });
         // Nobody else sets it, so a second value cannot be refused here.
         let _ = cell.shell.set(join.abort_handle());
         if self.is_down() {
@@ -184,12 +204,20 @@ struct Shell<F: Future + Send> {
     cell: Arc<Cell<F>>,
     set: Arc<TaskSet>,
     id: u64,
+    standing: Standing,
 }
 
 impl<F: Future + Send> Future for Shell<F> {
     type Output = Option<F::Output>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(scheduler) = &this.set.scheduler
+            && lock(scheduler).passes(&mut this.standing)
+        {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let watch = PanicWatch(&self.set);
         let (polled, spent) = {
             let mut slot = lock(&self.cell.future);

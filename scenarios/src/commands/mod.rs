@@ -6,11 +6,14 @@ mod doctor;
 mod explain;
 mod list;
 mod replay;
+mod report;
 mod run;
+mod sweep;
 
 use std::path::PathBuf;
 
 use clap::Parser as _;
+use sanbench_runner::generate::{Profile, nemesis};
 
 use crate::cli::{ArrayCommand, Cli, Command, RunArgs};
 use crate::failure::Refusal;
@@ -41,6 +44,8 @@ pub(crate) fn main(registry: &Registry, words: impl IntoIterator<Item = std::ffi
         Some(Command::List(args)) => list::list(registry, &args).map(say),
         Some(Command::Explain(args)) => explain::explain(registry, &args.id).map(say),
         Some(Command::Replay(args)) => replay::replay(registry, &args),
+        Some(Command::Sweep(args)) => sweep::sweep(registry, &args),
+        Some(Command::Report(command)) => report::report(&command),
         Some(Command::Array(ArrayCommand::Serve(args))) => array::serve(&args),
         Some(Command::Clean(args)) => clean::clean(registry, &args),
         Some(Command::Doctor(args)) => {
@@ -87,4 +92,34 @@ fn runtime() -> Result<tokio::runtime::Runtime, Refusal> {
         .enable_all()
         .build()
         .map_err(|e| Refusal::new(format!("cannot start the runtime: {e}")))
+}
+
+/// The fault profile of `--faults`: a built-in one by its name, or a file.
+fn faults(word: &str) -> Result<Profile, Refusal> {
+    if let Some(profile) = Profile::by_name(word) {
+        return Ok(profile);
+    }
+    let shown: String = word.chars().filter(|c| !c.is_control()).take(120).collect();
+    if !(word.contains('/') || word.ends_with(".toml")) {
+        let names = Profile::NAMES.join(", ");
+        return Err(Refusal::new(format!("--faults {shown}: no such profile"))
+            .hint(format!("one of {names}, or a file ending in .toml")));
+    }
+    let text = std::fs::read_to_string(word).map_err(|e| Refusal::new(format!("--faults {shown}: {e}")))?;
+    let profile: Profile = toml::from_str(&text)
+        .map_err(|e| Refusal::new(format!("--faults {shown}: {e}").trim_end().to_owned()))?;
+    let problem = match profile.unknown_kind() {
+        Some(kind) => Some(format!("no kind of fault is called `{kind}`")),
+        None if profile.faults > 100 || profile.outages > 100 => {
+            Some("`faults` and `outages` are for each hundred steps".to_owned())
+        }
+        None => None,
+    };
+    match problem {
+        None => Ok(profile),
+        Some(problem) => {
+            let kinds = nemesis::KINDS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ");
+            Err(Refusal::new(format!("--faults {shown}: {problem}")).hint(format!("kinds: {kinds}")))
+        }
+    }
 }

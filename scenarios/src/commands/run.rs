@@ -35,10 +35,7 @@ pub(super) enum Where {
 /// Runs and judges; answers the exit code.
 pub(super) fn run(registry: &Registry, args: &RunArgs) -> Result<u8, Refusal> {
     let selection = resolve(registry, &args.targets)?;
-    if args.faults != "none" {
-        return Err(Refusal::new(format!("--faults {}: this version has no fault profiles", args.faults))
-            .hint("stories place their own faults; leave --faults away"));
-    }
+    let faults = super::faults(&args.faults)?;
     let planted = Planted::from_words(registry, &args.defect).map_err(|word| {
         let names = defects::all(registry).iter().map(|d| d.name).collect::<Vec<_>>().join(", ");
         Refusal::new(format!("no defect `{word}` can be planted")).hint(format!("defects: {names}"))
@@ -56,7 +53,7 @@ pub(super) fn run(registry: &Registry, args: &RunArgs) -> Result<u8, Refusal> {
     if let Some(file) = &args.pcap {
         prepare_file("--pcap", file)?;
     }
-    let specs = cases(&selection, args.seed, args.cases, args.shard);
+    let specs = cases(&selection, args.seed, args.cases, args.shard, &faults);
     let plan = RunPlan { registry, args, selection, planted, image, specs };
     match place {
         Where::Sim => plan.simulated(),
@@ -109,7 +106,7 @@ fn check_image_fits(selection: &Selection, image: Option<&ImageInput>) -> Result
             .map(|(name, ..)| name)
             .collect();
         for step in &story.plan.steps {
-            if let Step::Create { source: Source::Image(name), size, refused: None, .. } = step
+            if let Step::Create { source: Source::Image(name), size, refused: None, .. } = &step.step
                 && samples.contains(&name)
                 && size.whole_gib().unwrap_or(0) < image.gib()
             {
@@ -127,7 +124,7 @@ fn check_image_fits(selection: &Selection, image: Option<&ImageInput>) -> Result
 
 /// The folder exists or can be made, and can be written. What was made to find out is removed again: a run that is
 /// refused later must leave nothing.
-fn prepare_dir(option: &str, dir: &Path) -> Result<(), Refusal> {
+pub(super) fn prepare_dir(option: &str, dir: &Path) -> Result<(), Refusal> {
     let fail = |e: std::io::Error| {
         Refusal::new(format!("{option} {}: {e}", dir.display())).hint("name a folder that can be written")
     };
@@ -174,6 +171,9 @@ impl RunPlan<'_> {
         }
         if self.args.cases > 1 {
             command += &format!(" --cases {}", self.args.cases);
+        }
+        if self.args.faults != "none" {
+            command += &format!(" --faults {}", self.args.faults);
         }
         if env != "sim" {
             command += &format!(" --env {env}");
@@ -516,7 +516,7 @@ fn now() -> String {
 }
 
 /// Sets the flag at the first SIGINT or SIGTERM; the second ends the process.
-fn on_interrupt(stop: Arc<AtomicBool>) {
+pub(super) fn on_interrupt(stop: Arc<AtomicBool>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     #[expect(
         clippy::disallowed_methods,
@@ -538,6 +538,6 @@ fn on_interrupt(stop: Arc<AtomicBool>) {
     clippy::disallowed_methods,
     reason = "the duration of the whole command is told to its user, judged by nobody"
 )]
-fn wall_clock() -> std::time::Instant {
+pub(super) fn wall_clock() -> std::time::Instant {
     std::time::Instant::now()
 }

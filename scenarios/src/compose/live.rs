@@ -11,7 +11,7 @@ use sanbench_rest::RestConfig;
 use sanbench_runner::plan::Step;
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, SiteError};
-use sanbench_world::{LiveConfig, LiveWorld, Segment};
+use sanbench_world::{Fault, LiveConfig, LiveWorld, Segment};
 
 use super::driver::BACK_OFF_MS;
 use super::images::ImageInput;
@@ -71,7 +71,7 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
             .plan
             .steps
             .iter()
-            .any(|step| matches!(step, Step::Cut { .. } | Step::Heal { .. }))
+            .any(|step| matches!(step.step, Step::Cut { .. } | Step::Heal { .. }))
             .then(|| "paths over loopback cannot be cut".to_owned()),
     };
     if let Some(reason) = impossible {
@@ -204,8 +204,8 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
         faults_fired: Arc::new(move || counter.faults_fired()),
         levers,
     };
-    let mut site = ComposedSite::start(parts, &spec.plan).await?;
-    let outcome = play_case(&mut site, spec).await;
+    let site = ComposedSite::start(parts, &spec.plan).await?;
+    let outcome = play_case(&site, spec).await;
     site.stop().await;
     Ok(outcome)
 }
@@ -233,6 +233,14 @@ impl Levers for LiveLevers {
 
     fn squat(&self, name: &str) -> Result<(), SiteError> {
         self.array.squat(self.world.node("array", &[]).now(), name)
+    }
+
+    fn arm(&self, point: &str, nth: u64, fault: Fault) {
+        self.world.add_fault(point, nth, fault);
+    }
+
+    fn disarm(&self) {
+        self.world.clear_faults();
     }
 }
 

@@ -21,7 +21,7 @@ const GIB: u64 = 1;
 const SHOWN: usize = 14;
 
 /// Plays a case: a chapter of the protocol cases when it is one, else the story.
-pub(super) async fn play_case(site: &mut ComposedSite, spec: &CaseSpec) -> CaseOutcome {
+pub(super) async fn play_case(site: &ComposedSite, spec: &CaseSpec) -> CaseOutcome {
     match Chapter::by_name(&spec.story).filter(|_| spec.plan.steps.is_empty()) {
         Some(chapter) => play_chapter(site, spec, chapter).await,
         None => sanbench_runner::run_case(site, spec).await,

@@ -19,7 +19,7 @@ pub(super) struct Secrets(BTreeSet<Vec<u8>>);
 impl Secrets {
     /// The secrets among the back-end options, the story's own and those it restarts the service with.
     pub(super) fn of(options: &BTreeMap<String, String>, plan: &Plan) -> Self {
-        let restarts = plan.steps.iter().filter_map(|step| match step {
+        let restarts = plan.steps.iter().filter_map(|step| match &step.step {
             Step::Restart { options } => Some(options),
             _ => None,
         });

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use sanbench_api::async_trait;
 use sanbench_rest::RestConfig;
-use sanbench_runner::plan::{FaultAction, Plan};
+use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, SiteError};
-use sanbench_world::{Crash, Fault, FaultPlan, Segment, SimConfig, SimWorld, dice};
+use sanbench_world::{Crash, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, dice};
 use sha2::{Digest, Sha256};
 
 use super::images::ImageInput;
@@ -51,14 +51,19 @@ fn host_addresses(n: u8) -> [IpAddr; 3] {
 
 /// Faults of the story as the world takes them.
 pub(super) fn fault_plan(plan: &Plan) -> FaultPlan {
-    plan.site.faults.iter().fold(FaultPlan::default(), |all, f| {
-        let fault = match f.action {
-            FaultAction::Fail => Fault::Fail,
-            FaultAction::Delay(ms) => Fault::Delay(Duration::from_millis(ms)),
-            FaultAction::DropReply => Fault::DropReply,
-        };
-        all.rule(f.point.clone(), f.nth, fault)
-    })
+    plan.site
+        .faults
+        .iter()
+        .fold(FaultPlan::default(), |all, f| all.rule(f.point.clone(), f.nth, world_fault(f.action)))
+}
+
+/// A fault as the world takes it.
+pub(super) fn world_fault(action: FaultAction) -> Fault {
+    match action {
+        FaultAction::Fail => Fault::Fail,
+        FaultAction::Delay(ms) => Fault::Delay(Duration::from_millis(ms)),
+        FaultAction::DropReply => Fault::DropReply,
+    }
 }
 
 /// Pools of the story, else the default two.
@@ -97,6 +102,11 @@ pub(crate) fn run_sim_case(setup: &SimSetup, spec: &CaseSpec) -> (CaseOutcome, V
         trace: true,
         faults: fault_plan(&spec.plan),
         capture: setup.capture,
+        schedule: match spec.plan.site.schedule {
+            Order::Fifo => Schedule::Fifo,
+            Order::Random => Schedule::Random,
+            Order::Priorities => Schedule::Priorities,
+        },
         ..SimConfig::default()
     };
     let ran = catch_unwind(AssertUnwindSafe(|| {
@@ -182,8 +192,8 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         levers: Some(Arc::new(levers)),
     };
     let mut outcome = match ComposedSite::start(site_parts, &spec.plan).await {
-        Ok(mut site) => {
-            let outcome = play_case(&mut site, spec).await;
+        Ok(site) => {
+            let outcome = play_case(&site, spec).await;
             site.stop().await;
             outcome
         }
@@ -253,6 +263,18 @@ impl Levers for SimLevers {
 
     fn squat(&self, name: &str) -> Result<(), SiteError> {
         self.array.squat(self.world.now(), name)
+    }
+
+    fn arm(&self, point: &str, nth: u64, fault: Fault) {
+        self.world.add_fault(point, nth, fault);
+    }
+
+    fn disarm(&self) {
+        self.world.clear_faults();
+    }
+
+    fn heal(&self) {
+        self.world.heal_all();
     }
 }
 

@@ -1,20 +1,21 @@
 //! A site put together from its parts; the same for every environment.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sanbench_api::{Connector, ImageId, VolumeDriver, async_trait};
 use sanbench_check::Finding;
 use sanbench_flows::image::ImageStore;
 use sanbench_flows::{Backend, CacheLimits, ControlPlane, FlowDefects, FlowsConfig};
 use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
-use sanbench_runner::plan::Plan;
+use sanbench_runner::plan::{PlacedFault, Plan};
 use sanbench_runner::story::Name;
 use sanbench_runner::{Promise, Site, SiteError, SiteImage};
-use sanbench_world::Env;
+use sanbench_world::{Env, Fault};
 
 use super::images::{ImageInput, add_image};
 use super::monitor::{Found, MonitoredDriver};
+use super::sim::world_fault;
 use crate::registry::DriverEntry;
 use crate::safety::Tag;
 
@@ -67,23 +68,37 @@ pub(crate) trait Levers: Send + Sync {
     fn set_path(&self, host: &Name, path: u64, up: bool) -> Result<(), SiteError>;
     /// Somebody else makes a LUN of 1 GiB.
     fn squat(&self, name: &str) -> Result<(), SiteError>;
+    /// A fault waits for its point from now on.
+    fn arm(&self, point: &str, nth: u64, fault: Fault);
+    /// Faults that have not fired are taken away.
+    fn disarm(&self);
+    /// Everything that is broken in the network works again.
+    fn heal(&self) {}
 }
 
 /// A site that stands.
 pub(crate) struct ComposedSite {
     parts: SiteParts,
-    options: BTreeMap<String, String>,
     flows: FlowsConfig,
-    control: ControlPlane,
+    service: Mutex<Service>,
     control_connector: Arc<dyn Connector>,
     connectors: BTreeMap<Name, Arc<dyn Connector>>,
     host_names: BTreeMap<Name, String>,
     host_order: Vec<Name>,
-    drivers: BTreeMap<String, Arc<dyn VolumeDriver>>,
     store: ImageStore,
     images: BTreeMap<Name, SiteImage>,
+}
+
+/// The volume service as it runs now; a restart replaces it.
+struct Service {
+    options: BTreeMap<String, String>,
+    control: ControlPlane,
+    drivers: Drivers,
     promise: Promise,
 }
+
+/// Drivers by back end.
+type Drivers = Arc<BTreeMap<String, Arc<dyn VolumeDriver>>>;
 
 /// Added to the ISID qualifier of a second connector of one host.
 const INTRUDER: u16 = 100;
@@ -95,6 +110,10 @@ impl ComposedSite {
     fn levers(&self) -> Result<Arc<dyn Levers>, SiteError> {
         let none = || SiteError::Internal("only a simulated site can break so".into());
         self.parts.levers.clone().ok_or_else(none)
+    }
+
+    fn service(&self) -> MutexGuard<'_, Service> {
+        self.service.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the site together and starts the volume service.
@@ -144,21 +163,24 @@ impl ComposedSite {
         let built = build(&parts, &options)?;
         let control =
             plane(&parts, &built.drivers, &control_connector, &connectors, &host_names, &store, &flows)?;
-        let site = Self {
+        let service = Service {
             options,
+            control: control.clone(),
+            drivers: Arc::new(built.drivers),
+            promise: built.promise,
+        };
+        let site = Self {
             flows,
-            control,
+            service: Mutex::new(service),
             control_connector,
             connectors,
             host_names,
             host_order: plan.site.hosts.iter().map(|(name, _)| name.clone()).collect(),
-            drivers: built.drivers,
             store,
             images,
-            promise: built.promise,
             parts,
         };
-        site.control.start().await.map_err(|e| SiteError::Unreachable(e.to_string()))?;
+        control.start().await.map_err(|e| SiteError::Unreachable(e.to_string()))?;
         Ok(site)
     }
 
@@ -173,9 +195,9 @@ impl ComposedSite {
     }
 
     /// Stops the volume service: no management session stays behind.
-    pub(crate) async fn stop(&mut self) {
+    pub(crate) async fn stop(&self) {
         // A service that crashed has nothing to log out.
-        let _ = self.control.stop().await;
+        let _ = self.control().stop().await;
     }
 }
 
@@ -256,12 +278,12 @@ impl Site for ComposedSite {
         self.parts.tag.0
     }
 
-    fn control(&self) -> &ControlPlane {
-        &self.control
+    fn control(&self) -> ControlPlane {
+        self.service().control.clone()
     }
 
-    fn drivers(&self) -> &BTreeMap<String, Arc<dyn VolumeDriver>> {
-        &self.drivers
+    fn drivers(&self) -> Drivers {
+        self.service().drivers.clone()
     }
 
     fn hosts(&self) -> Vec<Name> {
@@ -295,43 +317,70 @@ impl Site for ComposedSite {
     }
 
     fn promise(&self) -> Promise {
-        self.promise
+        self.service().promise
     }
 
-    async fn restart(&mut self, options: &BTreeMap<String, String>) -> Result<(), SiteError> {
-        let _ = self.control.stop().await;
-        self.options.extend(options.clone());
-        let built = build(&self.parts, &self.options)?;
-        self.drivers = built.drivers;
-        self.promise = built.promise;
-        self.control = plane(
+    async fn restart(&self, options: &BTreeMap<String, String>) -> Result<(), SiteError> {
+        let _ = self.control().stop().await;
+        let options = {
+            let mut service = self.service();
+            service.options.extend(options.clone());
+            service.options.clone()
+        };
+        let built = build(&self.parts, &options)?;
+        let control = plane(
             &self.parts,
-            &self.drivers,
+            &built.drivers,
             &self.control_connector,
             &self.connectors,
             &self.host_names,
             &self.store,
             &self.flows,
         )?;
-        self.control.start().await.map(|_| ()).map_err(|e| SiteError::Unreachable(e.to_string()))
+        *self.service() = Service {
+            options,
+            control: control.clone(),
+            drivers: Arc::new(built.drivers),
+            promise: built.promise,
+        };
+        control.start().await.map(|_| ()).map_err(|e| SiteError::Unreachable(e.to_string()))
     }
 
-    async fn power_loss(&mut self) -> Result<(), SiteError> {
+    async fn power_loss(&self) -> Result<(), SiteError> {
         self.levers()?.power_loss().await
     }
 
-    async fn set_controller(&mut self, controller: u64, up: bool) -> Result<(), SiteError> {
+    async fn set_controller(&self, controller: u64, up: bool) -> Result<(), SiteError> {
         self.levers()?.set_controller(controller, up)
     }
 
-    async fn set_path(&mut self, host: &Name, path: u64, up: bool) -> Result<(), SiteError> {
+    async fn set_path(&self, host: &Name, path: u64, up: bool) -> Result<(), SiteError> {
         let levers = self.levers()?;
         let paths = if path == 0 { 1..=2 } else { path..=path };
         paths.into_iter().try_for_each(|path| levers.set_path(host, path, up))
     }
 
-    async fn squat(&mut self, name: &str) -> Result<(), SiteError> {
+    async fn squat(&self, name: &str) -> Result<(), SiteError> {
         self.levers()?.squat(name)
+    }
+
+    fn arm(&self, fault: &PlacedFault) -> Result<(), SiteError> {
+        self.levers()?.arm(&fault.point, fault.nth, world_fault(fault.action));
+        Ok(())
+    }
+
+    fn disarm(&self) -> Result<(), SiteError> {
+        if let Some(levers) = &self.parts.levers {
+            levers.disarm();
+        }
+        Ok(())
+    }
+
+    async fn heal(&self) -> Result<(), SiteError> {
+        if let Some(levers) = &self.parts.levers {
+            levers.heal();
+        }
+        Ok(())
     }
 
     fn take_findings(&self) -> Vec<Finding> {

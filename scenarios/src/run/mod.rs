@@ -2,13 +2,19 @@
 
 mod assemble;
 mod cases;
+mod fold;
+mod lines;
 mod output;
 mod pool;
+mod shard;
 
 pub(crate) use assemble::{Facts, assemble, hex};
-pub(crate) use cases::cases;
+pub(crate) use cases::{cases, one_case};
+pub(crate) use fold::{Fold, SCHEMA as FOLD_SCHEMA};
+pub(crate) use lines::Lines;
 pub(crate) use output::{Output, print};
-pub(crate) use pool::run_all;
+pub(crate) use pool::{run_all, run_each};
+pub(crate) use shard::shard;
 
 /// A case id as a folder name.
 pub(crate) fn file_name(id: &str) -> String {

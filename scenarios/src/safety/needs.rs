@@ -16,7 +16,7 @@ pub(crate) fn beyond(plan: &Plan, limits: Limits) -> Option<String> {
     let hosts = plan.site.hosts.len() as u64 + 1;
     let (mut most_gib, mut most_objects) = (0, 0);
     for step in &plan.steps {
-        match step {
+        match &step.step {
             Step::Create { volume, size, refused: None, .. }
             | Step::Extend { volume, size, refused: None } => {
                 volumes.insert(volume, size.whole_gib().unwrap_or(1));

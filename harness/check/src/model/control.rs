@@ -128,8 +128,8 @@ impl Default for BackendRules {
 /// The model: a small set of possible worlds.
 #[derive(Debug, Clone)]
 pub struct ControlModel {
-    worlds: Vec<World>,
-    overflowed: bool,
+    pub(super) worlds: Vec<World>,
+    pub(super) overflowed: bool,
     rules: BTreeMap<String, BackendRules>,
 }
 
@@ -240,7 +240,7 @@ impl ControlModel {
         if self.overflowed { Vec::new() } else { findings }
     }
 
-    fn settle(&mut self, mut next: Vec<World>) {
+    pub(super) fn settle(&mut self, mut next: Vec<World>) {
         next.sort();
         next.dedup();
         if next.len() > MOST_WORLDS {
@@ -251,7 +251,7 @@ impl ControlModel {
     }
 
     /// Why this operation must not succeed in this world.
-    fn forbidden(&self, world: &World, operation: &Operation) -> Option<Finding> {
+    pub(super) fn forbidden(&self, world: &World, operation: &Operation) -> Option<Finding> {
         let wrong = |requirement: &str, field: &str, message: String, expected: &str| {
             let finding = Finding::new(requirement, CHECKER, "operation", field);
             Some(finding.says(message).compared(expected, "it succeeded"))
@@ -333,7 +333,7 @@ impl ControlModel {
     }
 
     /// The worlds that may follow.
-    fn outcomes(&self, world: &World, operation: &Operation, answer: Answer) -> Vec<World> {
+    pub(super) fn outcomes(&self, world: &World, operation: &Operation, answer: Answer) -> Vec<World> {
         let creates = matches!(operation, Operation::CreateVolume { .. } | Operation::CreateSnapshot { .. });
         let row = match answer {
             Answer::Done => return vec![self.done(world, operation, Row::Healthy, Row::Gone)],
@@ -485,6 +485,23 @@ fn mark(world: &mut World, operation: &Operation, row: Row) {
             if let Some(volume) = world.volumes.get_mut(id) {
                 volume.row = row;
             }
+        }
+    }
+}
+
+impl Operation {
+    /// What it is, without whom it is about.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::CreateVolume { .. } => "create",
+            Self::DeleteVolume { .. } => "delete",
+            Self::Extend { .. } => "extend",
+            Self::CreateSnapshot { .. } => "snapshot",
+            Self::DeleteSnapshot { .. } => "delete-snapshot",
+            Self::Flatten { .. } => "flatten",
+            Self::Attach { .. } => "attach",
+            Self::Detach { .. } => "detach",
         }
     }
 }

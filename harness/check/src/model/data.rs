@@ -1,7 +1,7 @@
 //! What every block of every volume and snapshot must hold.
 //!
-//! The model is told each operation *once it is answered* (a write also when it is issued, see [`DataModel::write`]) and
-//! is asked about each read. It knows nothing of the array: content follows from operations and answers alone.
+//! The model is told each operation *once it is answered* (and also when it begins, where others may be under way: see
+//! `overlap`) and is asked about each read. It knows nothing of the array: content follows from operations and answers alone.
 //!
 //! Snapshots and clones share frozen layers, so that they cost the same at any size. A write whose outcome is unknown
 //! leaves both contents possible until a read decides.
@@ -15,12 +15,13 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::blame::{self, Wrong, role, write_up};
+use super::overlap::Flight;
 use super::runs::{Cell, Stack};
 use crate::stamp::{self, BLOCK, Expected, Relation, RunTag, Stamp};
 use crate::verdict::Finding;
 
 /// Possible contents of one block before the model gives up on it.
-const MOST_ALTERNATIVES: usize = 64;
+pub(super) const MOST_ALTERNATIVES: usize = 64;
 
 /// A volume or a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -165,11 +166,21 @@ pub(super) struct View {
     /// The volume whose stamps are its own.
     pub(super) owner: VolumeId,
     /// Volumes that it descends from, nearest first.
-    sources: Vec<VolumeId>,
+    pub(super) sources: Vec<VolumeId>,
     /// What blocks held before each change since the last flush, while the array's cache is volatile.
-    unsynced: Vec<(Range<u64>, Cell)>,
+    pub(super) unsynced: Vec<Unsynced>,
     /// The requirement under which its content is durable; nothing before its first change.
-    durable: Option<&'static str>,
+    pub(super) durable: Option<&'static str>,
+}
+
+/// A change that is not durable yet.
+#[derive(Debug, Clone)]
+pub(super) struct Unsynced {
+    /// Place in the order of all changes.
+    pub(super) order: u64,
+    pub(super) range: Range<u64>,
+    /// What was there before.
+    pub(super) old: Cell,
 }
 
 impl View {
@@ -186,14 +197,19 @@ impl View {
 #[derive(Debug)]
 pub struct DataModel {
     run: RunTag,
-    seq: u64,
-    views: BTreeMap<Subject, View>,
+    pub(super) seq: u64,
+    pub(super) views: BTreeMap<Subject, View>,
     deleted: BTreeSet<VolumeId>,
     /// Direct source of each volume ever made, for telling a clone's write.
-    parents: BTreeMap<VolumeId, VolumeId>,
-    compared: u64,
-    undecided: u64,
-    volatile: bool,
+    pub(super) parents: BTreeMap<VolumeId, VolumeId>,
+    pub(super) compared: u64,
+    pub(super) undecided: u64,
+    pub(super) volatile: bool,
+    /// Counts changes of content.
+    pub(super) changes: u64,
+    /// What has begun and not ended.
+    pub(super) flights: BTreeMap<u64, Flight>,
+    pub(super) tickets: u64,
 }
 
 impl DataModel {
@@ -209,6 +225,9 @@ impl DataModel {
             compared: 0,
             undecided: 0,
             volatile: false,
+            changes: 0,
+            flights: BTreeMap::new(),
+            tickets: 0,
         }
     }
 
@@ -234,6 +253,7 @@ impl DataModel {
     /// The array lost its power. Blocks that were changed since the last flush hold what they held at that time, or any
     /// of what they were given since. Gives the requirements that the next right reading of each volume upholds.
     pub fn power_loss(&mut self) -> Vec<(VolumeId, Vec<&'static str>)> {
+        self.cross_power_loss();
         let mut upheld = Vec::new();
         for (subject, view) in &mut self.views {
             let Some(durable) = view.durable else { continue };
@@ -242,7 +262,7 @@ impl DataModel {
             if !unsynced.is_empty() {
                 ids.push("DUR-002");
             }
-            for (range, old) in unsynced {
+            for Unsynced { range, old, .. } in unsynced {
                 for (part, now) in view.stack.look(range) {
                     view.stack.set(part, now.or(&old, MOST_ALTERNATIVES));
                 }
@@ -288,23 +308,8 @@ impl DataModel {
     /// # Errors
     /// The volume is unknown or the snapshot exists.
     pub fn snapshot(&mut self, snapshot: SnapshotId, volume: VolumeId) -> Result<(), ModelError> {
-        let seq = self.seq;
-        let source = self.view_mut(volume.into())?;
-        let view = View {
-            stack: source.stack.share(),
-            blocks: source.blocks,
-            origin: Origin::Snapshot,
-            inherited: source.blocks,
-            born: source.blocks,
-            born_seq: seq,
-            change: None,
-            unmapped: source.unmapped.clone(),
-            owner: source.owner,
-            sources: source.sources.clone(),
-            unsynced: source.unsynced.clone(),
-            durable: source.durable,
-        };
-        self.insert(snapshot.into(), view)
+        let ticket = self.begin_copy(volume)?;
+        self.end_snapshot(ticket, snapshot)
     }
 
     /// A volume with the content of another volume or of a snapshot, as of now, zero beyond the source's end.
@@ -317,40 +322,11 @@ impl DataModel {
         source: impl Into<Subject>,
         blocks: u64,
     ) -> Result<(), ModelError> {
-        let (seq, source) = (self.seq, source.into());
-        if self.views.contains_key(&volume.into()) {
-            return Err(ModelError::Exists(volume.into()));
-        }
-        let from = self.view_mut(source)?;
-        let owner = from.owner;
-        let (unsynced, durable) = (from.unsynced.clone(), from.durable);
-        let mut sources = vec![owner];
-        sources.extend(&from.sources);
-        let mut stack = from.stack.share();
-        // Should it be smaller, a later extend must not bring the source's tail back.
-        stack.set(blocks..from.blocks.max(blocks), Cell::Zero);
-        let view = View {
-            stack,
-            blocks,
-            origin: if matches!(source, Subject::Volume(_)) { Origin::Clone } else { Origin::FromSnapshot },
-            inherited: from.blocks.min(blocks),
-            born: blocks,
-            born_seq: seq,
-            change: None,
-            unmapped: Vec::new(),
-            owner: volume,
-            sources,
-            unsynced,
-            durable,
-        };
-        self.parents.insert(volume, owner);
-        self.insert(volume.into(), view)
+        let ticket = self.begin_copy(source)?;
+        self.end_clone(ticket, volume, blocks)
     }
 
-    /// Blocks written with this stamp. For a write that can meet other operations, tell it twice: as
-    /// [`Certainty::Unknown`] before it is issued, as [`Certainty::Done`] once it is acknowledged; a write that failed with
-    /// an unknown outcome stays told once. Of writes that overlap in time and in blocks the one told last wins; where that
-    /// order is not known, tell the others as unknown again.
+    /// Blocks written with this stamp while nothing else was going on; else see [`DataModel::begin_write`].
     ///
     /// # Errors
     /// The volume is unknown or the range lies outside.
@@ -505,7 +481,7 @@ impl DataModel {
         (self.compared, self.undecided)
     }
 
-    fn insert(&mut self, subject: Subject, view: View) -> Result<(), ModelError> {
+    pub(super) fn insert(&mut self, subject: Subject, view: View) -> Result<(), ModelError> {
         if self.views.contains_key(&subject) {
             return Err(ModelError::Exists(subject));
         }
@@ -517,11 +493,11 @@ impl DataModel {
         self.views.get(&subject).ok_or(ModelError::Unknown(subject))
     }
 
-    fn view_mut(&mut self, subject: Subject) -> Result<&mut View, ModelError> {
+    pub(super) fn view_mut(&mut self, subject: Subject) -> Result<&mut View, ModelError> {
         self.views.get_mut(&subject).ok_or(ModelError::Unknown(subject))
     }
 
-    fn in_range(&self, subject: Subject, range: Range<u64>) -> Result<(), ModelError> {
+    pub(super) fn in_range(&self, subject: Subject, range: Range<u64>) -> Result<(), ModelError> {
         let blocks = self.view(subject)?.blocks;
         if range.end <= blocks {
             return Ok(());
@@ -529,7 +505,7 @@ impl DataModel {
         Err(ModelError::OutOfRange { subject, start: range.start, end: range.end, blocks })
     }
 
-    fn change_content(
+    pub(super) fn change_content(
         &mut self,
         volume: VolumeId,
         range: Range<u64>,
@@ -537,10 +513,13 @@ impl DataModel {
         certainty: Certainty,
     ) -> Result<(), ModelError> {
         self.in_range(volume.into(), range.clone())?;
-        let volatile = self.volatile;
+        self.witness(volume, &range, cell)?;
+        self.changes += 1;
+        let (volatile, order) = (self.volatile, self.changes);
         let view = self.view_mut(volume.into())?;
         if volatile {
-            view.unsynced.extend(view.stack.look(range.clone()));
+            let before = view.stack.look(range.clone()).into_iter();
+            view.unsynced.extend(before.map(|(range, old)| Unsynced { order, range, old }));
         }
         view.durable = Some(if volatile { view.durable.unwrap_or("DUR-002") } else { "DUR-004" });
         match certainty {
@@ -554,7 +533,7 @@ impl DataModel {
         Ok(())
     }
 
-    fn fits(&self, cell: &Cell, lba: u64, block: &[u8]) -> Fit {
+    pub(super) fn fits(&self, cell: &Cell, lba: u64, block: &[u8]) -> Fit {
         match cell {
             Cell::AnyOf(several) => several
                 .iter()
@@ -590,7 +569,7 @@ impl DataModel {
         })
     }
 
-    fn name(&self, subject: Subject, cell: &Cell, lba: u64, block: &[u8]) -> Option<Wrong> {
+    pub(super) fn name(&self, subject: Subject, cell: &Cell, lba: u64, block: &[u8]) -> Option<Wrong> {
         let view = self.view(subject).ok()?;
         let expected = self.expectation(cell, lba)?;
         let diagnosis =
@@ -620,7 +599,7 @@ impl DataModel {
     }
 }
 
-enum Fit {
+pub(super) enum Fit {
     Yes,
     /// One of several fits, and is the truth from now on.
     One(Cell),

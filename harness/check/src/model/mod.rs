@@ -3,6 +3,8 @@
 mod blame;
 pub mod control;
 pub mod data;
+pub mod group;
+pub mod overlap;
 pub mod runs;
 mod walk;
 pub mod world;

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Player<'_> {
-    pub(super) async fn attach(&mut self, step: &Step, volume: &Name, host: &Name) -> Ended {
+    pub(super) async fn attach(&self, step: &Step, volume: &Name, host: &Name) -> Ended {
         let id = self.volume(volume)?.id;
         let name = self.site.host_name(host).ok_or_else(|| missing("host", host))?;
         let instance = self.instance(host, &name)?;
@@ -11,44 +11,54 @@ impl Player<'_> {
         let properties = connector.properties();
         let options = AttachOptions { multipath: properties.multipath, enforce_multipath: false };
         let operation = Operation::Attach { volume: id, host: name.clone() };
+        let begun = self.begin();
         if let Err(error) = self.site.control().attach(id, instance, options).await {
-            return Err(self.refused_or_failed(step, &operation, &error));
+            return Err(self.refused_or_failed(step, begun, &operation, &error));
         }
-        let findings = self.judge.control.complete(&operation, Answer::Done);
+        let findings = self.complete(begun, &operation, Answer::Done);
         if !findings.is_empty() {
             return Err(StepEnd::Findings(findings));
         }
-        if let Some(v) = self.judge.volumes.get_mut(volume) {
+        if let Some(v) = self.judge().volumes.get_mut(volume) {
             v.hosts.insert(host.clone());
             v.pending.insert("DAT-004");
         }
         let device = self.device(step, volume).await?;
-        self.judge.wwns.insert(id, device.wwn());
-        let info = self.connection(id)?;
+        self.judge().wwns.insert(id, device.wwn());
+        let info = match self.connection(id) {
+            // Another lane has detached it since.
+            Err(_) if self.judge().group.is_some() => return Ok("gone again".into()),
+            info => info?,
+        };
         // A LUN number that this host knew as another volume: what it shows must be this one.
-        if let Some(path) = info.paths.first()
-            && self.judge.luns_seen.insert((host.clone(), path.lun), id).is_some_and(|before| before != id)
-        {
-            self.judge.expect(volume, &["MPX-007"]);
+        if let Some(path) = info.paths.first() {
+            let mut judge = self.judge();
+            let before = judge.luns_seen.insert((host.clone(), path.lun), id);
+            if before.is_some_and(|before| before != id) {
+                judge.expect(volume, &["MPX-007"]);
+            }
         }
-        // Once for each host: the answer to a repetition does not depend on the volume.
-        if self.judge.repeated.insert(host.clone()) {
+        // Once for each host: the answer to a repetition does not depend on the volume. Beside other operations a
+        // repetition could come after a detach, and would map the volume again.
+        let first = self.judge().group.is_none() && self.judge().repeated.insert(host.clone());
+        if first {
             self.repeat_attach(id, &properties, &info).await?;
-            self.judge.ledger.compared("ATT-002", 1);
+            self.judge().ledger.compared("ATT-002", 1);
         }
         Ok(format!("{} portal(s) offered", info.paths.len()))
     }
 
     /// Asking once more for the same host gives the same answer.
     pub(super) async fn repeat_attach(
-        &mut self,
+        &self,
         id: VolumeId,
         properties: &sanbench_api::ConnectorProperties,
         info: &ConnectionInfo,
     ) -> Result<(), StepEnd> {
         let row = self.site.control().volume(id).map_err(broken)?;
         let Some(row) = row else { return Ok(()) };
-        let Some(driver) = row.backend().and_then(|b| self.site.drivers().get(b)).cloned() else {
+        let drivers = self.site.drivers();
+        let Some(driver) = row.backend().and_then(|b| drivers.get(b)).cloned() else {
             return Ok(());
         };
         let volume = sanbench_api::VolumeRef {
@@ -76,46 +86,49 @@ impl Player<'_> {
         Err(StepEnd::Findings(vec![finding]))
     }
 
-    pub(super) async fn detach(&mut self, step: &Step, volume: &Name, host: &Name) -> Ended {
+    pub(super) async fn detach(&self, step: &Step, volume: &Name, host: &Name) -> Ended {
         let id = self.volume(volume)?.id;
         let name = self.site.host_name(host).ok_or_else(|| missing("host", host))?;
         let instance = self.instance(host, &name)?;
         let operation = Operation::Detach { volume: id, host: name };
+        let begun = self.begin();
+        let flush = self.judge().data.begin_flush(id)?;
         if let Err(error) = self.site.control().detach(id, instance, DetachOptions::default()).await {
-            return Err(self.refused_or_failed(step, &operation, &error));
+            self.judge().data.cancel(flush);
+            return Err(self.refused_or_failed(step, begun, &operation, &error));
         }
-        let findings = self.judge.control.complete(&operation, Answer::Done);
+        let findings = self.complete(begun, &operation, Answer::Done);
         if !findings.is_empty() {
             return Err(StepEnd::Findings(findings));
         }
-        self.judge.expect(volume, &["DAT-004"]);
-        self.judge.data.flush(id, "ATT-007")?;
-        if let Some(v) = self.judge.volumes.get_mut(volume) {
+        self.judge().expect(volume, &["DAT-004"]);
+        self.judge().data.end_flush(flush, "ATT-007")?;
+        if let Some(v) = self.judge().volumes.get_mut(volume) {
             v.hosts.remove(host);
         }
         // Everything else on that host must still be there.
         let others: Vec<Name> = self
-            .judge
+            .judge()
             .volumes
             .iter()
             .filter(|(other, v)| *other != volume && v.hosts.contains(host))
             .map(|(other, _)| other.clone())
             .collect();
-        others.iter().for_each(|other| self.judge.expect(other, &["ATT-004"]));
+        others.iter().for_each(|other| self.judge().expect(other, &["ATT-004"]));
         Ok(String::new())
     }
 
-    pub(super) async fn depth(&mut self, volume: &Name, depth: u64) -> Ended {
+    pub(super) async fn depth(&self, volume: &Name, depth: u64) -> Ended {
         let id = self.volume(volume)?.id;
-        let Some(listing) = audit::listing(&*self.site, &mut self.judge).await.map_err(AuditError::from)?
-        else {
+        let Some(listing) = self.listing().await? else {
             return Ok("array inventory not checked".into());
         };
-        let mut names = self.site.drivers().values().filter_map(|d| d.inventory().map(|i| i.lun_name(&id)));
+        let drivers = self.site.drivers();
+        let mut names = drivers.values().filter_map(|d| d.inventory().map(|i| i.lun_name(&id)));
         let found = names.find_map(|name| listing.lun_by_name(&name).and_then(|l| listing.depth(&l.id)));
         if found.map(u64::from) == Some(depth) {
-            self.judge.ledger.compared("CLN-002", 1);
-            self.judge.ledger.compared("CLN-003", 1);
+            self.judge().ledger.compared("CLN-002", 1);
+            self.judge().ledger.compared("CLN-003", 1);
             return Ok(String::new());
         }
         let observed = found.map_or_else(|| "no LUN, or a broken chain".to_owned(), |d| format!("depth {d}"));
@@ -126,8 +139,8 @@ impl Player<'_> {
     }
 
     /// Another host takes the volume's connection info, as it was or would be, and tries.
-    pub(super) async fn intrude(&mut self, volume: &Name, host: &Name) -> Ended {
-        let v = self.volume(volume)?.clone();
+    pub(super) async fn intrude(&self, volume: &Name, host: &Name) -> Ended {
+        let v = self.volume(volume)?;
         let connector = self.site.intruder(host).ok_or_else(|| missing("host", host))?;
         if v.hosts.contains(host) {
             return Err(StepEnd::Broken(format!("{volume} is attached to {host}: that is no intrusion")));
@@ -144,7 +157,7 @@ impl Player<'_> {
                 tries.push(info);
             }
         }
-        let wwn = self.judge.wwns.get(&v.id).copied();
+        let wwn = self.judge().wwns.get(&v.id).copied();
         let mut reached = None;
         for info in tries {
             for lun in 0..8 {
@@ -163,7 +176,7 @@ impl Player<'_> {
             }
         }
         let Some((lun, found)) = reached else {
-            self.judge.ledger.compared("ATT-001", 1);
+            self.judge().ledger.compared("ATT-001", 1);
             return Ok("not let in".into());
         };
         let finding = Finding::new("ATT-001", "masking", "initiator", "reaches")
@@ -176,8 +189,9 @@ impl Player<'_> {
     }
 
     pub(super) fn own_wwns(&self, host: &Name) -> Vec<sanbench_api::Wwn> {
-        let own = self.judge.volumes.values().filter(|v| v.hosts.contains(host));
-        own.filter_map(|v| self.judge.wwns.get(&v.id).copied()).collect()
+        let judge = self.judge();
+        let own = judge.volumes.values().filter(|v| v.hosts.contains(host));
+        own.filter_map(|v| judge.wwns.get(&v.id).copied()).collect()
     }
 
     /// Connection info of the volume's attachment.
@@ -189,13 +203,14 @@ impl Player<'_> {
             .ok_or_else(|| StepEnd::Broken(format!("no connection info is stored for volume {id}")))
     }
 
-    pub(super) fn instance(&mut self, host: &Name, real: &str) -> Result<InstanceId, StepEnd> {
-        if let Some(id) = self.judge.instances.get(host) {
-            return Ok(*id);
+    pub(super) fn instance(&self, host: &Name, real: &str) -> Result<InstanceId, StepEnd> {
+        let known = self.judge().instances.get(host).copied();
+        if let Some(id) = known {
+            return Ok(id);
         }
         let id = InstanceId::from_random(self.id_bytes("instance", host));
         let id = self.site.control().create_instance(real, Some(id)).map_err(broken)?;
-        self.judge.instances.insert(host.clone(), id);
+        self.judge().instances.insert(host.clone(), id);
         Ok(id)
     }
 }

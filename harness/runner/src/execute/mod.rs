@@ -1,20 +1,31 @@
 //! Playing the steps of a plan on a site. Operations and answers go to the models; readings and inventories are
-//! judged after every step.
+//! judged after every step, or after every group of steps that ran side by side.
 //!
-//! This file decides what a step's end means; `volumes`, `hosts`, `io` and `outages` do the steps.
+//! | module | what it does |
+//! |---|---|
+//! | this | what a step's end means |
+//! | `lanes` | groups: lanes side by side |
+//! | `tolerance` | what may fail, and why |
+//! | `settle` | heals, tries again, looks at everything |
+//! | `volumes`, `hosts`, `io`, `outages` | the steps |
 
 mod hosts;
 mod io;
+mod lanes;
 mod outages;
+mod settle;
+mod tolerance;
 mod volumes;
 
+use std::cell::{RefCell, RefMut};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sanbench_api::{AccessMode, BlockDevice, ConnectionInfo, InstanceId, SnapshotId, VolumeId};
 use sanbench_check::model::control::Answer;
 use sanbench_check::model::data::Certainty;
-use sanbench_check::{Finding, ModelError, Operation, Source as ModelSource};
+use sanbench_check::{Finding, ModelError, Operation, Source as ModelSource, Ticket, Timed};
 use sanbench_flows::{
     AttachOptions, CacheEntryView, CreateRequest, DetachOptions, FlowError, Source as FlowSource,
 };
@@ -27,6 +38,10 @@ use crate::plan::{ImageKind, Plan, Refused, Source, Step};
 use crate::read::{self, ReadError};
 use crate::site::{Site, SiteError};
 use crate::story::Name;
+use tolerance::Before;
+
+pub(crate) use lanes::Played;
+pub(crate) use tolerance::Names;
 
 /// How a step ended.
 #[derive(Debug)]
@@ -35,12 +50,36 @@ pub(crate) enum StepEnd {
     Done(String),
     /// Refused, as the story expects.
     Refused(String),
+    /// Failed, as it may under a fault, or refused beside another operation; what it names is in doubt.
+    Tolerated(String),
+    /// Not begun, because what it names is not there or in doubt after an earlier failure.
+    Skipped(String),
+    /// A step that must succeed has failed; whether it may is for the caller to say.
+    Failed(Box<Failed>),
     /// Checkers found something.
     Findings(Vec<Finding>),
     /// The array could not be reached.
     Unreachable(String),
     /// The bench broke.
     Broken(String),
+}
+
+/// An unexpected failure before it is judged.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// What is found when it may not be.
+    finding: Finding,
+    /// It was a refusal: nothing has changed.
+    refused: Option<Refused>,
+    /// What it was about does not exist, or has another status: a refusal that other operations may explain.
+    clean: bool,
+}
+
+impl Failed {
+    /// What has failed, in a sentence.
+    pub(crate) fn message(&self) -> String {
+        self.finding.message.clone()
+    }
 }
 
 impl From<ModelError> for StepEnd {
@@ -58,13 +97,28 @@ impl From<AuditError> for StepEnd {
     }
 }
 
+impl StepEnd {
+    /// The story goes on.
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Refused(_) | Self::Tolerated(_) | Self::Skipped(_))
+    }
+
+    /// A failure that nobody has excused is a finding.
+    pub(crate) fn found(self) -> Self {
+        match self {
+            Self::Failed(failed) => Self::Findings(vec![failed.finding]),
+            other => other,
+        }
+    }
+}
+
 /// One write of the story covers at most this many bytes at once.
 const WRITE_CHUNK: u64 = 256 << 10;
 
 /// A case at play.
 pub(crate) struct Player<'a> {
-    pub(crate) site: &'a mut dyn Site,
-    pub(crate) judge: Judge,
+    pub(crate) site: &'a dyn Site,
+    judge: RefCell<Judge>,
     plan: &'a Plan,
     seed: u64,
     scan: bool,
@@ -73,15 +127,20 @@ pub(crate) struct Player<'a> {
 type Ended = Result<String, StepEnd>;
 
 impl<'a> Player<'a> {
-    pub(crate) fn new(site: &'a mut dyn Site, plan: &'a Plan, seed: u64, scan: bool) -> Self {
+    pub(crate) fn new(site: &'a dyn Site, plan: &'a Plan, seed: u64, scan: bool) -> Self {
         let mut judge = Judge::new(site.tag());
         judge.promise(site.drivers().keys(), site.promise());
         judge.data.set_volatile(plan.site.write_cache);
-        Self { site, judge, plan, seed, scan }
+        Self { site, judge: RefCell::new(judge), plan, seed, scan }
+    }
+
+    /// What is believed. Never held over an await: lanes share it.
+    pub(crate) fn judge(&self) -> RefMut<'_, Judge> {
+        self.judge.borrow_mut()
     }
 
     /// Remembers what was on the array before the case: not ours, never to be touched.
-    pub(crate) async fn prepare(&mut self) -> Result<(), StepEnd> {
+    pub(crate) async fn prepare(&self) -> Result<(), StepEnd> {
         let listing = audit::inventory(self.site).await.map_err(|e| StepEnd::Unreachable(e.to_string()))?;
         if let Some(listing) = listing {
             let tag: String = self.site.tag().iter().map(|b| format!("{b:02x}")).collect();
@@ -89,81 +148,140 @@ impl<'a> Player<'a> {
             if let Some(lun) = listing.luns.iter().find(|l| foreign(&l.name)) {
                 return Err(StepEnd::Broken(format!("tag {tag} is in use on the array: {}", lun.name)));
             }
-            self.judge.baseline = listing;
+            self.judge().baseline = listing;
         }
         Ok(())
     }
 
-    /// Plays one step, then looks at everything that it may have touched.
-    pub(crate) async fn step(&mut self, step: &Step) -> StepEnd {
-        let faults_before = self.site.faults_fired();
+    /// Plays one step alone, then looks at everything that it may have touched.
+    pub(crate) async fn step(&self, step: &Step) -> StepEnd {
+        let before = self.before(false);
         let expected = refused(step);
-        let managed = !matches!(
-            step,
-            Step::Write { .. }
-                | Step::Unmap { .. }
-                | Step::Flush { .. }
-                | Step::Depth { .. }
-                | Step::Verify { .. }
-                | Step::Scan { .. }
-                | Step::Cut { .. }
-                | Step::Heal { .. }
-                | Step::Wait { .. }
-        );
+        let managed = is_managed(step);
         let begun = self.site.env().now();
         if managed {
-            self.judge.listing = None;
+            self.judge().listing = None;
         }
-        let ended = match self.act(step).await {
-            Ok(note) => match expected {
-                None => StepEnd::Done(note),
-                Some(wanted) => return self.not_refused(step, wanted, "it succeeded"),
-            },
-            Err(StepEnd::Refused(note)) => StepEnd::Refused(note),
-            Err(end) => return self.in_outage(end),
+        let ended = self.act(step).await;
+        let ended = match self.judged_end(step, ended, expected, &before, false) {
+            end @ (StepEnd::Done(_) | StepEnd::Refused(_)) => end,
+            end @ StepEnd::Tolerated(_) => return end,
+            end => return self.in_outage(end),
         };
         if let Some(finding) = self.stalled(step, begun) {
             return StepEnd::Findings(vec![finding]);
         }
-        let findings = self.site.take_findings();
-        if !findings.is_empty() {
-            return StepEnd::Findings(findings);
-        }
-        if managed {
-            let findings = match audit::audit(&*self.site, &mut self.judge).await {
-                Ok(findings) => findings,
-                Err(e) => return e.into(),
-            };
-            if !findings.is_empty() {
-                return StepEnd::Findings(findings);
-            }
-        }
-        match self.read_back(step).await {
-            Ok(findings) if findings.is_empty() => {}
-            Ok(findings) => return StepEnd::Findings(findings),
+        match self.look(step, managed, &before).await {
+            Ok(()) => {}
             Err(end) => return end,
         }
-        self.uphold(step, expected, &faults_before);
+        self.uphold(step, expected, &before);
         ended
     }
 
-    /// Requirements that a step which ended well and was followed by clean inventories and readings upholds.
-    fn uphold(
-        &mut self,
+    /// Inventories and readings after a step or a group.
+    async fn look(&self, step: &Step, managed: bool, before: &Before) -> Result<(), StepEnd> {
+        let findings = self.site.take_findings();
+        if !findings.is_empty() {
+            return Err(StepEnd::Findings(findings));
+        }
+        if managed && !self.unsettled() {
+            let findings = self.audit().await?;
+            if !findings.is_empty() {
+                return Err(StepEnd::Findings(findings));
+            }
+        }
+        match self.read_back(step).await {
+            Ok(findings) if findings.is_empty() => Ok(()),
+            Ok(findings) => Err(StepEnd::Findings(findings)),
+            // The reading stays due.
+            Err(StepEnd::Failed(_) | StepEnd::Unreachable(_)) if self.excused(step, before).is_some() => {
+                self.judge().unsettled = true;
+                Ok(())
+            }
+            Err(end) => Err(end),
+        }
+    }
+
+    /// Compares all inventories with the models.
+    async fn audit(&self) -> Result<Vec<Finding>, StepEnd> {
+        let listing = self.listing().await?;
+        Ok(audit::audit(self.site, &mut self.judge(), listing).map_err(AuditError::from)?)
+    }
+
+    /// The array's listing as it is since the last management operation; asks the array only when one has begun since.
+    async fn listing(&self) -> Result<Option<sanbench_api::ArrayInventory>, StepEnd> {
+        let known = self.judge().listing.clone();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let listing = audit::inventory(self.site).await.map_err(AuditError::from)?;
+        self.judge().listing.clone_from(&listing);
+        Ok(listing)
+    }
+
+    /// What the end of an action means.
+    fn judged_end(
+        &self,
         step: &Step,
+        ended: Ended,
         expected: Option<Refused>,
-        before: &std::collections::BTreeMap<String, u64>,
-    ) {
+        before: &Before,
+        met: bool,
+    ) -> StepEnd {
+        let excuse = self.excused(step, before);
+        if excuse.is_some() && is_managed(step) {
+            // Something may wait for a second try.
+            self.judge().unsettled = true;
+        }
+        match ended {
+            Ok(note) => match expected {
+                Some(wanted) if !self.judge().drifted && !met => {
+                    self.not_refused(step, wanted, "it succeeded")
+                }
+                _ => StepEnd::Done(note),
+            },
+            Err(StepEnd::Refused(note)) => StepEnd::Refused(note),
+            Err(StepEnd::Failed(failed)) => match (excuse, self.explained(&failed, met)) {
+                (Some(why), _) => {
+                    self.doubt(step);
+                    StepEnd::Tolerated(format!("{why}: {}", failed.finding.observed))
+                }
+                (None, true) => {
+                    self.judge().drifted = true;
+                    if !failed.clean {
+                        self.doubt(step);
+                    }
+                    StepEnd::Tolerated(failed.finding.observed)
+                }
+                (None, false) => StepEnd::Findings(vec![failed.finding]),
+            },
+            Err(StepEnd::Unreachable(message)) => match excuse {
+                Some(why) => {
+                    self.doubt(step);
+                    StepEnd::Tolerated(format!("{why}: {message}"))
+                }
+                None => StepEnd::Unreachable(message),
+            },
+            Err(end) => end,
+        }
+    }
+
+    /// Requirements that a step which ended well and was followed by clean inventories and readings upholds.
+    fn uphold(&self, step: &Step, expected: Option<Refused>, before: &Before) {
         if let Some(refused) = expected {
+            if self.judge().drifted {
+                return;
+            }
             for id in blame::must_be_refused(step, refused, self.image_kind(step)) {
-                self.judge.ledger.compared(id, 1);
+                self.judge().ledger.compared(id, 1);
             }
             return;
         }
         for (point, count) in self.site.faults_fired() {
-            if count > before.get(&point).copied().unwrap_or(0) {
+            if count > before.faults.get(&point).copied().unwrap_or(0) {
                 for id in blame::lost_answer(&point) {
-                    self.judge.ledger.compared(id, 1);
+                    self.judge().ledger.compared(id, 1);
                 }
             }
         }
@@ -175,12 +293,14 @@ impl<'a> Player<'a> {
             Step::Flatten { .. } => &["FLT-003", "FLT-005"],
             // Every session of the management interface went with the power; the inventory was listed all the same.
             Step::PowerLoss => &["DUR-005", "API-002"],
+            Step::Settle => &["CON-004"],
             _ => &[],
         };
-        ids.iter().for_each(|id| self.judge.ledger.compared(id, 1));
+        ids.iter().for_each(|id| self.judge().ledger.compared(id, 1));
     }
 
-    async fn act(&mut self, step: &Step) -> Ended {
+    async fn act(&self, step: &Step) -> Ended {
+        self.skipped(step)?;
         match step {
             Step::Create { volume, size, volume_type, source, pool, .. } => {
                 let gib = size.whole_gib().unwrap_or(1);
@@ -189,13 +309,7 @@ impl<'a> Player<'a> {
             Step::Attach { volume, host, .. } => self.attach(step, volume, host).await,
             Step::Write { volume, at, length } => self.write(step, volume, at.0, length.0).await,
             Step::Unmap { volume, at, length } => self.unmap(step, volume, at.0, length.0).await,
-            Step::Flush { volume } => {
-                let device = self.device(step, volume).await?;
-                device.flush().await.map_err(|e| self.failed(step, &e.to_string()))?;
-                let id = self.volume(volume)?.id;
-                self.judge.data.flush(id, "DUR-001")?;
-                Ok(String::new())
-            }
+            Step::Flush { volume } => self.flush(step, volume).await,
             Step::Reimage { volume, image } => self.reimage(step, volume, image).await,
             Step::Squat { volume } => self.squat(volume).await,
             Step::PowerLoss => self.power_loss().await,
@@ -216,17 +330,7 @@ impl<'a> Player<'a> {
             Step::Detach { volume, host, .. } => self.detach(step, volume, host).await,
             Step::Delete { volume, .. } => self.delete(step, volume).await,
             Step::DeleteSnapshot { snapshot, .. } => self.delete_snapshot(step, snapshot).await,
-            Step::Restart { options } => {
-                self.site.restart(options).await.map_err(|e| match e {
-                    SiteError::Unreachable(message) => StepEnd::Unreachable(message),
-                    other => StepEnd::Broken(other.to_string()),
-                })?;
-                self.judge.promise(self.site.drivers().keys(), self.site.promise());
-                self.judge.decisions_judged = 0;
-                let names: Vec<Name> = self.judge.volumes.keys().cloned().collect();
-                names.iter().for_each(|name| self.judge.expect(name, &["DAT-004"]));
-                Ok(String::new())
-            }
+            Step::Restart { options } => self.restart(step, options).await,
             Step::Depth { volume, depth } => self.depth(volume, *depth).await,
             Step::Intrude { volume, host } => self.intrude(volume, host).await,
             Step::Verify { volume } | Step::Scan { volume } => {
@@ -235,17 +339,50 @@ impl<'a> Player<'a> {
                 let blocks = self.verify(volume, scan).await?;
                 Ok(format!("{blocks} blocks"))
             }
-            Step::Census => {
-                let findings = audit::capacity(&*self.site, &mut self.judge).await?;
-                if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
+            Step::Census => self.census().await,
+            Step::Arm { fault } => {
+                self.site.arm(fault).map_err(outages::not_possible)?;
+                self.judge().armed.push(fault.clone());
+                Ok(String::new())
             }
+            Step::Disarm => {
+                self.site.disarm().map_err(outages::not_possible)?;
+                self.judge().armed.clear();
+                Ok(String::new())
+            }
+            Step::Settle => self.settle().await,
         }
     }
 
+    async fn census(&self) -> Ended {
+        if self.unsettled() {
+            return Err(StepEnd::Skipped("something waits to be settled".into()));
+        }
+        let findings = audit::capacity(self.site, &self.judge).await?;
+        if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
+    }
+
+    async fn restart(&self, step: &Step, options: &BTreeMap<String, String>) -> Ended {
+        let done = self.site.restart(options).await;
+        // Options are in force even where the start failed.
+        self.judge().promise(self.site.drivers().keys(), self.site.promise());
+        self.judge().decisions_judged = 0;
+        done.map_err(|e| match e {
+            SiteError::Unreachable(message) => self.failed(step, &message),
+            other => StepEnd::Broken(other.to_string()),
+        })?;
+        let names: Vec<Name> = self.judge().volumes.keys().cloned().collect();
+        names.iter().for_each(|name| self.judge().expect(name, &["DAT-004"]));
+        Ok(String::new())
+    }
+
     /// Everything that still exists is detached and deleted; then nothing may be left.
-    pub(crate) async fn clear(&mut self) -> Result<Vec<Finding>, StepEnd> {
+    pub(crate) async fn clear(&self) -> Result<Vec<Finding>, StepEnd> {
+        if self.unsettled() || !self.judge().doubt.is_empty() || self.judge().outage.any() {
+            self.settle().await?;
+        }
         let attached: Vec<(Name, Name)> = self
-            .judge
+            .judge()
             .volumes
             .iter()
             .flat_map(|(name, v)| v.hosts.iter().map(move |h| (name.clone(), h.clone())))
@@ -254,37 +391,39 @@ impl<'a> Player<'a> {
             let step = Step::Detach { volume: volume.clone(), host: host.clone(), refused: None };
             self.detach(&step, &volume, &host).await?;
         }
-        let snapshots: Vec<Name> = self.judge.snapshots.keys().cloned().collect();
+        let snapshots: Vec<Name> = self.judge().snapshots.keys().cloned().collect();
         for snapshot in snapshots {
             let step = Step::DeleteSnapshot { snapshot: snapshot.clone(), refused: None };
             self.delete_snapshot(&step, &snapshot).await?;
         }
-        let volumes: Vec<Name> = self.judge.volumes.keys().cloned().collect();
+        let volumes: Vec<Name> = self.judge().volumes.keys().cloned().collect();
         for volume in volumes {
             let step = Step::Delete { volume: volume.clone(), refused: None };
             self.delete(&step, &volume).await?;
         }
-        if !self.judge.internal.is_empty() {
+        let internal = std::mem::take(&mut self.judge().internal);
+        if !internal.is_empty() {
             self.site.control().purge_image_cache().await.map_err(|e| StepEnd::Broken(e.to_string()))?;
             let mut findings = Vec::new();
-            for id in std::mem::take(&mut self.judge.internal) {
-                findings.extend(self.judge.control.complete(&Operation::DeleteVolume { id }, Answer::Done));
+            for id in internal {
+                let gone = Operation::DeleteVolume { id };
+                findings.extend(self.judge().control.complete(&gone, Answer::Done));
             }
             if !findings.is_empty() {
                 return Ok(findings);
             }
         }
-        self.judge.listing = None;
-        let findings = audit::audit(&*self.site, &mut self.judge).await?;
+        self.judge().listing = None;
+        let findings = self.audit().await?;
         if findings.is_empty() {
-            self.judge.ledger.compared("CLU-001", 1);
+            self.judge().ledger.compared("CLU-001", 1);
         }
         Ok(findings)
     }
 
     /// Deletes what it can without judging, after a failure: so that a real array is left clean.
-    pub(crate) async fn abandon(&mut self) {
-        let control = self.site.control().clone();
+    pub(crate) async fn abandon(&self) {
+        let control = self.site.control();
         for attachment in control.attachments().unwrap_or_default() {
             let _ =
                 control.detach(attachment.volume, attachment.instance, DetachOptions { force: true }).await;
@@ -298,16 +437,23 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn volume(&self, name: &Name) -> Result<&Volume, StepEnd> {
-        let gone =
-            || StepEnd::Broken(format!("the story uses volume {name}, which does not exist at this step"));
-        self.judge.volumes.get(name).ok_or_else(gone)
+    fn volume(&self, name: &Name) -> Result<Volume, StepEnd> {
+        let found = self.judge().volumes.get(name).cloned();
+        found.ok_or_else(|| self.absent("volume", name))
     }
 
-    fn snapshot_of(&self, name: &Name) -> Result<&Snapshot, StepEnd> {
-        let gone =
-            || StepEnd::Broken(format!("the story uses snapshot {name}, which does not exist at this step"));
-        self.judge.snapshots.get(name).ok_or_else(gone)
+    fn snapshot_of(&self, name: &Name) -> Result<Snapshot, StepEnd> {
+        let found = self.judge().snapshots.get(name).cloned();
+        found.ok_or_else(|| self.absent("snapshot", name))
+    }
+
+    fn absent(&self, kind: &str, name: &Name) -> StepEnd {
+        let mut judge = self.judge();
+        if judge.drifted || judge.group.is_some() {
+            judge.drifted = true;
+            return StepEnd::Skipped(format!("{kind} {name} is not there"));
+        }
+        StepEnd::Broken(format!("the story uses {kind} {name}, which does not exist at this step"))
     }
 
     /// Identity of an object of the story: the run's tag, then dice keyed by its kind and name.
@@ -323,12 +469,30 @@ impl<'a> Player<'a> {
         self.plan.site.images.iter().find(|(name, ..)| name == image).map(|(_, kind, _)| *kind)
     }
 
+    /// The moment at which an operation begins; for [`Player::complete`].
+    fn begin(&self) -> u64 {
+        self.judge().tick()
+    }
+
+    /// Tells the control model how an operation that began at `begun` was answered: at once, or with its group.
+    fn complete(&self, begun: u64, operation: &Operation, answer: Answer) -> Vec<Finding> {
+        let mut judge = self.judge();
+        let ended = judge.tick();
+        match &mut judge.group {
+            Some(group) => {
+                group.push(Timed { operation: operation.clone(), answer, begun, ended });
+                Vec::new()
+            }
+            None => judge.control.complete(operation, answer),
+        }
+    }
+
     /// A step that must succeed has failed.
     fn failed(&self, step: &Step, observed: &str) -> StepEnd {
         let finding = Finding::new(blame::must_succeed(step), "operation", "step", "failed")
             .says(format!("`{}` failed", crate::story::print_step(step)))
             .compared("success", observed);
-        StepEnd::Findings(vec![finding])
+        StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false }))
     }
 
     /// A step that must be refused was not, or not in that way.
@@ -342,24 +506,59 @@ impl<'a> Player<'a> {
     }
 
     /// Sorts an error into expected refusal, wrong refusal, failure, or nobody there.
-    fn refused_or_failed(&mut self, step: &Step, operation: &Operation, error: &FlowError) -> StepEnd {
+    fn refused_or_failed(
+        &self,
+        step: &Step,
+        begun: u64,
+        operation: &Operation,
+        error: &FlowError,
+    ) -> StepEnd {
         let expected = refused(step);
         let class = blame::refusal_class(error);
-        if blame::is_unreachable(error) {
-            return StepEnd::Unreachable(error.to_string());
-        }
         let answer = match class {
+            _ if blame::left_open(error) => Answer::Unknown,
             Some(_) => Answer::Refused,
+            None if blame::is_clean(error) => Answer::Refused,
             None if error.outcome() == sanbench_api::Outcome::NotDone => Answer::Failed,
             None => Answer::Unknown,
         };
-        self.judge.control.complete(operation, answer);
-        match (expected, class) {
-            (Some(wanted), Some(found)) if wanted == found => StepEnd::Refused(error.to_string()),
-            (Some(wanted), _) => self.not_refused(step, wanted, &error.to_string()),
-            (None, _) => self.failed(step, &error.to_string()),
+        self.complete(begun, operation, answer);
+        if blame::is_unreachable(error) {
+            return StepEnd::Unreachable(error.to_string());
         }
+        if expected.is_some() && expected == class {
+            return StepEnd::Refused(error.to_string());
+        }
+        let finding = match (expected, self.failed(step, &error.to_string())) {
+            (None, StepEnd::Failed(failed)) => failed.finding,
+            (wanted, _) => {
+                let wanted = wanted.unwrap_or(Refused::State);
+                match self.not_refused(step, wanted, &error.to_string()) {
+                    StepEnd::Findings(mut findings) => findings.swap_remove(0),
+                    other => return other,
+                }
+            }
+        };
+        StepEnd::Failed(Box::new(Failed { finding, refused: class, clean: blame::is_clean(error) }))
     }
+}
+
+/// The step goes through the management interface.
+fn is_managed(step: &Step) -> bool {
+    !matches!(
+        step,
+        Step::Write { .. }
+            | Step::Unmap { .. }
+            | Step::Flush { .. }
+            | Step::Depth { .. }
+            | Step::Verify { .. }
+            | Step::Scan { .. }
+            | Step::Cut { .. }
+            | Step::Heal { .. }
+            | Step::Wait { .. }
+            | Step::Arm { .. }
+            | Step::Disarm
+    )
 }
 
 fn refused(step: &Step) -> Option<Refused> {
@@ -392,17 +591,18 @@ fn lost(name: &Name, error: &FlowError) -> StepEnd {
     let finding = Finding::new("ATT-001", "operation", "verify", "attach")
         .says(format!("volume {name} cannot be attached for reading"))
         .compared("a device", error);
-    StepEnd::Findings(vec![finding])
+    StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false }))
 }
 
 fn unreadable(name: &Name, error: ReadError) -> StepEnd {
     match error {
         ReadError::Model(e) => e.into(),
-        ReadError::Device(e) => StepEnd::Findings(vec![
-            Finding::new("DAT-001", "operation", "verify", "read")
+        ReadError::Device(e) => {
+            let finding = Finding::new("DAT-001", "operation", "verify", "read")
                 .says(format!("volume {name} cannot be read"))
-                .compared("data", e),
-        ]),
+                .compared("data", e);
+            StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false }))
+        }
     }
 }
 

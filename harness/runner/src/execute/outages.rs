@@ -11,39 +11,54 @@ const LONGEST_STALL: Duration = Duration::from_secs(90);
 impl Player<'_> {
     /// Volumes that some host has.
     fn attached(&self) -> Vec<Name> {
-        self.judge.volumes.iter().filter(|(_, v)| !v.hosts.is_empty()).map(|(name, _)| name.clone()).collect()
+        self.judge()
+            .volumes
+            .iter()
+            .filter(|(_, v)| !v.hosts.is_empty())
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
-    pub(super) async fn power_loss(&mut self) -> Ended {
+    pub(super) async fn power_loss(&self) -> Ended {
+        // What is under way meets it, whether it is answered before the power is back or after.
+        let mut upheld = self.judge().data.power_loss();
+        self.judge().upsets += 1;
         self.site.power_loss().await.map_err(not_possible)?;
-        let upheld = self.judge.data.power_loss();
+        upheld.extend(self.judge().data.power_loss());
+        self.judge().upsets += 1;
         for (id, ids) in upheld {
-            let name = self.judge.volumes.iter().find(|(_, v)| v.id == id).map(|(name, _)| name.clone());
+            let name = self.judge().volumes.iter().find(|(_, v)| v.id == id).map(|(name, _)| name.clone());
             if let Some(name) = name {
-                self.judge.expect(&name, &ids);
+                self.judge().expect(&name, &ids);
                 if ids.contains(&"DUR-001") {
-                    self.judge.expect(&name, &["SCS-018"]);
+                    self.judge().expect(&name, &["SCS-018"]);
                 }
             }
         }
         Ok(String::new())
     }
 
-    pub(super) async fn controller(&mut self, controller: u64, up: bool) -> Ended {
+    pub(super) async fn controller(&self, controller: u64, up: bool) -> Ended {
         self.site.set_controller(controller, up).await.map_err(not_possible)?;
-        let down = &mut self.judge.outage.controllers;
-        let changed = if up { down.remove(&controller) } else { down.insert(controller) };
+        let changed = {
+            let mut judge = self.judge();
+            judge.upsets += 1;
+            let down = &mut judge.outage.controllers;
+            if up { down.remove(&controller) } else { down.insert(controller) }
+        };
         if changed {
             // Read back over what is left; what the failed controller had acknowledged is to be there.
-            self.attached().iter().for_each(|name| self.judge.expect(name, &["MPX-005", "DUR-008"]));
+            self.attached().iter().for_each(|name| self.judge().expect(name, &["MPX-005", "DUR-008"]));
         }
         Ok(String::new())
     }
 
-    pub(super) async fn path(&mut self, host: &Name, path: u64, up: bool) -> Ended {
+    pub(super) async fn path(&self, host: &Name, path: u64, up: bool) -> Ended {
         self.site.set_path(host, path, up).await.map_err(not_possible)?;
-        let all = self.plan.site.hosts.iter().find(|(name, _)| name == host).map_or(1, |(_, paths)| *paths);
-        let cut = self.judge.outage.paths.entry(host.clone()).or_default();
+        let all = self.paths_of(host);
+        let mut judge = self.judge();
+        judge.upsets += 1;
+        let cut = judge.outage.paths.entry(host.clone()).or_default();
         let were_all = cut.contains(&0) || cut.len() as u64 == all;
         match (up, path) {
             (true, 0) => cut.clear(),
@@ -59,25 +74,26 @@ impl Player<'_> {
         }
         let (none, some_left) = (cut.is_empty(), !cut.contains(&0) && (cut.len() as u64) < all);
         if none {
-            self.judge.outage.paths.remove(host);
+            judge.outage.paths.remove(host);
         }
-        let on_host = self.judge.volumes.iter().filter(|(_, v)| v.hosts.contains(host));
+        let on_host = judge.volumes.iter().filter(|(_, v)| v.hosts.contains(host));
         let names: Vec<Name> = on_host.map(|(name, _)| name.clone()).collect();
         for name in names {
             if up && were_all && some_left | none {
-                self.judge.expect(&name, &["MPX-006"]);
+                judge.expect(&name, &["MPX-006"]);
             } else if !up && some_left {
-                self.judge.expect(&name, &["MPX-001"]);
+                judge.expect(&name, &["MPX-001"]);
             }
         }
         Ok(String::new())
     }
 
     /// Time has passed: what a healed path held has arrived or never will.
-    pub(super) fn settled(&mut self) {
-        if self.judge.outage.paths.is_empty() {
-            let written = std::mem::take(&mut self.judge.outage.written);
-            written.iter().for_each(|name| self.judge.expect(name, &["MPX-002"]));
+    pub(super) fn settled(&self) {
+        let mut judge = self.judge();
+        if judge.outage.paths.is_empty() {
+            let written = std::mem::take(&mut judge.outage.written);
+            written.iter().for_each(|name| judge.expect(name, &["MPX-002"]));
         }
     }
 
@@ -97,7 +113,8 @@ impl Player<'_> {
 
     /// A failure of plain I/O while something is out of order is charged to the promise that covers the outage.
     pub(super) fn in_outage(&self, end: StepEnd) -> StepEnd {
-        let outage = &self.judge.outage;
+        let judge = self.judge();
+        let outage = &judge.outage;
         let id = match (outage.controllers.is_empty(), outage.paths.is_empty()) {
             (true, true) => return end,
             (false, _) => "MPX-005",
@@ -120,38 +137,39 @@ impl Player<'_> {
     }
 
     /// Writes an image over what a volume holds.
-    pub(super) async fn reimage(&mut self, step: &Step, volume: &Name, image: &Name) -> Ended {
+    pub(super) async fn reimage(&self, step: &Step, volume: &Name, image: &Name) -> Ended {
         let id = self.volume(volume)?.id;
         let image = self.site.image(image).ok_or_else(|| missing("image", image))?;
         let done = self.site.control().reimage_volume(id, image.id).await;
         done.map_err(|e| self.failed(step, &e.to_string()))?;
         if let Some(digests) = &image.digests {
-            self.judge.data.write_image(id, digests, Certainty::Done)?;
-            self.judge.data.flush(id, "IMG-011")?;
+            self.judge().data.write_image(id, digests, Certainty::Done)?;
+            self.judge().data.flush(id, "IMG-011")?;
         }
-        self.judge.expect(volume, &["IMG-001", "IMG-002"]);
-        self.judge.changed(volume, false);
+        self.judge().expect(volume, &["IMG-001", "IMG-002"]);
+        self.judge().changed(volume, false);
         Ok(String::new())
     }
 
     /// Somebody else makes a LUN with the name that the volume would get.
-    pub(super) async fn squat(&mut self, volume: &Name) -> Ended {
+    pub(super) async fn squat(&self, volume: &Name) -> Ended {
         let id = VolumeId::from_random(self.id_bytes("volume", volume));
-        let name = self.site.drivers().values().find_map(|d| d.inventory().map(|i| i.lun_name(&id)));
+        let drivers = self.site.drivers();
+        let name = drivers.values().find_map(|d| d.inventory().map(|i| i.lun_name(&id)));
         let Some(name) = name else { return Ok("the driver tells no names".into()) };
         self.site.squat(&name).await.map_err(not_possible)?;
         // It is not ours: it must stay as it is to the end.
         let listing = audit::inventory(self.site).await.map_err(|e| StepEnd::Unreachable(e.to_string()))?;
         let lun = listing.and_then(|l| l.lun_by_name(&name).cloned());
         match lun {
-            Some(lun) => self.judge.baseline.luns.push(lun),
+            Some(lun) => self.judge().baseline.luns.push(lun),
             None => return Err(StepEnd::Broken(format!("the array does not list {name}"))),
         }
         Ok(name)
     }
 }
 
-fn not_possible(error: SiteError) -> StepEnd {
+pub(super) fn not_possible(error: SiteError) -> StepEnd {
     match error {
         SiteError::Unreachable(message) => StepEnd::Unreachable(message),
         other => StepEnd::Broken(other.to_string()),

@@ -2,9 +2,20 @@
 
 use super::*;
 
+/// A volume that was made.
+struct Made<'a> {
+    begun: u64,
+    id: VolumeId,
+    gib: u64,
+    host: &'a str,
+    model_source: ModelSource,
+    /// Its content, where it has a source.
+    copy: Option<Ticket>,
+}
+
 impl Player<'_> {
     pub(super) async fn create(
-        &mut self,
+        &self,
         step: &Step,
         volume: &Name,
         gib: u64,
@@ -27,29 +38,46 @@ impl Player<'_> {
         let mut request = CreateRequest::raw(volume.as_str(), gib).with_id(id).from_source(flow_source);
         request.volume_type = volume_type.map(|t| t.to_string());
         let cached = self.site.control().cache_entries().map_err(broken)?;
-        let answer = self.site.control().create_volume(request).await;
-        let host = self.site.control().volume(id).ok().flatten().and_then(|v| v.host).unwrap_or_default();
+        let begun = self.begin();
+        let copy = match source {
+            Source::Blank | Source::Image(_) => None,
+            Source::Snapshot(name) => {
+                let from = self.snapshot_of(name)?.id;
+                Some(self.judge().data.begin_copy(from)?)
+            }
+            Source::Volume(name) => {
+                let from = self.volume(name)?.id;
+                Some(self.judge().data.begin_copy(from)?)
+            }
+        };
         let model_source = match source {
             Source::Snapshot(name) => ModelSource::Snapshot(self.snapshot_of(name)?.id),
             Source::Volume(name) => ModelSource::Volume(self.volume(name)?.id),
             Source::Blank | Source::Image(_) => ModelSource::Blank,
         };
+        let answer = self.site.control().create_volume(request).await;
+        let host = self.site.control().volume(id).ok().flatten().and_then(|v| v.host).unwrap_or_default();
         if let Err(error) = answer {
+            if let Some(copy) = copy {
+                self.judge().data.cancel(copy);
+            }
             let operation =
                 Operation::CreateVolume { id, size_gib: gib, host, source: model_source, internal: false };
             // A create that failed leaves a row in `error`, as in Cinder; the user deletes it.
-            let ended = self.refused_or_failed(step, &operation, &error);
+            let ended = self.refused_or_failed(step, begun, &operation, &error);
             if matches!(ended, StepEnd::Refused(_)) && self.site.control().volume(id).ok().flatten().is_some()
             {
+                let begun = self.begin();
                 self.site.control().delete_volume(id).await.map_err(|e| self.failed(step, &e.to_string()))?;
-                self.judge.control.complete(&Operation::DeleteVolume { id }, Answer::Done);
+                self.complete(begun, &Operation::DeleteVolume { id }, Answer::Done);
             }
             return Err(ended);
         }
         let entry = image
             .as_ref()
             .and_then(|i| cached.iter().find(|e| e.image == i.id && same_backend(&e.host, &host)));
-        self.created(volume, id, gib, &host, model_source, source, image.as_ref(), entry).await?;
+        let made = Made { begun, id, gib, host: &host, model_source, copy };
+        self.created(volume, made, source, image.as_ref(), entry)?;
         if let Some(pool) = pool
             && host.split('#').nth(1) != Some(pool.as_str())
         {
@@ -62,20 +90,23 @@ impl Player<'_> {
     }
 
     /// Tells the models about a volume that was made.
-    #[expect(clippy::too_many_arguments, reason = "one call from one place, each argument a fact of its own")]
-    pub(super) async fn created(
-        &mut self,
+    fn created(
+        &self,
         volume: &Name,
-        id: VolumeId,
-        gib: u64,
-        host: &str,
-        model_source: ModelSource,
+        made: Made<'_>,
         source: &Source,
         image: Option<&crate::site::SiteImage>,
         entry: Option<&CacheEntryView>,
     ) -> Result<(), StepEnd> {
+        let Made { begun, id, gib, host, model_source, copy } = made;
         let blocks = gib << 21;
-        let limit = self.judge.control.backend(host).clone_depth_limit;
+        let limit = self.judge().control.backend(host).clone_depth_limit;
+        let end_clone = || -> Result<(), StepEnd> {
+            match copy {
+                Some(copy) => Ok(self.judge().data.end_clone(copy, id, blocks)?),
+                None => Ok(()),
+            }
+        };
         let mut pending: Vec<&'static str> = Vec::new();
         let mut kin = Vec::new();
         let operation = |size_gib, source, internal, id| Operation::CreateVolume {
@@ -90,57 +121,59 @@ impl Player<'_> {
             (Source::Image(_), Some(_), Some(entry)) => {
                 // The image cache had it: the volume is a clone of the cached one.
                 let from = ModelSource::Volume(entry.volume);
-                findings.extend(self.judge.control.complete(&operation(gib, from, false, id), Answer::Done));
-                self.judge.data.clone_from(id, entry.volume, blocks)?;
+                findings.extend(self.complete(begun, &operation(gib, from, false, id), Answer::Done));
+                self.judge().data.clone_from(id, entry.volume, blocks)?;
                 pending.extend(["IMG-001", "CLN-001"]);
             }
             (Source::Image(_), Some(image), None) => {
-                let made: Vec<_> = self
-                    .site
-                    .control()
-                    .cache_entries()
-                    .map_err(broken)?
+                let entries = self.site.control().cache_entries().map_err(broken)?;
+                let known = self.judge().internal.clone();
+                let made: Vec<_> = entries
                     .into_iter()
-                    .filter(|e| e.image == image.id && !self.judge.internal.contains(&e.volume))
+                    .filter(|e| e.image == image.id && !known.contains(&e.volume))
                     .collect();
                 // With a cache entry due, the volume was made at minimal size, cloned into the cache, then extended.
                 let first = made.first().map_or(gib, |e| e.size_gib.min(gib));
-                findings.extend(
-                    self.judge.control.complete(&operation(first, model_source, false, id), Answer::Done),
-                );
-                self.judge.data.create(id, first << 21)?;
+                findings.extend(self.complete(
+                    begun,
+                    &operation(first, model_source, false, id),
+                    Answer::Done,
+                ));
+                self.judge().data.create(id, first << 21)?;
                 if let Some(digests) = &image.digests {
-                    self.judge.data.write_image(id, digests, Certainty::Done)?;
-                    self.judge.data.flush(id, "IMG-011")?;
+                    self.judge().data.write_image(id, digests, Certainty::Done)?;
+                    self.judge().data.flush(id, "IMG-011")?;
                 }
                 for entry in made {
                     let from = ModelSource::Volume(id);
                     let op = operation(entry.size_gib, from, true, entry.volume);
-                    findings.extend(self.judge.control.complete(&op, Answer::Done));
-                    self.judge.data.clone_from(entry.volume, id, entry.size_gib << 21)?;
-                    self.judge.internal.insert(entry.volume);
+                    findings.extend(self.complete(self.begin(), &op, Answer::Done));
+                    self.judge().data.clone_from(entry.volume, id, entry.size_gib << 21)?;
+                    self.judge().internal.insert(entry.volume);
                     self.note_made(entry.volume, limit);
                 }
                 if first < gib {
                     let op = Operation::Extend { id, size_gib: gib };
-                    findings.extend(self.judge.control.complete(&op, Answer::Done));
-                    self.judge.data.extend(id, blocks)?;
+                    findings.extend(self.complete(self.begin(), &op, Answer::Done));
+                    self.judge().data.extend(id, blocks)?;
                     pending.push("EXT-001");
                 }
                 pending.push("IMG-001");
             }
             (Source::Snapshot(name), ..) => {
-                findings.extend(
-                    self.judge.control.complete(&operation(gib, model_source, false, id), Answer::Done),
-                );
-                let snapshot = self.snapshot_of(name)?.clone();
-                self.judge.data.clone_from(id, snapshot.id, blocks)?;
+                findings.extend(self.complete(begun, &operation(gib, model_source, false, id), Answer::Done));
+                end_clone()?;
+                let snapshot = match self.snapshot_of(name) {
+                    Ok(snapshot) => snapshot,
+                    // Another lane has deleted it since.
+                    Err(_) => Snapshot::gone(volume),
+                };
                 pending.extend(["SNP-001", "SNP-006", "DAT-004"]);
-                if blocks > self.judge.data.blocks(snapshot.id)? {
+                if self.judge().data.blocks(snapshot.id).is_ok_and(|source| blocks > source) {
                     pending.push("CLN-005");
                 }
-                let parent = self.judge.volumes.get(&snapshot.volume).map(|v| v.id);
-                let depth = parent.and_then(|id| self.judge.control.expected_depth(id));
+                let parent = self.judge().volumes.get(&snapshot.volume).map(|v| v.id);
+                let depth = parent.and_then(|id| self.judge().control.expected_depth(id));
                 if depth.is_some_and(|d| sanbench_check::depth::must_flatten(d, limit)) {
                     pending.extend(["CLN-003", "FLT-001", "FLT-003"]);
                 }
@@ -154,19 +187,17 @@ impl Player<'_> {
                     pending.extend(["FLT-001", "FLT-003"]);
                 }
                 kin.push(snapshot.volume.clone());
-                if let Some(s) = self.judge.snapshots.get_mut(name) {
+                if let Some(s) = self.judge().snapshots.get_mut(name) {
                     s.children.insert(volume.clone());
                 }
             }
             (Source::Volume(name), ..) => {
-                let from = self.volume(name)?.clone();
-                let depth = self.judge.control.expected_depth(from.id);
-                findings.extend(
-                    self.judge.control.complete(&operation(gib, model_source, false, id), Answer::Done),
-                );
-                self.judge.data.clone_from(id, from.id, blocks)?;
+                end_clone()?;
+                let from = self.judge().volumes.get(name).cloned();
+                let depth = from.as_ref().and_then(|from| self.judge().control.expected_depth(from.id));
+                findings.extend(self.complete(begun, &operation(gib, model_source, false, id), Answer::Done));
                 pending.extend(["CLN-001", "DAT-004"]);
-                if gib > from.size_gib {
+                if from.is_some_and(|from| gib > from.size_gib) {
                     pending.push("CLN-005");
                 }
                 if depth.is_some_and(|d| sanbench_check::depth::must_flatten(d, limit)) {
@@ -175,11 +206,9 @@ impl Player<'_> {
                 kin.push(name.clone());
             }
             _ => {
-                findings.extend(
-                    self.judge.control.complete(&operation(gib, model_source, false, id), Answer::Done),
-                );
-                self.judge.data.create(id, blocks)?;
-                if self.judge.something_deleted {
+                findings.extend(self.complete(begun, &operation(gib, model_source, false, id), Answer::Done));
+                self.judge().data.create(id, blocks)?;
+                if self.judge().something_deleted {
                     pending.push("CRE-006");
                 }
             }
@@ -193,43 +222,49 @@ impl Player<'_> {
             is_clone: !kin.is_empty(),
             pending: pending.into_iter().collect(),
         };
-        self.judge.volumes.insert(volume.clone(), made);
+        self.judge().volumes.insert(volume.clone(), made);
         for other in kin {
-            self.judge.relate(volume, &other);
-            self.judge.expect(&other, &["CLN-001"]);
+            self.judge().relate(volume, &other);
+            self.judge().expect(&other, &["CLN-001"]);
         }
         if findings.is_empty() { Ok(()) } else { Err(StepEnd::Findings(findings)) }
     }
 
     /// A new LUN must respect the limit from now on.
-    pub(super) fn note_made(&mut self, id: VolumeId, limit: i64) {
+    pub(super) fn note_made(&self, id: VolumeId, limit: i64) {
+        let drivers = self.site.drivers();
         let names: Vec<String> =
-            self.site.drivers().values().filter_map(|d| d.inventory().map(|i| i.lun_name(&id))).collect();
+            drivers.values().filter_map(|d| d.inventory().map(|i| i.lun_name(&id))).collect();
         for name in names {
-            self.judge.depths.made(&name, limit);
+            self.judge().depths.made(&name, limit);
         }
     }
 
-    pub(super) async fn extend(&mut self, step: &Step, volume: &Name, gib: u64) -> Ended {
-        let v = self.volume(volume)?.clone();
+    pub(super) async fn extend(&self, step: &Step, volume: &Name, gib: u64) -> Ended {
+        let v = self.volume(volume)?;
         let operation = Operation::Extend { id: v.id, size_gib: gib };
-        let report = match self.site.control().extend_volume(v.id, gib).await {
+        let begun = self.begin();
+        self.judge().extending.insert(v.id);
+        let answer = self.site.control().extend_volume(v.id, gib).await;
+        self.judge().extending.remove(&v.id);
+        let report = match answer {
             Ok(report) => report,
-            Err(error) => return Err(self.refused_or_failed(step, &operation, &error)),
+            Err(error) => return Err(self.refused_or_failed(step, begun, &operation, &error)),
         };
-        let mut findings = self.judge.control.complete(&operation, Answer::Done);
-        self.judge.data.extend(v.id, gib << 21)?;
-        if let Some(v) = self.judge.volumes.get_mut(volume) {
-            v.size_gib = gib;
+        let mut findings = self.complete(begun, &operation, Answer::Done);
+        // Another lane may have deleted it since.
+        let _ = self.judge().data.extend(v.id, gib << 21);
+        if let Some(v) = self.judge().volumes.get_mut(volume) {
+            v.size_gib = v.size_gib.max(gib);
         }
-        self.judge.expect(volume, &["EXT-001"]);
+        self.judge().expect(volume, &["EXT-001"]);
         if v.is_clone {
-            self.judge.expect(volume, &["EXT-006"]);
+            self.judge().expect(volume, &["EXT-006"]);
         }
-        self.judge.changed(volume, true);
+        self.judge().changed(volume, true);
         for (host, seen) in &report.hosts {
             match seen {
-                Ok(bytes) if *bytes == gib << 30 => self.judge.ledger.compared("EXT-004", 1),
+                Ok(bytes) if *bytes == gib << 30 => self.judge().ledger.compared("EXT-004", 1),
                 other => {
                     let observed = match other {
                         Ok(bytes) => format!("{bytes} bytes"),
@@ -246,15 +281,18 @@ impl Player<'_> {
         if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
     }
 
-    pub(super) async fn snapshot(&mut self, step: &Step, snapshot: &Name, volume: &Name) -> Ended {
-        let v = self.volume(volume)?.clone();
+    pub(super) async fn snapshot(&self, step: &Step, snapshot: &Name, volume: &Name) -> Ended {
+        let v = self.volume(volume)?;
         let id = SnapshotId::from_random(self.id_bytes("snapshot", snapshot));
         let operation = Operation::CreateSnapshot { id, volume: v.id };
+        let begun = self.begin();
+        let copy = self.judge().data.begin_copy(v.id)?;
         if let Err(error) = self.site.control().create_snapshot(v.id, snapshot.as_str(), Some(id)).await {
-            return Err(self.refused_or_failed(step, &operation, &error));
+            self.judge().data.cancel(copy);
+            return Err(self.refused_or_failed(step, begun, &operation, &error));
         }
-        let findings = self.judge.control.complete(&operation, Answer::Done);
-        self.judge.data.snapshot(id, v.id)?;
+        let findings = self.complete(begun, &operation, Answer::Done);
+        self.judge().data.end_snapshot(copy, id)?;
         let taken = Snapshot {
             id,
             volume: volume.clone(),
@@ -262,51 +300,55 @@ impl Player<'_> {
             extended_after: false,
             children: Default::default(),
         };
-        self.judge.snapshots.insert(snapshot.clone(), taken);
-        self.judge.expect(volume, &["DAT-004"]);
+        self.judge().snapshots.insert(snapshot.clone(), taken);
+        self.judge().expect(volume, &["DAT-004"]);
         if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
     }
 
-    pub(super) async fn flatten(&mut self, step: &Step, volume: &Name) -> Ended {
+    pub(super) async fn flatten(&self, step: &Step, volume: &Name) -> Ended {
         let id = self.volume(volume)?.id;
         let operation = Operation::Flatten { id };
+        let begun = self.begin();
         if let Err(error) = self.site.control().flatten_volume(id).await {
-            return Err(self.refused_or_failed(step, &operation, &error));
+            return Err(self.refused_or_failed(step, begun, &operation, &error));
         }
-        let findings = self.judge.control.complete(&operation, Answer::Done);
-        self.judge.data.flatten(id)?;
-        self.judge.expect(volume, &["FLT-001", "DAT-004"]);
+        let findings = self.complete(begun, &operation, Answer::Done);
+        // Another lane may have deleted it since.
+        let _ = self.judge().data.flatten(id);
+        self.judge().expect(volume, &["FLT-001", "DAT-004"]);
         if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
     }
 
-    pub(super) async fn delete(&mut self, step: &Step, volume: &Name) -> Ended {
-        let v = self.volume(volume)?.clone();
+    pub(super) async fn delete(&self, step: &Step, volume: &Name) -> Ended {
+        let v = self.volume(volume)?;
         let operation = Operation::DeleteVolume { id: v.id };
+        let begun = self.begin();
         if let Err(error) = self.site.control().delete_volume(v.id).await {
-            return Err(self.refused_or_failed(step, &operation, &error));
+            return Err(self.refused_or_failed(step, begun, &operation, &error));
         }
-        let findings = self.judge.control.complete(&operation, Answer::Done);
-        self.judge.data.delete(v.id)?;
-        self.judge.something_deleted = true;
-        self.judge.volumes.remove(volume);
-        self.judge.wwns.remove(&v.id);
+        let findings = self.complete(begun, &operation, Answer::Done);
+        self.judge().data.delete(v.id)?;
+        self.judge().something_deleted = true;
+        self.judge().volumes.remove(volume);
+        self.judge().wwns.remove(&v.id);
         for name in v.kin {
-            self.judge.expect(&name, &["CLN-006"]);
+            self.judge().expect(&name, &["CLN-006"]);
         }
         if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
     }
 
-    pub(super) async fn delete_snapshot(&mut self, step: &Step, snapshot: &Name) -> Ended {
-        let taken = self.snapshot_of(snapshot)?.clone();
+    pub(super) async fn delete_snapshot(&self, step: &Step, snapshot: &Name) -> Ended {
+        let taken = self.snapshot_of(snapshot)?;
         let operation = Operation::DeleteSnapshot { id: taken.id };
+        let begun = self.begin();
         if let Err(error) = self.site.control().delete_snapshot(taken.id).await {
-            return Err(self.refused_or_failed(step, &operation, &error));
+            return Err(self.refused_or_failed(step, begun, &operation, &error));
         }
-        let findings = self.judge.control.complete(&operation, Answer::Done);
-        self.judge.data.delete(taken.id)?;
-        self.judge.snapshots.remove(snapshot);
+        let findings = self.complete(begun, &operation, Answer::Done);
+        self.judge().data.delete(taken.id)?;
+        self.judge().snapshots.remove(snapshot);
         for name in taken.children.iter().chain([&taken.volume]) {
-            self.judge.expect(name, &["CLN-006", "DAT-004"]);
+            self.judge().expect(name, &["CLN-006", "DAT-004"]);
         }
         if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
     }

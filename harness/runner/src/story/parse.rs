@@ -6,7 +6,7 @@ use super::error::StoryError;
 use super::lex::{self, Word};
 use super::value::{Name, Size};
 use super::verbs::{self, Param, Place, Type, Verb};
-use crate::plan::{FaultAction, ImageKind, PlacedFault, Plan, Refused, Source, Step};
+use crate::plan::{FaultAction, ImageKind, PlacedFault, Plan, PlanStep, Refused, Source, Step};
 
 /// Most lines that a story may have.
 const LINES_MAX: usize = 20_000;
@@ -23,8 +23,9 @@ pub fn parse(text: &str) -> Result<Plan, StoryError> {
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         let words = lex::words(number, line)?;
-        let Some((head, rest)) = words.split_first() else { continue };
         let at = At { number, line };
+        let (lane, words) = lane(&at, &words)?;
+        let Some((head, rest)) = words.split_first() else { continue };
         if number > LINES_MAX {
             return Err(at.error(head, "story is too long", Some(format!("at most {LINES_MAX} lines"))));
         }
@@ -45,6 +46,10 @@ pub fn parse(text: &str) -> Result<Plan, StoryError> {
                 Some("story \"One sentence\"".into()),
             ));
         }
+        if verb.place == Place::Header && lane.is_some() {
+            let problem = format!("`{}` describes the site and has no lane", verb.name);
+            return Err(at.error(head, &problem, Some("remove the `@` word".into())));
+        }
         if verb.place == Place::Header && !plan.steps.is_empty() {
             let hint =
                 "move it above the first step; `restart KEY=VALUE` changes options in mid-story".into();
@@ -61,7 +66,7 @@ pub fn parse(text: &str) -> Result<Plan, StoryError> {
         let args = Args::collect(&at, head, verb, rest)?;
         match verb.place {
             Place::Header => header(&at, &mut plan, &mut names, verb, &args)?,
-            Place::Step => plan.steps.push(step(&at, &mut names, verb, &args)?),
+            Place::Step => plan.steps.push(PlanStep { lane, step: step(&at, &mut names, verb, &args)? }),
         }
     }
     if !titled {
@@ -75,6 +80,19 @@ pub fn parse(text: &str) -> Result<Plan, StoryError> {
         });
     }
     Ok(plan)
+}
+
+/// The lane that the line begins with, and the words behind it.
+fn lane<'w>(at: &At<'_>, words: &'w [Word]) -> Result<(Option<Name>, &'w [Word]), StoryError> {
+    let Some((first, rest)) = words.split_first() else { return Ok((None, words)) };
+    let Some(name) = first.text.strip_prefix('@').filter(|_| first.key.is_none()) else {
+        return Ok((None, words));
+    };
+    let lane = name.parse().map_err(|hint| at.error(first, &format!("`@{name}` is no lane"), Some(hint)))?;
+    if rest.is_empty() {
+        return Err(at.error(first, "a lane without a step", Some("write the step behind it".into())));
+    }
+    Ok((Some(lane), rest))
 }
 
 /// Where we are, for errors.
@@ -321,6 +339,7 @@ fn header(
             }
             site.hosts.push((names.make(at, "host", first)?, paths));
         }
+        "schedule" => site.schedule = from_word(args.text(0)).unwrap_or_default(),
         "write-cache" => site.write_cache = args.text(0) == "on",
         "type" => site.types.push((names.make(at, "type", first)?, args.pairs())),
         "image" => {
@@ -332,18 +351,20 @@ fn header(
             let size = args.key(at, "size", "a size")?.unwrap_or(Size(8 << 20));
             site.images.push((names.make(at, "image", first)?, kind, size));
         }
-        _ => {
-            let ms = args.key(at, "ms", "a number")?.unwrap_or(1000);
-            let action = match args.named.get("do").map_or("fail", |w| w.text.as_str()) {
-                "delay" => FaultAction::Delay(ms),
-                "drop-reply" => FaultAction::DropReply,
-                _ => FaultAction::Fail,
-            };
-            let nth = args.key(at, "nth", "a number")?.unwrap_or(1);
-            site.faults.push(PlacedFault { point: args.text(0).to_owned(), nth, action });
-        }
+        _ => site.faults.push(fault(at, args)?),
     }
     Ok(())
+}
+
+fn fault(at: &At<'_>, args: &Args) -> Result<PlacedFault, StoryError> {
+    let ms = args.key(at, "ms", "a number")?.unwrap_or(1000);
+    let action = match args.named.get("do").map_or("fail", |w| w.text.as_str()) {
+        "delay" => FaultAction::Delay(ms),
+        "drop-reply" => FaultAction::DropReply,
+        _ => FaultAction::Fail,
+    };
+    let nth = args.key(at, "nth", "a number")?.unwrap_or(1);
+    Ok(PlacedFault { point: args.text(0).to_owned(), nth, action })
 }
 
 fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step, StoryError> {
@@ -389,6 +410,9 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
         }
         "restart" => Step::Restart { options: args.pairs() },
         "census" => Step::Census,
+        "arm" => Step::Arm { fault: fault(at, args)? },
+        "disarm" => Step::Disarm,
+        "settle" => Step::Settle,
         "power-loss" => Step::PowerLoss,
         "fail-controller" => Step::FailController { controller: args.pos(at, 0, "a number")? },
         "restore-controller" => Step::RestoreController { controller: args.pos(at, 0, "a number")? },

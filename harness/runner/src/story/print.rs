@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{FaultAction, Plan, Source, Step};
+use crate::plan::{FaultAction, PlacedFault, Plan, Schedule, Source, Step};
 
 /// The whole story as text; [`super::parse`] reads it back to an equal plan.
 pub fn print(plan: &Plan) -> String {
@@ -23,6 +23,9 @@ pub fn print(plan: &Plan) -> String {
     if plan.site.write_cache {
         line("write-cache on".to_owned());
     }
+    if plan.site.schedule != Schedule::Fifo {
+        line(format!("schedule {}", word(&plan.site.schedule)));
+    }
     for (name, paths) in &plan.site.hosts {
         line(if *paths == 1 { format!("host {name}") } else { format!("host {name} paths={paths}") });
     }
@@ -33,17 +36,24 @@ pub fn print(plan: &Plan) -> String {
         line(format!("image {name} kind={} size={size}", word(kind)));
     }
     for fault in &plan.site.faults {
-        let action = match fault.action {
-            FaultAction::Fail => "do=fail".to_owned(),
-            FaultAction::Delay(ms) => format!("do=delay ms={ms}"),
-            FaultAction::DropReply => "do=drop-reply".to_owned(),
-        };
-        line(format!("fault {} nth={} {action}", quoted(&fault.point, false), fault.nth));
+        line(format!("fault {}", placed(fault)));
     }
     for step in &plan.steps {
-        line(print_step(step));
+        line(match &step.lane {
+            Some(lane) => format!("@{lane} {}", print_step(step)),
+            None => print_step(step),
+        });
     }
     out
+}
+
+fn placed(fault: &PlacedFault) -> String {
+    let action = match fault.action {
+        FaultAction::Fail => "do=fail".to_owned(),
+        FaultAction::Delay(ms) => format!("do=delay ms={ms}"),
+        FaultAction::DropReply => "do=drop-reply".to_owned(),
+    };
+    format!("{} nth={} {action}", quoted(&fault.point, false), fault.nth)
 }
 
 /// One step as a line without its end.
@@ -89,6 +99,9 @@ pub fn print_step(step: &Step) -> String {
         Step::Cut { host, path } => (format!("cut {host}{}", of_path(*path)), &None),
         Step::Heal { host, path } => (format!("heal {host}{}", of_path(*path)), &None),
         Step::Wait { seconds } => (format!("wait {seconds}"), &None),
+        Step::Arm { fault } => (format!("arm {}", placed(fault)), &None),
+        Step::Disarm => ("disarm".to_owned(), &None),
+        Step::Settle => ("settle".to_owned(), &None),
     };
     if let Some(refused) = refused {
         let _ = write!(text, " refused={}", word(refused));

@@ -35,6 +35,9 @@ fn errors_show_line_column_snippet_and_hint() {
         "story \"x\"\ncreate v size=1GiB refused=maybe",
         "story \"x\"\ncreate v size=99999999999TiB",
         "story \"x\"\n\u{7}\u{1b}[31mboo",
+        "story \"x\"\n@a host h",
+        "story \"x\"\n@9 census",
+        "story \"x\"\n@a",
     ] {
         all.push_str(&error(text));
         all.push('\n');
@@ -50,7 +53,7 @@ fn a_story_in_every_verb_prints_as_it_reads() {
     assert_eq!(parse(&printed).map_err(|e| e.render("printed")).unwrap(), plan);
     for verb in super::verbs::VERBS {
         assert!(
-            printed.lines().any(|l| l.split(' ').next() == Some(verb.name)),
+            printed.lines().any(|l| l.split(' ').find(|w| !w.starts_with('@')) == Some(verb.name)),
             "{} is not in the golden file",
             verb.name
         );
@@ -96,7 +99,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..9), 0..3),
     );
-    let steps = prop::collection::vec((0u8..20, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..23, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -117,22 +120,27 @@ fn plan() -> impl Strategy<Value = Plan> {
                     })
                     .collect(),
                 write_cache: steps.len() % 2 == 0,
+                schedule: [Schedule::Fifo, Schedule::Random, Schedule::Priorities][steps.len() % 3],
             };
             let mut volumes: Vec<Name> = vec!["v0".parse().unwrap()];
-            plan.steps.push(Step::Create {
+            plan.steps.push(PlanStep::from(Step::Create {
                 volume: volumes[0].clone(),
                 size: Size(1 << 30),
                 volume_type: None,
                 source: Source::Image("img".parse().unwrap()),
                 pool: None,
                 refused: None,
-            });
+            }));
             for (n, (kind, pick, number, size)) in steps.into_iter().enumerate() {
                 let volume = volumes[pick.index(volumes.len())].clone();
                 let host = hosts[pick.index(hosts.len())].0.clone();
                 let (at, length) = (Size(u64::from(number) * 512), Size(u64::from(number) * 512 + 512));
                 let refused = (number % 5 == 0).then_some(Refused::NoSpace);
-                plan.steps.push(match kind {
+                let lane = match number % 4 {
+                    0 | 1 => None,
+                    n => Some(format!("l{n}").parse().unwrap()),
+                };
+                let step = match kind {
                     0 => {
                         let new: Name = format!("v{}", n + 1).parse().unwrap();
                         volumes.push(new.clone());
@@ -163,8 +171,18 @@ fn plan() -> impl Strategy<Value = Plan> {
                     16 => Step::Cut { host, path: u64::from(number % 3) },
                     17 => Step::Heal { host, path: u64::from(number % 3) },
                     18 => Step::Wait { seconds: u64::from(number) },
+                    19 => Step::Arm {
+                        fault: PlacedFault {
+                            point: format!("rest.after:P {number}"),
+                            nth: u64::from(number),
+                            action: FaultAction::Delay(u64::from(number)),
+                        },
+                    },
+                    20 => Step::Disarm,
+                    21 => Step::Settle,
                     _ => Step::Census,
-                });
+                };
+                plan.steps.push(PlanStep { lane, step });
             }
             plan
         },

@@ -77,6 +77,11 @@ const fn key(name: &'static str, ty: Type, required: bool, help: &'static str) -
 
 const REFUSED: Param =
     key("refused", Type::Word(REFUSALS), false, "the step must be refused so, and nothing may change");
+const FAULT: &[Param] = &[
+    key("nth", Type::Count, false, "which occurrence, from 1 (default 1); 0 is every one"),
+    key("do", Type::Word(FAULTS), true, "what happens there"),
+    key("ms", Type::Count, false, "for delay: milliseconds (default 1000)"),
+];
 const VOLUME: Param = pos("VOLUME", Type::Name, "a volume");
 const HOST: Param = pos("HOST", Type::Name, "a compute host");
 
@@ -161,11 +166,7 @@ pub const VERBS: &[Verb] = &[
         name: "fault",
         place: Place::Header,
         positional: &[pos("POINT", Type::Text, "a fault point; a trailing * matches any ending")],
-        named: &[
-            key("nth", Type::Count, false, "which occurrence, from 1 (default 1)"),
-            key("do", Type::Word(FAULTS), true, "what happens there"),
-            key("ms", Type::Count, false, "for delay: milliseconds (default 1000)"),
-        ],
+        named: FAULT,
         help: "Places a fault; the promise that must hold under it is the story's requirements.",
         example: "fault \"rest.after:POST lun\" nth=1 do=drop-reply",
     },
@@ -180,6 +181,18 @@ pub const VERBS: &[Verb] = &[
         named: &[],
         help: "Whether LUNs of the simulated array have a volatile write cache (default off).",
         example: "write-cache on",
+    },
+    Verb {
+        name: "schedule",
+        place: Place::Header,
+        positional: &[pos(
+            "ORDER",
+            Type::Word(&["fifo", "random", "priorities"]),
+            "first come first served; passed on by chance; by priorities that seldom change",
+        )],
+        named: &[],
+        help: "In which order ready tasks of a simulated world run (default fifo); the seed chooses within it.",
+        example: "schedule random",
     },
     Verb {
         name: "create",
@@ -395,6 +408,31 @@ pub const VERBS: &[Verb] = &[
         help: "Lets time pass.",
         example: "wait 60",
     },
+    Verb {
+        name: "arm",
+        place: Place::Step,
+        positional: &[pos("POINT", Type::Text, "a fault point; a trailing * matches any ending")],
+        named: FAULT,
+        help: "Lets a fault wait for its point, counted from here. A step under which it fires may fail; it must then \
+               fail as something that can be tried again.",
+        example: "arm \"rest.after:DELETE lun\" do=drop-reply",
+    },
+    Verb {
+        name: "disarm",
+        place: Place::Step,
+        positional: &[],
+        named: &[],
+        help: "Takes away all faults that have not fired, those of the header included.",
+        example: "disarm",
+    },
+    Verb {
+        name: "settle",
+        place: Place::Step,
+        positional: &[],
+        named: &[],
+        help: "Disarms, heals every outage, restarts what is down, tries again what failed, and looks at everything.",
+        example: "settle",
+    },
 ];
 
 /// The verb of that name.
@@ -430,7 +468,8 @@ impl Verb {
 pub fn grammar() -> String {
     let mut out = String::from(
         "(* The story language. One statement a line; `#` begins a comment. *)\n\
-         story     = title , { header } , { step } ;\n\
+         story     = title , { header } , { [ lane ] , step } ;\n\
+         lane      = \"@\" , name , space ;   (* lanes that follow each other run side by side; a step without waits *)\n\
          line      = word , { space , word } , newline ;\n\
          word      = text | key , \"=\" , text ;\n\
          text      = plain | '\"' , { character | '\\\"' | '\\\\' } , '\"' ;\n\

@@ -5,6 +5,7 @@ option tengling_max_clone_depth 2
 pool pool0 64GiB
 pool pool1 32GiB
 write-cache on
+schedule random
 host compute-1 paths=2
 host compute-2
 type gold volume_backend_name=tldriver capabilities:disk="<in> ssd"
@@ -39,6 +40,13 @@ wait 30
 heal compute-1 path=2
 heal compute-2
 squat later
+arm "rest.before:POST lun" nth=0 do=delay ms=20
+@a write web at=0 length=4KiB
+@b snapshot tuesday copy
+@n cut compute-2
+@a verify web
+disarm
+settle
 detach web compute-1
 reimage web image=small
 delete web

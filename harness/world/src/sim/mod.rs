@@ -44,6 +44,7 @@ use crate::env::{Env, EnvInner, Make};
 use crate::fault::{Fault, FaultPlan};
 use crate::lock;
 use crate::recorder::Recorder;
+use crate::schedule::{Schedule, Scheduler};
 use crate::task::TaskSet;
 use crate::trace::TraceLine;
 use net::Fabric;
@@ -64,11 +65,20 @@ pub struct SimConfig {
     pub faults: FaultPlan,
     /// Keep the payload of all streams.
     pub capture: bool,
+    /// Which of the ready tasks runs next.
+    pub schedule: Schedule,
 }
 
 impl Default for SimConfig {
     fn default() -> SimConfig {
-        SimConfig { seed: 0, trace: false, latency: 0..2, faults: FaultPlan::default(), capture: false }
+        SimConfig {
+            seed: 0,
+            trace: false,
+            latency: 0..2,
+            faults: FaultPlan::default(),
+            capture: false,
+            schedule: Schedule::default(),
+        }
     }
 }
 
@@ -100,6 +110,7 @@ struct Core {
     fabric: Arc<Fabric>,
     recorder: Arc<Recorder>,
     own_name: Arc<str>,
+    scheduler: Option<Arc<Mutex<Scheduler>>>,
     nodes: Mutex<BTreeMap<String, Durable>>,
 }
 
@@ -164,7 +175,14 @@ impl SimWorld {
     fn new(config: SimConfig, handle: tokio::runtime::Handle) -> SimWorld {
         let recorder = Arc::new(Recorder::new(config.trace, config.capture, config.faults));
         let fabric = Arc::new(Fabric::new(config.seed, handle, recorder.clone(), &config.latency));
-        SimWorld(Arc::new(Core { fabric, recorder, own_name: "world".into(), nodes: Mutex::default() }))
+        let scheduler = Scheduler::new(config.schedule, config.seed).map(|s| Arc::new(Mutex::new(s)));
+        SimWorld(Arc::new(Core {
+            fabric,
+            recorder,
+            own_name: "world".into(),
+            scheduler,
+            nodes: Mutex::default(),
+        }))
     }
 
     fn waiting(&self) -> BTreeMap<String, usize> {
@@ -224,6 +242,7 @@ impl SimWorld {
         }
         let recorder = self.0.recorder.clone();
         let tasks = TaskSet::new(shared.clone(), self.0.fabric.handle.clone(), recorder.clone());
+        let tasks = tasks.scheduled(self.0.scheduler.clone());
         let env = Env(Arc::new(EnvInner {
             name: shared.clone(),
             seed: self.0.fabric.seed,

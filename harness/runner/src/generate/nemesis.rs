@@ -1,0 +1,335 @@
+//! The one table of fault kinds, and faults between the steps of a plan.
+//!
+//! A kind is what is broken, the promise that must hold all the same, and how it is mended. What may fail under it is
+//! decided when it fires: `execute/tolerance.rs` looks at the points that fired and at the outages in force.
+
+use sanbench_world::Dice;
+
+use super::{Profile, step_dice};
+use crate::plan::{FaultAction, PlacedFault, Plan, PlanStep, Source, Step};
+use crate::story::Name;
+
+/// Where a kind can be produced.
+pub const SIM: &str = "sim";
+/// Where a kind can be produced.
+pub const SIM_LOOPBACK: &str = "sim, loopback";
+/// Where a kind can be produced.
+pub const EVERYWHERE: &str = "sim, loopback, profile";
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy)]
+pub struct FaultKind {
+    /// Its name, for profiles.
+    pub name: &'static str,
+    /// What the system must keep under it.
+    pub promise: &'static str,
+    /// Environments in which it can be produced.
+    pub environments: &'static str,
+    /// Operations under it must succeed all the same; otherwise they may fail and be tried again.
+    pub masked: bool,
+    /// How it begins: the steps for a place before `next`; none when it is not possible there.
+    pub begin: fn(&mut Dice, &Plan, &Step) -> Vec<Step>,
+    /// How it ends, some steps later; nothing for faults that are over by themselves.
+    pub end: fn(&[Step]) -> Vec<Step>,
+}
+
+/// Every kind. Outages are those whose `end` mends something.
+pub const KINDS: &[FaultKind] = &[
+    FaultKind {
+        name: "call-refused",
+        promise: "A management call that the array cannot take now is repeated, or fails and leaves nothing.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, next| arm(d, "rest.before:", next, FaultAction::Fail),
+        end: over,
+    },
+    FaultKind {
+        name: "reply-lost",
+        promise: "After a lost answer nothing is made twice and nothing made is forgotten.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, next| arm(d, "rest.after:", next, FaultAction::DropReply),
+        end: over,
+    },
+    FaultKind {
+        name: "call-slow",
+        promise: "A slow answer only costs time.",
+        environments: SIM_LOOPBACK,
+        masked: true,
+        begin: |d, _, next| {
+            let ms = 50 + d.below(3000);
+            arm(d, "rest.before:", next, FaultAction::Delay(ms))
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "step-fails",
+        promise: "A flow that fails at any of its steps undoes those before; nothing is left over.",
+        environments: EVERYWHERE,
+        masked: false,
+        begin: |d, _, next| flow(d, next),
+        end: over,
+    },
+    FaultKind {
+        name: "login-fails",
+        promise: "A failed login is tried again, or the connect fails and leaves the host as it was.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, _| one(d, &["target.login", "initiator.login"], FaultAction::Fail, 2),
+        end: over,
+    },
+    FaultKind {
+        name: "connect-fails",
+        promise: "A failed connect leaves the host as it was; a failed disconnect can be repeated.",
+        environments: EVERYWHERE,
+        masked: false,
+        begin: |d, _, _| one(d, &["connector.connect", "connector.disconnect"], FaultAction::Fail, 1),
+        end: over,
+    },
+    FaultKind {
+        name: "status-lost",
+        promise: "A command whose status is lost may have taken effect or not, until a read decides.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, _| one(d, &["target.command.after"], FaultAction::DropReply, 6),
+        end: over,
+    },
+    FaultKind {
+        name: "command-fails",
+        promise: "A command that fails is retried or reported; no acknowledged write is lost.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, _| one(d, &["target.command.after"], FaultAction::Fail, 6),
+        end: over,
+    },
+    FaultKind {
+        name: "command-slow",
+        promise: "A slow command only costs time.",
+        environments: SIM_LOOPBACK,
+        masked: true,
+        begin: |d, _, _| {
+            let ms = 10 + d.below(2000);
+            one(d, &["target.command.before", "target.command.after"], FaultAction::Delay(ms), 6)
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "path-cut",
+        promise: "While one path is left, I/O goes on; a path that returns is used again.",
+        environments: SIM,
+        masked: true,
+        begin: |d, plan, _| {
+            let hosts: Vec<&Name> =
+                plan.site.hosts.iter().filter(|(_, paths)| *paths > 1).map(|(name, _)| name).collect();
+            match hosts.len() as u64 {
+                0 => Vec::new(),
+                n => vec![Step::Cut { host: hosts[d.below(n) as usize].clone(), path: 1 + d.below(2) }],
+            }
+        },
+        end: mend,
+    },
+    FaultKind {
+        name: "host-cut-off",
+        promise: "Without any path I/O waits or fails; once a path is back everything works again.",
+        environments: SIM,
+        masked: false,
+        begin: |d, plan, _| match plan.site.hosts.len() as u64 {
+            0 => Vec::new(),
+            n => vec![Step::Cut { host: plan.site.hosts[d.below(n) as usize].0.clone(), path: 0 }],
+        },
+        end: mend,
+    },
+    FaultKind {
+        name: "controller-fails",
+        promise: "The other controller serves; nothing that was acknowledged is lost.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, _| vec![Step::FailController { controller: d.below(2) }],
+        end: mend,
+    },
+    FaultKind {
+        name: "power-loss",
+        promise: "What a flush acknowledged survives; what was not flushed is old or new, block by block.",
+        environments: SIM_LOOPBACK,
+        masked: true,
+        begin: |_, _, _| vec![Step::PowerLoss],
+        end: over,
+    },
+    FaultKind {
+        name: "service-restart",
+        promise: "A volume service that is restarted goes on where it was.",
+        environments: EVERYWHERE,
+        masked: true,
+        begin: |_, _, _| vec![Step::Restart { options: Default::default() }],
+        end: over,
+    },
+];
+
+/// The kind mends itself.
+fn over(_: &[Step]) -> Vec<Step> {
+    Vec::new()
+}
+
+/// The counterparts of outages.
+fn mend(begun: &[Step]) -> Vec<Step> {
+    begun
+        .iter()
+        .filter_map(|step| match step {
+            Step::Cut { host, path } => Some(Step::Heal { host: host.clone(), path: *path }),
+            Step::FailController { controller } => Some(Step::RestoreController { controller: *controller }),
+            _ => None,
+        })
+        .collect()
+}
+
+impl FaultKind {
+    /// It lasts until it is mended.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        std::ptr::fn_addr_eq(self.end, mend as fn(&[Step]) -> Vec<Step>)
+    }
+}
+
+fn fault(point: &str, nth: u64, action: FaultAction) -> Vec<Step> {
+    vec![Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action } }]
+}
+
+fn one(d: &mut Dice, points: &[&str], action: FaultAction, most: u64) -> Vec<Step> {
+    let point = points[d.below(points.len() as u64) as usize];
+    fault(point, 1 + d.below(most), action)
+}
+
+/// A management call of the step that comes next, or any.
+fn arm(d: &mut Dice, when: &str, next: &Step, action: FaultAction) -> Vec<Step> {
+    let calls = calls(next);
+    let (point, most) = match d.below(3) {
+        0 => (format!("{when}*"), 12),
+        _ if calls.is_empty() => (format!("{when}*"), 6),
+        _ => (format!("{when}{}", calls[d.below(calls.len() as u64) as usize]), 2),
+    };
+    fault(&point, 1 + d.below(most), action)
+}
+
+/// Management calls that an operation is likely to make.
+fn calls(step: &Step) -> &'static [&'static str] {
+    match step {
+        Step::Create { source: Source::Volume(_) | Source::Snapshot(_), .. } => {
+            &["POST *", "PUT *", "POST lun", "POST snapshot", "PUT lun/expand", "DELETE snapshot"]
+        }
+        Step::Create { .. } => &["POST lun", "POST *"],
+        Step::Attach { .. } => &["POST *", "PUT *", "POST host", "POST mappingview", "POST lungroup"],
+        Step::Detach { .. } => &["DELETE *", "PUT *"],
+        Step::Delete { .. } => &["DELETE lun", "DELETE *", "GET lun*"],
+        Step::Extend { .. } => &["PUT lun/expand"],
+        Step::Snapshot { .. } => &["POST snapshot", "POST *"],
+        Step::DeleteSnapshot { .. } => &["DELETE snapshot", "DELETE *", "PUT *"],
+        Step::Flatten { .. } => &["POST *", "PUT *"],
+        _ => &[],
+    }
+}
+
+/// A step of the flow that the operation which comes next will run.
+fn flow(d: &mut Dice, next: &Step) -> Vec<Step> {
+    let flows: &[&str] = match next {
+        Step::Create { source: Source::Image(_), .. } => &["build_volume_from_image", "create_volume"],
+        Step::Create { .. } => &["build_volume", "create_volume"],
+        Step::Attach { .. } => &["attach_volume"],
+        Step::Detach { .. } => &["detach_volume"],
+        Step::Delete { .. } => &["delete_volume"],
+        Step::Extend { .. } => &["extend_volume"],
+        Step::Snapshot { .. } => &["create_snapshot"],
+        Step::DeleteSnapshot { .. } => &["delete_snapshot"],
+        Step::Flatten { .. } => &["flatten_volume"],
+        Step::Reimage { .. } => &["reimage_volume"],
+        _ => return Vec::new(),
+    };
+    let all = sanbench_flows::flow_catalogue();
+    let mut points = Vec::new();
+    for info in all.iter().filter(|info| flows.contains(&info.name)) {
+        for step in &info.steps {
+            for side in ["before", "after"] {
+                points.push(format!("flow.{}.{step}.{side}", info.name));
+            }
+        }
+    }
+    match points.len() as u64 {
+        0 => Vec::new(),
+        n => fault(&points[d.below(n) as usize], 1, FaultAction::Fail),
+    }
+}
+
+/// Puts faults between the steps of a plan, each drawn from dice of the step that it stands before, and what mends them
+/// behind. With `swarm`, kinds are left out by chance. A plan that got any ends with `settle`.
+pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
+    if profile.is_quiet() {
+        return;
+    }
+    let mut mask = sanbench_world::dice(seed, "nemesis", "kinds");
+    let kinds: Vec<(&FaultKind, u64)> = KINDS
+        .iter()
+        .map(|kind| {
+            let on = mask.chance(1, 2) || !swarm;
+            let weight = 1 + mask.below(4);
+            let wanted = profile.kinds.get(kind.name).copied().unwrap_or(1);
+            (kind, if on { weight * wanted } else { 0 })
+        })
+        .filter(|(_, weight)| *weight > 0)
+        .collect();
+    let mut open: Vec<(u64, Vec<Step>)> = Vec::new();
+    let mut since_settle = 0;
+    let mut disturbed = false;
+    let mut woven: Vec<PlanStep> = Vec::new();
+    let steps = std::mem::take(&mut plan.steps);
+    for (number, step) in (0u64..).zip(&steps) {
+        let mut d = step_dice(seed, "nemesis", number);
+        let alone = step.lane.is_none() || number == 0 || steps[number as usize - 1].lane.is_none();
+        if alone {
+            for (_, ends) in open.extract_if(.., |(at, _)| *at <= number) {
+                woven.extend(ends.into_iter().map(PlanStep::from));
+            }
+            if disturbed && since_settle > 5 && d.chance(1, 6) {
+                open.clear();
+                woven.push(Step::Settle.into());
+                since_settle = 0;
+            }
+        }
+        since_settle += 1;
+        // The first step has nothing yet that could be hit.
+        for (outage, rate) in [(false, profile.faults), (true, profile.outages)] {
+            if number == 0 || !d.chance(rate, 100) {
+                continue;
+            }
+            let fitting: Vec<(&FaultKind, u64)> =
+                kinds.iter().filter(|(kind, _)| kind.is_outage() == outage).copied().collect();
+            let total: u64 = fitting.iter().map(|(_, weight)| weight).sum();
+            let mut at = d.below(total);
+            let Some((kind, _)) = fitting.iter().find(|(_, weight)| {
+                let here = at < *weight;
+                at = at.saturating_sub(*weight);
+                here
+            }) else {
+                continue;
+            };
+            // Within a group only faults that wait for their points, and cuts in a lane of their own.
+            let begun = (kind.begin)(&mut d, plan, step);
+            let groupable = begun
+                .iter()
+                .all(|s| matches!(s, Step::Arm { .. } | Step::Cut { .. } | Step::FailController { .. }));
+            if begun.is_empty() || (!alone && !groupable) {
+                continue;
+            }
+            disturbed = true;
+            let ends = (kind.end)(&begun);
+            if !ends.is_empty() {
+                open.push((number + 1 + d.below(4), ends));
+            }
+            let lane = (!alone).then(|| "n".parse().expect("a letter is a name"));
+            woven.extend(begun.into_iter().map(|step| PlanStep { lane: lane.clone(), step }));
+        }
+        woven.push(step.clone());
+    }
+    if disturbed {
+        woven.push(Step::Settle.into());
+    }
+    plan.steps = woven;
+}

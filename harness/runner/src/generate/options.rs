@@ -1,0 +1,149 @@
+//! What one run is made of: a mask of features, weights, and a site with tiny limits.
+
+use std::collections::BTreeMap;
+
+use sanbench_world::{Dice, dice};
+
+use super::Profile;
+use super::workload::Kind;
+use crate::plan::{ImageKind, Schedule, SitePlan};
+use crate::story::{Name, Size};
+
+/// One run's choices.
+#[derive(Debug, Clone)]
+pub(super) struct Options {
+    /// Steps, groups counted by their members.
+    pub(super) steps: u64,
+    /// Weight of each kind of operation; kinds left out are not in it.
+    pub(super) weights: BTreeMap<Kind, u64>,
+    /// Lanes side by side.
+    pub(super) lanes: bool,
+    /// Steps that must be refused.
+    pub(super) illegal: bool,
+    /// Volumes at once.
+    pub(super) volumes_max: usize,
+    /// Largest volume.
+    pub(super) gib_max: u64,
+    hosts: u64,
+    paths: Vec<u64>,
+    images: bool,
+    image_cache: bool,
+    write_cache: bool,
+    chap: bool,
+    clone_limit: Option<u64>,
+    flatten_from_snapshot: bool,
+    pools: Pools,
+    schedule: Schedule,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Pools {
+    Default,
+    Tiny(u64),
+    One(u64),
+}
+
+/// A name that is one by its making.
+pub(super) fn name(text: &str) -> Name {
+    text.parse().expect("generated names are a letter and digits")
+}
+
+impl Options {
+    pub(super) fn draw(seed: u64) -> Self {
+        let mut d = dice(seed, "swarm", "options");
+        let half = |d: &mut Dice| d.chance(1, 2);
+        let images = half(&mut d);
+        let mut weights = BTreeMap::new();
+        for kind in Kind::ALL {
+            let weight = 1 + d.below(8);
+            let on = half(&mut d);
+            // Without these nothing would happen at all.
+            let needed = matches!(kind, Kind::Create | Kind::Attach | Kind::Write);
+            if (on || needed) && (images || !matches!(kind, Kind::CreateFromImage | Kind::Reimage)) {
+                weights.insert(*kind, weight);
+            }
+        }
+        let hosts = 1 + d.below(3);
+        let steps = match d.below(10) {
+            0 => 40,
+            1 | 2 => 24,
+            n => 6 + n,
+        };
+        Self {
+            steps,
+            weights,
+            lanes: half(&mut d),
+            illegal: half(&mut d),
+            volumes_max: [2, 3, 4, 6][d.below(4) as usize],
+            gib_max: [1, 2, 3, 4][d.below(4) as usize],
+            hosts,
+            paths: (0..hosts).map(|_| 1 + d.below(2)).collect(),
+            images,
+            image_cache: images && d.chance(1, 4),
+            write_cache: half(&mut d),
+            chap: d.chance(1, 4),
+            clone_limit: half(&mut d).then(|| d.below(5)),
+            flatten_from_snapshot: d.chance(1, 4),
+            pools: match d.below(4) {
+                0 => Pools::Tiny(2 + d.below(6)),
+                1 => Pools::One(8 + d.below(56)),
+                _ => Pools::Default,
+            },
+            schedule: [Schedule::Fifo, Schedule::Fifo, Schedule::Random, Schedule::Priorities]
+                [d.below(4) as usize],
+        }
+    }
+
+    /// Images are not in both: the cache is filled behind the back of whoever runs beside it.
+    pub(super) fn lanes_may_use_images(&self) -> bool {
+        self.images && !self.image_cache
+    }
+
+    /// Everything that the site's lines do not tell.
+    pub(super) fn title(&self, profile: &Profile) -> String {
+        let on = self.weights.iter().map(|(kind, weight)| format!("{}:{weight}", kind.word()));
+        let extra = [("lanes", self.lanes), ("refusals", self.illegal)];
+        let extra = extra.iter().filter(|(_, on)| *on).map(|(word, _)| (*word).to_owned());
+        let words = on.chain(extra).collect::<Vec<_>>().join(" ");
+        format!("swarm, faults {}: {words}", profile.name)
+    }
+
+    pub(super) fn site(&self) -> SitePlan {
+        let mut site =
+            SitePlan { write_cache: self.write_cache, schedule: self.schedule, ..SitePlan::default() };
+        let mut option = |key: &str, value: String| {
+            site.options.insert(key.to_owned(), value);
+        };
+        if let Some(limit) = self.clone_limit {
+            option("tengling_max_clone_depth", limit.to_string());
+        }
+        if self.flatten_from_snapshot {
+            option("tengling_flatten_volume_from_snapshot", "True".into());
+        }
+        if self.chap {
+            option("use_chap_auth", "True".into());
+            option("chap_username", "bench".into());
+            option("chap_password", "Secret-12-chars!".into());
+        }
+        if self.image_cache {
+            option("image_volume_cache_enabled", "True".into());
+            option("image_volume_cache_max_count", "2".into());
+        }
+        match self.pools {
+            Pools::Default => {}
+            Pools::Tiny(gib) => {
+                site.pools = vec![(name("pool0"), Size(gib << 30)), (name("pool1"), Size((gib + 1) << 30))];
+            }
+            Pools::One(gib) => site.pools = vec![(name("pool0"), Size(gib << 30))],
+        }
+        site.hosts =
+            (1..=self.hosts).zip(&self.paths).map(|(n, paths)| (name(&format!("h{n}")), *paths)).collect();
+        if self.images {
+            site.images = vec![
+                (name("small"), ImageKind::Sample, Size(1 << 20)),
+                (name("plain"), ImageKind::Raw, Size(1 << 20)),
+            ];
+        }
+        site
+    }
+}

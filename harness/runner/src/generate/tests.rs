@@ -1,0 +1,51 @@
+use super::*;
+use crate::story::{parse, print};
+
+#[test]
+fn a_plan_follows_from_seed_and_profile_alone_and_reads_as_it_prints() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for name in Profile::NAMES {
+        let profile = Profile::by_name(name).unwrap();
+        for seed in 0..200 {
+            let plan = generate(seed, &profile);
+            assert_eq!(plan, generate(seed, &profile), "seed {seed}");
+            let text = print(&plan);
+            let back = parse(&text).map_err(|e| format!("seed {seed}\n{}", e.render(&text))).unwrap();
+            assert_eq!(back, plan, "seed {seed}");
+            kinds.extend(
+                text.lines().filter_map(|l| l.split(' ').find(|w| !w.starts_with('@')).map(str::to_owned)),
+            );
+        }
+    }
+    for verb in
+        ["extend", "flatten", "reimage", "intrude", "arm", "cut", "heal", "power-loss", "settle", "restart"]
+    {
+        assert!(kinds.contains(verb), "no plan of 800 has {verb}");
+    }
+    assert_ne!(generate(1, &Profile::default()), generate(2, &Profile::default()));
+}
+
+#[test]
+fn without_faults_nothing_is_broken() {
+    let quiet = Profile::by_name("none").unwrap();
+    for seed in 0..200 {
+        let plan = generate(seed, &quiet);
+        let broken = plan
+            .steps
+            .iter()
+            .find(|s| matches!(s.step, Step::Arm { .. } | Step::Cut { .. } | Step::PowerLoss));
+        assert_eq!(broken, None, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_kind_of_weight_zero_is_left_out_and_unknown_kinds_are_named() {
+    let mut profile = Profile::by_name("heavy").unwrap();
+    profile.kinds =
+        nemesis::KINDS.iter().map(|k| (k.name.to_owned(), u64::from(k.name == "power-loss"))).collect();
+    let armed = (0..100).flat_map(|seed| generate(seed, &profile).steps);
+    assert_eq!(armed.into_iter().find(|s| matches!(s.step, Step::Arm { .. } | Step::Cut { .. })), None);
+    assert_eq!(profile.unknown_kind(), None);
+    profile.kinds.insert("gremlins".into(), 1);
+    assert_eq!(profile.unknown_kind(), Some("gremlins"));
+}

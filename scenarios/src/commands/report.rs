@@ -1,0 +1,80 @@
+//! `sanbench report`: papers of finished runs.
+
+use std::path::Path;
+
+use sanbench_reports::Extras;
+use sanbench_reports::text::{self, Style};
+use sanbench_reports::write::{read_report, write_dir};
+
+use super::run::prepare_dir;
+use super::sweep::{FOLD, LINES, finish};
+use crate::cli::{MergeArgs, RenderArgs, ReportCommand};
+use crate::failure::Refusal;
+use crate::run::{FOLD_SCHEMA, Fold, Lines, print};
+
+/// Largest fold that is read, in bytes.
+const FOLD_MAX: u64 = 256 << 20;
+
+/// Answers the exit code.
+pub(super) fn report(command: &ReportCommand) -> Result<u8, Refusal> {
+    match command {
+        ReportCommand::Merge(args) => merge(args),
+        ReportCommand::Render(args) => render(args),
+    }
+}
+
+/// Shards of a sweep become one report, equal to that of the whole sweep.
+fn merge(args: &MergeArgs) -> Result<u8, Refusal> {
+    prepare_dir("--report", &args.report)?;
+    let mut lines = Lines::default();
+    let mut merged: Option<Fold> = None;
+    for dir in &args.parts {
+        if dir == &args.report {
+            return Err(
+                Refusal::new(format!("{} is read and written", dir.display())).hint("write elsewhere")
+            );
+        }
+        let fold = read(&dir.join(FOLD))?;
+        lines.add_file(&dir.join(LINES)).map_err(|e| named(&dir.join(LINES), &e.to_string()))?;
+        match &mut merged {
+            None => merged = Some(fold),
+            Some(all) => all.merge(fold).map_err(|why| {
+                named(dir, &format!("does not belong to the others: {why}"))
+                    .hint("merge the shards of one sweep")
+            })?,
+        }
+    }
+    let Some(fold) = merged else { return Err(Refusal::new("nothing to merge")) };
+    let report = finish(&fold, lines, Some(&args.report));
+    let _ = print(&format!("{}\n", text::end_table(&report, None, Style { color: false })));
+    Ok(report.exit_code())
+}
+
+fn read(path: &Path) -> Result<Fold, Refusal> {
+    let length = std::fs::metadata(path).map_err(|e| named(path, &e.to_string()))?.len();
+    if length > FOLD_MAX {
+        return Err(named(path, "larger than 256 MiB"));
+    }
+    let bytes = std::fs::read(path).map_err(|e| named(path, &e.to_string()))?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| named(path, &e.to_string()))?;
+    if value["schema"] != FOLD_SCHEMA {
+        return Err(named(path, &format!("not of schema {FOLD_SCHEMA}")));
+    }
+    serde_json::from_value(value).map_err(|e| named(path, &e.to_string()))
+}
+
+/// Every rendering of a `report.json`, made again.
+fn render(args: &RenderArgs) -> Result<u8, Refusal> {
+    let path = if args.source.is_dir() { args.source.join("report.json") } else { args.source.clone() };
+    let report = read_report(&path).map_err(|e| Refusal::new(e.to_string()))?;
+    if let Some(dir) = &args.report {
+        prepare_dir("--report", dir)?;
+        write_dir(&report, &Extras::default(), dir).map_err(|e| Refusal::new(e.to_string()))?;
+    }
+    let _ = print(&format!("{}\n", text::end_table(&report, None, Style { color: false })));
+    Ok(report.exit_code())
+}
+
+fn named(path: &Path, problem: &str) -> Refusal {
+    Refusal::new(format!("{}: {problem}", path.display())).hint("a report directory of `sanbench sweep`")
+}
