@@ -30,7 +30,12 @@ pub(crate) struct Planted {
     pub(crate) connector: ConnectorDefects,
     /// In the driver, by name.
     pub(crate) driver: Vec<String>,
+    /// In the bench itself: what must not depend on the process does.
+    pub(crate) leak_hash_order: bool,
 }
+
+const BENCH: &[(&str, &str, &str)] =
+    &[("leak_hash_order", "-", "the order of a hash map of the process gets into every history")];
 
 const FLOWS: &[(&str, &str, &str)] = &[
     ("skip_flush_after_image", "-", "an image is reported written without SYNCHRONIZE CACHE"),
@@ -50,6 +55,7 @@ pub(crate) fn all(registry: &Registry) -> Vec<Plantable> {
     add("target", sanbench_target::TargetDefects::ALL);
     add("workflow", FLOWS);
     add("connector", ConnectorDefects::ALL);
+    add("bench", BENCH);
     for driver in &registry.drivers {
         add("driver", driver.defects);
     }
@@ -88,6 +94,7 @@ impl Planted {
             "connector" => {
                 self.connector.set(defect.name);
             }
+            "bench" => self.leak_hash_order = true,
             "workflow" => {
                 let flag = match defect.name {
                     "skip_flush_after_image" => &mut self.flows.skip_flush_after_image,

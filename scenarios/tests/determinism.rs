@@ -90,3 +90,87 @@ fn a_shard_plays_its_cases_as_the_whole_run_does() {
         assert_eq!(whole.histories.get(name), Some(bytes), "{name}");
     }
 }
+
+/// The histories of a sweep, by its own account.
+fn sweep(more: &[&str]) -> (String, String) {
+    let bench = Bench::new();
+    let mut words = vec!["sweep", "--seeds", "100..130", "--faults", "heavy", "--report", "out"];
+    words.extend(more);
+    let ran = bench.run(&words);
+    assert!(ran.code != 64 && ran.code != 4, "{ran}");
+    let report = json(&bench.path().join("out/report.json"));
+    let lines = fs::read_to_string(bench.path().join("out/histories.sha256")).unwrap();
+    (report["run"]["history_sha256"].as_str().unwrap().to_owned(), lines)
+}
+
+#[test]
+fn generated_plans_with_faults_and_lanes_have_one_history_each() {
+    let (one, lines) = sweep(&["--jobs", "1"]);
+    let (two, again) = sweep(&["--jobs", "2"]);
+    assert_eq!(lines.lines().count(), 30);
+    assert_eq!(lines, again);
+    assert_eq!(one, two);
+}
+
+#[test]
+fn a_planted_hash_order_is_found_by_the_comparison_of_two_processes() {
+    let leak = ["--defect", "leak_hash_order"];
+    let (one, two) = (sweep(&leak), sweep(&leak));
+    assert_ne!(one, two, "two processes agree on the order of a hash map: the comparison sees nothing");
+}
+
+/// A report without what the wall clock decides.
+fn timeless(dir: &Path) -> Value {
+    let mut report = json(&dir.join("report.json"));
+    report["run"]["duration_ms"] = Value::Null;
+    report
+}
+
+#[test]
+fn merged_shards_are_the_whole_sweep() {
+    let bench = Bench::new();
+    // A defect, so that there are failures to merge.
+    let words =
+        ["sweep", "--seeds", "7..43", "--faults", "none", "--defect", "clone_shares_writes", "--quiet"];
+    let run = |more: &[&str]| bench.run(&[&words[..], more].concat());
+    let whole = run(&["--report", "whole"]);
+    assert_eq!(whole.code, 1, "{whole}");
+    for index in ["0", "1", "2"] {
+        let ran = run(&["--report", index, "--shard", &format!("{index}/3")]);
+        assert!(ran.code == 0 || ran.code == 1, "{ran}");
+    }
+    // One task of an array job is the same shard.
+    let mut task = bench.command(&[&words[..], &["--report", "task"]].concat());
+    for (name, value) in [("ID", "5"), ("MIN", "1"), ("STEP", "2"), ("COUNT", "3")] {
+        task.env(format!("SLURM_ARRAY_TASK_{name}"), value);
+    }
+    support::finish(task, std::time::Duration::from_secs(120));
+    assert_eq!(timeless(&bench.path().join("task")), timeless(&bench.path().join("2")));
+
+    let part = bench.run(&["report", "merge", "2", "0", "--report", "some"]);
+    assert!(part.out.contains("not-conformant") || part.code == 1 || part.code == 0, "{part}");
+    let merged = bench.run(&["report", "merge", "2", "0", "1", "--report", "merged"]);
+    assert_eq!(merged.code, 1, "{merged}");
+    let (one, two) = (timeless(&bench.path().join("whole")), timeless(&bench.path().join("merged")));
+    assert!(one["run"]["history_sha256"].is_string());
+    assert_eq!(one, two);
+    assert_eq!(bench.run(&["report", "merge", "0", "0", "--report", "twice"]).code, 64);
+}
+
+#[test]
+fn an_interrupted_sweep_reports_what_it_has_found() {
+    let bench = Bench::new();
+    let words = ["sweep", "--seeds", "0..100000000", "--faults", "none", "--report", "out", "--quiet"];
+    let mut process = support::Process(bench.command(&words).spawn().unwrap());
+    assert!(!support::wait_until(std::time::Duration::from_secs(2), || process
+        .0
+        .try_wait()
+        .unwrap()
+        .is_some()));
+    process.signal("INT");
+    assert_eq!(process.wait(std::time::Duration::from_secs(60)), Some(130));
+    let report = json(&bench.path().join("out/report.json"));
+    assert_eq!(report["verdict"], "incomplete");
+    assert!(report["run"]["plans"].as_u64().unwrap() > 0);
+    assert!(report["run"]["history_sha256"].is_null());
+}

@@ -341,3 +341,65 @@ proptest! {
         }
     }
 }
+
+fn timed(operation: Operation, answer: Answer, begun: u64, ended: u64) -> sanbench_check::Timed {
+    sanbench_check::Timed { operation, answer, begun, ended }
+}
+
+fn attach(n: u8, host: &str) -> Operation {
+    Operation::Attach { volume: v(n), host: host.into() }
+}
+
+#[test]
+fn operations_side_by_side_need_an_order_that_explains_their_answers() {
+    let base = || {
+        let mut model = ControlModel::default();
+        run(&mut model, &[create(1, 1, Source::Blank)]);
+        model
+    };
+    let grow = |size_gib| Operation::Extend { id: v(1), size_gib };
+    // 2 then 3 GiB works, in either order of their ends.
+    for (two, three) in [((1, 3), (2, 4)), ((1, 4), (2, 3))] {
+        let mut model = base();
+        let group =
+            vec![timed(grow(2), Answer::Done, two.0, two.1), timed(grow(3), Answer::Done, three.0, three.1)];
+        assert_eq!(model.complete_group(group), []);
+        assert_eq!(model.settled().unwrap().volumes[&v(1)].size_gib, 3);
+    }
+    // One after the other there is one order only.
+    let mut model = base();
+    let group = vec![timed(grow(3), Answer::Done, 1, 2), timed(grow(2), Answer::Done, 3, 4)];
+    assert_eq!(model.complete_group(group)[0].requirement, "CON-001");
+    // Two hosts at once: one must be refused.
+    let mut model = base();
+    let both =
+        |second| vec![timed(attach(1, "h1"), Answer::Done, 1, 3), timed(attach(1, "h2"), second, 2, 4)];
+    assert_eq!(model.clone().complete_group(both(Answer::Refused)), []);
+    assert_eq!(model.complete_group(both(Answer::Done))[0].requirement, "CON-001");
+}
+
+#[test]
+fn what_lanes_do_in_turn_keeps_its_order_and_unknown_answers_keep_both_worlds() {
+    let mut model = ControlModel::default();
+    run(&mut model, &[create(1, 1, Source::Blank)]);
+    // A clone that began after the delete had ended cannot come before it.
+    let group = vec![
+        timed(Operation::DeleteVolume { id: v(1) }, Answer::Done, 1, 2),
+        timed(create(2, 1, Source::Volume(v(1))), Answer::Done, 3, 4),
+    ];
+    assert_eq!(model.clone().complete_group(group)[0].requirement, "CON-001");
+    // One that had begun before can.
+    let group = vec![
+        timed(Operation::DeleteVolume { id: v(1) }, Answer::Done, 2, 3),
+        timed(create(2, 1, Source::Volume(v(1))), Answer::Done, 1, 4),
+    ];
+    assert_eq!(model.clone().complete_group(group), []);
+    let group = vec![
+        timed(Operation::Extend { id: v(1), size_gib: 2 }, Answer::Unknown, 1, 4),
+        timed(Operation::CreateSnapshot { id: s(9), volume: v(1) }, Answer::Done, 2, 3),
+    ];
+    assert_eq!(model.complete_group(group), []);
+    let sizes: std::collections::BTreeSet<(u64, u64)> =
+        model.worlds().iter().map(|w| (w.volumes[&v(1)].size_gib, w.snapshots[&s(9)].size_gib)).collect();
+    assert_eq!(sizes, [(1, 1), (2, 1), (2, 2)].into());
+}

@@ -360,3 +360,88 @@ proptest! {
         prop_assert_eq!(findings.len(), 1);
     }
 }
+
+#[test]
+fn a_read_beside_a_write_may_see_old_or_new_and_decides_nothing() {
+    let (mut model, old) = written();
+    let new = model.next_stamp(volume(A), 4, 0);
+    let write = model.begin_write(&new, 4).unwrap();
+    let read = model.begin_read(volume(A)).unwrap();
+    for seen in [bytes(old.at(4), 4), bytes(new, 4)] {
+        let again = model.begin_read(volume(A)).unwrap();
+        assert_eq!(model.end_read(again, 4, &seen).unwrap(), []);
+    }
+    model.end_change(write, Certainty::Done).unwrap();
+    // This one began before the write had ended, so both are still right; a third content is not.
+    assert_eq!(model.end_read(read, 4, &bytes(old.at(4), 4)).unwrap(), []);
+    let zeroes = model.begin_read(volume(A)).unwrap();
+    assert_eq!(model.end_read(zeroes, 4, &[0; 512]).unwrap().len(), 1);
+    // A read that begins afterwards must see the new one.
+    let read = model.begin_read(volume(A)).unwrap();
+    assert_eq!(model.end_read(read, 4, &bytes(old.at(4), 4)).unwrap().len(), 1);
+    assert_eq!(fires(&mut model, volume(A), 4, &bytes(new, 4)), [""; 0]);
+}
+
+#[test]
+fn of_overlapping_writes_any_may_stay_and_the_first_quiet_read_decides() {
+    for winner in 0..2 {
+        let (mut model, old) = written();
+        let stamps = [0u64, 2].map(|lba| model.next_stamp(volume(A), lba, 0));
+        let tickets = [model.begin_write(&stamps[0], 4).unwrap(), model.begin_write(&stamps[1], 4).unwrap()];
+        model.end_change(tickets[1], Certainty::Done).unwrap();
+        model.end_change(tickets[0], Certainty::Done).unwrap();
+        // Where they do not overlap, nothing is in doubt; where they do, the old content is gone.
+        assert_eq!(fires(&mut model, volume(A), 0, &bytes(old, 1)).len(), 1);
+        assert_eq!(fires(&mut model, volume(A), 2, &bytes(old.at(2), 1)).len(), 1);
+        let seen = bytes(stamps[winner].at(2), 2);
+        assert_eq!(fires(&mut model, volume(A), 2, &seen), [""; 0]);
+        let other = bytes(stamps[1 - winner].at(2), 2);
+        assert_eq!(fires(&mut model, volume(A), 2, &other).len(), 1, "decided by the first read");
+    }
+}
+
+#[test]
+fn a_copy_holds_each_block_of_a_write_that_it_met_as_old_or_new() {
+    let (mut model, old) = written();
+    let before = model.next_stamp(volume(A), 0, 0);
+    let open = model.begin_write(&before, 2).unwrap();
+    let copy = model.begin_copy(volume(A)).unwrap();
+    let during = write(&mut model, A, 8, 2);
+    model.end_snapshot(copy, snapshot(7)).unwrap();
+    model.end_change(open, Certainty::Done).unwrap();
+    let after = write(&mut model, A, 12, 2);
+    for (lba, new) in [(0, before), (8, during)] {
+        assert_eq!(fires(&mut model, snapshot(7), lba, &bytes(old.at(lba), 1)), [""; 0]);
+        assert_eq!(fires(&mut model, snapshot(7), lba + 1, &bytes(new.at(lba + 1), 1)), [""; 0]);
+    }
+    assert_eq!(fires(&mut model, snapshot(7), 12, &bytes(after, 1)).len(), 1, "newer than the snapshot");
+}
+
+#[test]
+fn a_flush_vouches_for_what_was_acknowledged_before_it_began_and_not_across_a_power_loss() {
+    let (mut model, old) = written();
+    model.set_volatile(true);
+    let one = write(&mut model, A, 0, 1);
+    let flush = model.begin_flush(volume(A)).unwrap();
+    let two = write(&mut model, A, 1, 1);
+    model.end_flush(flush, "DUR-001").unwrap();
+    let crossed = model.begin_flush(volume(A)).unwrap();
+    let late = model.next_stamp(volume(A), 2, 0);
+    let open = model.begin_write(&late, 1).unwrap();
+    model.power_loss();
+    model.end_flush(crossed, "DUR-001").unwrap();
+    model.end_change(open, Certainty::Done).unwrap();
+    assert_eq!(fires(&mut model, volume(A), 0, &bytes(old, 1)).len(), 1, "flushed");
+    assert_eq!(fires(&mut model, volume(A), 0, &bytes(one, 1)), [""; 0]);
+    assert_eq!(
+        fires(&mut model, volume(A), 1, &bytes(old.at(1), 1)),
+        [""; 0],
+        "acknowledged after the flush began"
+    );
+    assert_eq!(fires(&mut model, volume(A), 1, &bytes(two, 1)).len(), 1, "decided");
+    assert_eq!(
+        fires(&mut model, volume(A), 2, &bytes(old.at(2), 1)),
+        [""; 0],
+        "acknowledged across the power loss"
+    );
+}

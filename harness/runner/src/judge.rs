@@ -1,6 +1,7 @@
 //! What the bench believes during one case: the models, the ledger, and which requirements wait for a clean reading.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sanbench_api::{ArrayInventory, InstanceId, SnapshotId, VolumeId, Wwn};
 use sanbench_check::access::Identities;
@@ -90,6 +91,8 @@ pub(crate) struct Judge {
     pub(crate) running: BTreeMap<u64, Running>,
     /// Volumes that are being extended.
     pub(crate) extending: BTreeSet<VolumeId>,
+    /// Until when a disturbance of the data path may be felt.
+    pub(crate) shaken_until: Duration,
     /// Faults armed by steps.
     pub(crate) armed: Vec<PlacedFault>,
     /// Outages that began or ended so far, power losses among them.
@@ -100,6 +103,8 @@ pub(crate) struct Judge {
     pub(crate) unsettled: bool,
     /// The volume service did not come up.
     pub(crate) down: bool,
+    /// Volumes that are to be detached once more: a detach failed, or a host was not told of a new size.
+    pub(crate) detach_again: BTreeSet<Name>,
     /// Volumes and snapshots that a tolerated failure has left in doubt.
     pub(crate) doubt: BTreeSet<Name>,
 }
@@ -109,8 +114,17 @@ pub(crate) struct Judge {
 pub(crate) struct Running {
     /// What it is about.
     pub(crate) names: Names,
-    /// Another one was about the same.
-    pub(crate) met: bool,
+    /// What it met so far.
+    pub(crate) met: Met,
+}
+
+/// What a step met while it was under way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Met {
+    /// A step about the same volume or snapshot.
+    pub(crate) related: bool,
+    /// One that takes the volume away.
+    pub(crate) removal: bool,
 }
 
 /// What of the site does not work now, and what was done meanwhile.
@@ -175,11 +189,13 @@ impl Judge {
             group: None,
             running: BTreeMap::new(),
             extending: BTreeSet::new(),
+            shaken_until: Duration::ZERO,
             armed: Vec::new(),
             upsets: 0,
             drifted: false,
             unsettled: false,
             down: false,
+            detach_again: BTreeSet::new(),
             doubt: BTreeSet::new(),
         }
     }
@@ -193,18 +209,20 @@ impl Judge {
     /// A step of a group begins.
     pub(crate) fn run_begins(&mut self, names: Names) -> u64 {
         let id = self.tick();
-        let mut met = false;
+        let mut met = Met::default();
         for other in self.running.values_mut().filter(|o| o.names.meets(&names)) {
-            other.met = true;
-            met = true;
+            other.met.related = true;
+            other.met.removal |= names.removes;
+            met.related = true;
+            met.removal |= other.names.removes;
         }
         self.running.insert(id, Running { names, met });
         id
     }
 
-    /// It ends; true if another one was about the same meanwhile.
-    pub(crate) fn run_ends(&mut self, id: u64) -> bool {
-        self.running.remove(&id).is_some_and(|step| step.met)
+    /// It ends; what it met meanwhile.
+    pub(crate) fn run_ends(&mut self, id: u64) -> Met {
+        self.running.remove(&id).map(|step| step.met).unwrap_or_default()
     }
 
     /// Tells the control model what the back ends promise from now on.

@@ -1,5 +1,6 @@
 //! `sanbench explain`.
 
+use sanbench_runner::generate::nemesis;
 use sanbench_runner::story::verbs::{self, Type};
 
 use sanbench_protocol::CHAPTERS;
@@ -74,6 +75,13 @@ pub(super) fn explain(registry: &Registry, id: &str) -> Result<String, Refusal> 
         parts.push(format!(
             "fault point {}\n  {}\n  promise:  {}\n  where:    {}\n",
             p.name, p.what, p.promise, p.environments
+        ));
+    }
+    if let Some(k) = nemesis::KINDS.iter().find(|k| k.name == id) {
+        let under = if k.masked { "operations under it succeed" } else { "operations under it may fail" };
+        parts.push(format!(
+            "fault kind {}\n  promise:  {}\n  under it: {under}\n  where:    {}\n  weight:   [kinds] {} = N in a profile file\n",
+            k.name, k.promise, k.environments, k.name
         ));
     }
     for d in defects::all(registry).iter().filter(|d| d.name == id || d.catalogue == id) {

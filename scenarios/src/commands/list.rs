@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sanbench_runner::generate::nemesis;
 use serde_json::{Value, json};
 
 use crate::cli::{Format, ListArgs, Listing};
@@ -63,7 +64,10 @@ fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value>, Refusal> {
         }
         Listing::Faults => faults::POINTS
             .iter()
-            .map(|p| json!({"id": p.name, "title": format!("{} Promise: {}", p.what, p.promise), "environments": p.environments}))
+            .map(|p| json!({"id": p.name, "mark": "point", "title": format!("{} Promise: {}", p.what, p.promise), "environments": p.environments}))
+            .chain(nemesis::KINDS.iter().map(|k| {
+                json!({"id": k.name, "mark": "kind", "title": format!("Promise: {}", k.promise), "environments": k.environments})
+            }))
             .collect(),
         Listing::Defects => defects::all(registry)
             .iter()

@@ -171,6 +171,9 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         array: array.clone(),
         hosts: spec.plan.site.hosts.iter().zip(1u8..).map(|((name, _), n)| (name.clone(), n)).collect(),
     };
+    if setup.planted.leak_hash_order {
+        leak(&array_env);
+    }
     let counter = world.clone();
     let tag = tag(spec.seed);
     let options = backend_options(array.rest, &user, &password, &spec.plan);
@@ -223,6 +226,13 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     let mut segments = world.capture();
     secrets.blank(&mut segments);
     (outcome, segments)
+}
+
+/// The planted defect of the bench: an order that each process draws anew gets into the history.
+#[expect(clippy::disallowed_types, reason = "planted: the determinism check must find it")]
+fn leak(env: &sanbench_world::Env) {
+    let names: std::collections::HashSet<u32> = (0..16).collect();
+    names.into_iter().for_each(|n| env.note("leak", || serde_json::json!({ "n": n })));
 }
 
 /// What a simulated world can break.

@@ -3,7 +3,7 @@
 //! A failed operation is an unknown, not a no: where its outcome is not known, the model goes on in both worlds until an
 //! observation (an inventory, or a later answer) rules one out. No world left is the failure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sanbench_api::{SnapshotId, VolumeId};
 use serde::Serialize;
@@ -216,6 +216,14 @@ impl ControlModel {
                 .says(format!("{what} fits none of the {count} possible outcomes"))
                 .compared("one of the possible outcomes", what),
         ]
+    }
+
+    /// Once everything has come to rest, the database's word for which rows there are is final: what was in doubt is whole
+    /// or gone. What the rows say is for the next inventory.
+    pub fn rest(&mut self, volumes: &BTreeSet<VolumeId>, snapshots: &BTreeSet<SnapshotId>) {
+        let mut worlds = std::mem::take(&mut self.worlds);
+        worlds.iter_mut().for_each(|world| world.rows(volumes, snapshots));
+        self.settle(worlds);
     }
 
     /// Compares an inventory with every possible world. Worlds that fit stay; if none fits, the findings are those of the

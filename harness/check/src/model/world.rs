@@ -166,6 +166,38 @@ impl World {
         }
     }
 
+    /// Takes the database's word for which rows there are: what was in doubt is whole or gone.
+    pub(super) fn rows(&mut self, volumes: &BTreeSet<VolumeId>, snapshots: &BTreeSet<SnapshotId>) {
+        let doubtful: Vec<VolumeId> = self
+            .volumes
+            .iter()
+            .filter(|(_, volume)| matches!(volume.row, Row::Any | Row::Broken))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in doubtful {
+            if volumes.contains(&id) {
+                if let Some(volume) = self.volumes.get_mut(&id) {
+                    volume.row = Row::Healthy;
+                }
+            } else if self.volumes.get(&id).is_some_and(|volume| volume.lun) {
+                // A silent parent, or a LUN that should not be: the inventory tells.
+                if let Some(volume) = self.volumes.get_mut(&id) {
+                    volume.row = Row::Gone;
+                    volume.attached.clear();
+                }
+            } else {
+                self.volumes.remove(&id);
+            }
+        }
+        for (id, snapshot) in &mut self.snapshots {
+            if matches!(snapshot.row, Row::Any | Row::Broken) && snapshots.contains(id) {
+                snapshot.row = Row::Healthy;
+            }
+        }
+        self.snapshots
+            .retain(|id, snapshot| snapshot.made || snapshot.row == Row::Healthy || snapshots.contains(id));
+    }
+
     fn prune(&mut self, parent: Option<Parent>) {
         let mut next = parent;
         while let Some(Parent::Volume(id)) = next {

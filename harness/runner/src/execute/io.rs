@@ -7,7 +7,9 @@ impl Player<'_> {
         let device = self.device(step, volume).await?;
         let v = self.volume(volume)?;
         if at.saturating_add(length) > v.size_gib << 30 {
-            return Err(StepEnd::Broken(format!("the story writes beyond the end of {volume}")));
+            let why = format!("the story writes beyond the end of {volume}");
+            let drifted = self.judge().drifted || self.judge().group.is_some();
+            return Err(if drifted { StepEnd::Skipped(why) } else { StepEnd::Broken(why) });
         }
         let stamp = self.judge().data.next_stamp(v.id, at / 512, 1);
         let mut done = 0;
@@ -71,7 +73,12 @@ impl Player<'_> {
         }
         // Volumes that no host has are all opened before the first is read and closed after the last: the control
         // host then keeps its mapping view meanwhile, as a busy one would.
-        let waiting = self.judge().waiting();
+        let cut_off = self.cut_off();
+        let mut waiting = self.judge().waiting();
+        waiting.retain(|name| {
+            let judge = self.judge();
+            judge.volumes.get(name).is_some_and(|v| v.hosts.is_disjoint(&cut_off))
+        });
         let mut opened = Vec::new();
         let mut ended = Ok(Vec::new());
         for name in &waiting {

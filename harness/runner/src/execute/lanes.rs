@@ -118,7 +118,7 @@ impl Player<'_> {
         let ended = self.act(step).await;
         let met = self.judge().run_ends(id);
         match self.judged_end(step, ended, refused(step), &before, met) {
-            StepEnd::Broken(message) if met => {
+            StepEnd::Broken(message) if met.related => {
                 self.judge().drifted = true;
                 StepEnd::Skipped(message)
             }

@@ -33,7 +33,7 @@ use sanbench_world::dice;
 
 use crate::audit::{self, AuditError};
 use crate::blame;
-use crate::judge::{Judge, Snapshot, Volume};
+use crate::judge::{Judge, Met, Snapshot, Volume};
 use crate::plan::{ImageKind, Plan, Refused, Source, Step};
 use crate::read::{self, ReadError};
 use crate::site::{Site, SiteError};
@@ -163,12 +163,14 @@ impl<'a> Player<'a> {
             self.judge().listing = None;
         }
         let ended = self.act(step).await;
-        let ended = match self.judged_end(step, ended, expected, &before, false) {
+        let ended = match self.judged_end(step, ended, expected, &before, Met::default()) {
             end @ (StepEnd::Done(_) | StepEnd::Refused(_)) => end,
             end @ StepEnd::Tolerated(_) => return end,
             end => return self.in_outage(end),
         };
-        if let Some(finding) = self.stalled(step, begun) {
+        if let Some(finding) = self.stalled(step, begun)
+            && self.excused(step, &before).is_none()
+        {
             return StepEnd::Findings(vec![finding]);
         }
         match self.look(step, managed, &before).await {
@@ -227,7 +229,7 @@ impl<'a> Player<'a> {
         ended: Ended,
         expected: Option<Refused>,
         before: &Before,
-        met: bool,
+        met: Met,
     ) -> StepEnd {
         let excuse = self.excused(step, before);
         if excuse.is_some() && is_managed(step) {
@@ -236,20 +238,21 @@ impl<'a> Player<'a> {
         }
         match ended {
             Ok(note) => match expected {
-                Some(wanted) if !self.judge().drifted && !met => {
+                Some(wanted) if !self.judge().drifted && !met.related => {
                     self.not_refused(step, wanted, "it succeeded")
                 }
                 _ => StepEnd::Done(note),
             },
             Err(StepEnd::Refused(note)) => StepEnd::Refused(note),
-            Err(StepEnd::Failed(failed)) => match (excuse, self.explained(&failed, met)) {
+            Err(StepEnd::Failed(failed)) => match (excuse, self.explained(step, &failed, met)) {
                 (Some(why), _) => {
                     self.doubt(step);
                     StepEnd::Tolerated(format!("{why}: {}", failed.finding.observed))
                 }
                 (None, true) => {
                     self.judge().drifted = true;
-                    if !failed.clean {
+                    // I/O on a volume that was taken away leaves nothing but its own blocks in doubt.
+                    if !failed.clean && !tolerance::is_io(step) {
                         self.doubt(step);
                     }
                     StepEnd::Tolerated(failed.finding.observed)
@@ -371,6 +374,7 @@ impl<'a> Player<'a> {
             SiteError::Unreachable(message) => self.failed(step, &message),
             other => StepEnd::Broken(other.to_string()),
         })?;
+        self.judge().down = false;
         let names: Vec<Name> = self.judge().volumes.keys().cloned().collect();
         names.iter().for_each(|name| self.judge().expect(name, &["DAT-004"]));
         Ok(String::new())
@@ -591,7 +595,8 @@ fn lost(name: &Name, error: &FlowError) -> StepEnd {
     let finding = Finding::new("ATT-001", "operation", "verify", "attach")
         .says(format!("volume {name} cannot be attached for reading"))
         .compared("a device", error);
-    StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false }))
+    let (refused, clean) = (blame::refusal_class(error), blame::is_clean(error));
+    StepEnd::Failed(Box::new(Failed { finding, refused, clean }))
 }
 
 fn unreadable(name: &Name, error: ReadError) -> StepEnd {

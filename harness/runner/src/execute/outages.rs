@@ -39,7 +39,19 @@ impl Player<'_> {
     }
 
     pub(super) async fn controller(&self, controller: u64, up: bool) -> Ended {
+        if self.is_tolerant() {
+            let down = self.judge().outage.controllers.clone();
+            if down.contains(&controller) != up {
+                return Err(StepEnd::Skipped("it is so already".into()));
+            }
+            if !up && !down.is_empty() {
+                return Err(StepEnd::Skipped("the other one is down".into()));
+            }
+            // Paths need time to follow; inventories are judged once all has settled.
+            self.judge().unsettled = true;
+        }
         self.site.set_controller(controller, up).await.map_err(not_possible)?;
+        self.shaken();
         let changed = {
             let mut judge = self.judge();
             judge.upsets += 1;
@@ -55,6 +67,12 @@ impl Player<'_> {
 
     pub(super) async fn path(&self, host: &Name, path: u64, up: bool) -> Ended {
         self.site.set_path(host, path, up).await.map_err(not_possible)?;
+        if up {
+            self.shaken();
+        }
+        if self.is_tolerant() {
+            self.judge().unsettled = true;
+        }
         let all = self.paths_of(host);
         let mut judge = self.judge();
         judge.upsets += 1;
@@ -140,8 +158,23 @@ impl Player<'_> {
     pub(super) async fn reimage(&self, step: &Step, volume: &Name, image: &Name) -> Ended {
         let id = self.volume(volume)?.id;
         let image = self.site.image(image).ok_or_else(|| missing("image", image))?;
-        let done = self.site.control().reimage_volume(id, image.id).await;
-        done.map_err(|e| self.failed(step, &e.to_string()))?;
+        if let Err(error) = self.site.control().reimage_volume(id, image.id).await {
+            let clean = blame::is_clean(&error);
+            if let (Some(digests), false) = (&image.digests, clean) {
+                self.judge().data.write_image(id, digests, Certainty::Unknown)?;
+            }
+            if blame::is_unreachable(&error) {
+                return Err(StepEnd::Unreachable(error.to_string()));
+            }
+            return Err(match self.failed(step, &error.to_string()) {
+                StepEnd::Failed(mut failed) => {
+                    failed.refused = blame::refusal_class(&error);
+                    failed.clean = clean;
+                    StepEnd::Failed(failed)
+                }
+                other => other,
+            });
+        }
         if let Some(digests) = &image.digests {
             self.judge().data.write_image(id, digests, Certainty::Done)?;
             self.judge().data.flush(id, "IMG-011")?;

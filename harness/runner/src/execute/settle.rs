@@ -8,8 +8,8 @@ use super::*;
 
 /// After paths were cut: dead sessions are noticed, late writes have been fenced or have arrived.
 const AFTER_OUTAGE: Duration = Duration::from_secs(150);
-/// After faults that only single calls met.
-const AFTER_FAULTS: Duration = Duration::from_secs(5);
+/// After faults that only single calls met: jobs that were begun have ended, paths that were doubted are used again.
+const AFTER_FAULTS: Duration = Duration::from_secs(60);
 /// Pause between two tries to bring open flows to their ends.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Tries to bring open flows to their ends.
@@ -152,7 +152,8 @@ impl Player<'_> {
                     let hosts = judge.volumes.get(name).map(|v| v.hosts.clone()).unwrap_or_default();
                     hosts.iter().any(|h| self.site.host_name(h).as_deref() == Some(a.host.as_str()))
                 });
-                if expected && !doomed {
+                let again = name.is_some_and(|name| self.judge().detach_again.contains(name));
+                if expected && !doomed && !again {
                     continue;
                 }
                 let options = DetachOptions::default();
@@ -199,6 +200,8 @@ impl Player<'_> {
             control.snapshots().map_err(broken)?.iter().map(|s| s.id).collect();
         let mut judge = self.judge();
         let judge = &mut *judge;
+        judge.control.rest(&volumes, &snapshots);
+        judge.detach_again.clear();
         let gone: Vec<Name> = judge
             .volumes
             .iter()

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::judge::Met;
 use crate::plan::{FaultAction, PlacedFault};
 
 /// Delays below this many milliseconds only cost time: less than any time-out of driver and initiator.
@@ -20,11 +21,16 @@ pub(crate) struct Before {
     pub(crate) upsets: Option<u64>,
 }
 
+/// After a disturbance of the data path, sessions and paths need so long to come back.
+const RECOVERY: std::time::Duration = std::time::Duration::from_secs(90);
+
 /// Volumes and snapshots that a step is about, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Names {
     pub(crate) volumes: BTreeSet<Name>,
     pub(crate) snapshots: BTreeSet<Name>,
+    /// The step takes a volume away from whoever uses it.
+    pub(crate) removes: bool,
 }
 
 impl Names {
@@ -42,6 +48,23 @@ pub(crate) fn may_fail(action: FaultAction) -> bool {
     }
 }
 
+/// Plain I/O of a guest.
+pub(super) fn is_io(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Write { .. }
+            | Step::Unmap { .. }
+            | Step::Flush { .. }
+            | Step::Verify { .. }
+            | Step::Scan { .. }
+    )
+}
+
+/// What happens there is felt by sessions and paths, and by whoever uses them later.
+fn is_of_data_path(point: &str) -> bool {
+    ["target.", "initiator.", "connector."].iter().any(|prefix| point.starts_with(prefix))
+}
+
 /// The rule speaks of this point.
 fn covers(fault: &PlacedFault, point: &str) -> bool {
     match fault.point.strip_suffix('*') {
@@ -56,9 +79,30 @@ impl Player<'_> {
         Before { faults: self.site.faults_fired(), upsets: beside.then(|| self.judge().upsets) }
     }
 
+    /// The plan settles what it breaks; in other stories whoever wrote them has said what must work.
+    pub(super) fn is_tolerant(&self) -> bool {
+        self.plan.steps.iter().any(|step| matches!(step.step, Step::Settle))
+    }
+
+    /// A disturbance of the data path is over or has been noticed: until when it may still be felt.
+    pub(super) fn shaken(&self) {
+        self.judge().shaken_until = self.site.env().now() + RECOVERY;
+    }
+
+    /// Hosts of the plan that may have no path left.
+    pub(super) fn cut_off(&self) -> BTreeSet<Name> {
+        let judge = self.judge();
+        if !judge.outage.any() || !self.is_tolerant() {
+            return BTreeSet::new();
+        }
+        let hosts = self.plan.site.hosts.iter();
+        hosts.filter(|(h, paths)| judge.outage.cuts_off(h, *paths)).map(|(h, _)| h.clone()).collect()
+    }
+
     /// Volumes and snapshots that the step is about.
     pub(super) fn names(&self, step: &Step) -> Names {
-        let mut names = Names::default();
+        let removes = matches!(step, Step::Detach { .. } | Step::Delete { .. });
+        let mut names = Names { removes, ..Names::default() };
         let mut add = |volume: &Name| {
             names.volumes.insert(volume.clone());
         };
@@ -108,29 +152,48 @@ impl Player<'_> {
 
     /// Why the step may have failed: a fault that fired meanwhile, or an outage.
     pub(super) fn excused(&self, step: &Step, before: &Before) -> Option<String> {
-        let judge = self.judge();
-        if !judge.armed.is_empty() {
-            for (point, count) in self.site.faults_fired() {
-                let fired = count > before.faults.get(&point).copied().unwrap_or(0);
-                if fired && judge.armed.iter().any(|f| covers(f, &point) && may_fail(f.action)) {
-                    return Some(format!("fault at {point}"));
-                }
-            }
+        let fired = self.fired(before);
+        if fired.as_ref().is_some_and(|point| is_of_data_path(point)) {
+            self.shaken();
         }
+        if let Some(point) = fired {
+            return Some(format!("fault at {point}"));
+        }
+        let judge = self.judge();
         if judge.down && is_managed(step) {
             return Some("the volume service is down".into());
         }
         if before.upsets.is_some_and(|upsets| upsets != judge.upsets) {
             return Some("an outage began or ended meanwhile".into());
         }
-        if judge.outage.controllers.is_empty() && judge.outage.paths.is_empty() {
+        if !self.is_tolerant() {
             return None;
         }
-        let names = self.hosts_of(&judge, step);
-        names
-            .into_iter()
+        if self.site.env().now() < judge.shaken_until {
+            return Some("the data path was disturbed a moment ago".into());
+        }
+        if !judge.outage.any() {
+            return None;
+        }
+        let mut hosts = self.hosts_of(&judge, step).into_iter();
+        hosts
             .find(|host| judge.outage.cuts_off(host, self.paths_of(host)))
             .map(|host| format!("host {host} may have no path left"))
+    }
+
+    /// The point of an armed fault that fired meanwhile and under which an operation may fail.
+    fn fired(&self, before: &Before) -> Option<String> {
+        let judge = self.judge();
+        if judge.armed.is_empty() {
+            return None;
+        }
+        self.site.faults_fired().into_iter().map(|(point, count)| (count, point)).find_map(
+            |(count, point)| {
+                let fired = count > before.faults.get(&point).copied().unwrap_or(0);
+                let may = judge.armed.iter().any(|f| covers(f, &point) && may_fail(f.action));
+                (fired && may).then_some(point)
+            },
+        )
     }
 
     /// Hosts whose paths the step, or what is read back after it, needs.
@@ -159,10 +222,14 @@ impl Player<'_> {
         self.plan.site.hosts.iter().find(|(name, _)| name == host).map_or(1, |(_, paths)| *paths)
     }
 
-    /// A refusal that operations beside this one, or earlier failures, explain.
-    pub(super) fn explained(&self, failed: &Failed, met: bool) -> bool {
+    /// A refusal that operations beside this one, or earlier failures, explain; or I/O on a volume that was taken away.
+    pub(super) fn explained(&self, step: &Step, failed: &Failed, met: Met) -> bool {
         let refusal = failed.clean || failed.refused.is_some();
-        refusal && (met || self.judge().drifted)
+        // Whether there was room is judged by the checker of placements.
+        let full = matches!(failed.refused, Some(Refused::NoBackend | Refused::NoSpace | Refused::Quota));
+        (full && self.is_tolerant())
+            || (refusal && (met.related || self.judge().drifted))
+            || (is_io(step) && met.removal)
     }
 
     /// What the step names is in doubt from now on.
@@ -172,6 +239,9 @@ impl Player<'_> {
         judge.drifted = true;
         judge.unsettled = true;
         judge.down |= matches!(step, Step::Restart { .. });
+        if let Step::Detach { volume, .. } | Step::Extend { volume, .. } = step {
+            judge.detach_again.insert(volume.clone());
+        }
         judge.doubt.extend(names.volumes);
         judge.doubt.extend(names.snapshots);
     }

@@ -251,7 +251,7 @@ impl Player<'_> {
             Ok(report) => report,
             Err(error) => return Err(self.refused_or_failed(step, begun, &operation, &error)),
         };
-        let mut findings = self.complete(begun, &operation, Answer::Done);
+        let findings = self.complete(begun, &operation, Answer::Done);
         // Another lane may have deleted it since.
         let _ = self.judge().data.extend(v.id, gib << 21);
         if let Some(v) = self.judge().volumes.get_mut(volume) {
@@ -262,6 +262,7 @@ impl Player<'_> {
             self.judge().expect(volume, &["EXT-006"]);
         }
         self.judge().changed(volume, true);
+        let mut blind = None;
         for (host, seen) in &report.hosts {
             match seen {
                 Ok(bytes) if *bytes == gib << 30 => self.judge().ledger.compared("EXT-004", 1),
@@ -270,13 +271,19 @@ impl Player<'_> {
                         Ok(bytes) => format!("{bytes} bytes"),
                         Err(e) => e.to_string(),
                     };
-                    findings.push(
-                        Finding::new("EXT-004", "capacity", "host", "bytes")
-                            .says(format!("host {host} does not see the new size of {volume}"))
-                            .compared(format!("{} bytes", gib << 30), observed),
-                    );
+                    blind.get_or_insert((host.clone(), observed));
                 }
             }
+        }
+        let told = |h: &Name| self.site.host_name(h).is_some_and(|h| report.hosts.contains_key(&h));
+        if let Some(host) = v.hosts.iter().find(|h| !told(h)).filter(|_| self.judge().group.is_none()) {
+            blind.get_or_insert((host.to_string(), "it was not told".to_owned()));
+        }
+        if let Some((host, observed)) = blind.filter(|_| findings.is_empty()) {
+            let finding = Finding::new("EXT-004", "capacity", "host", "bytes")
+                .says(format!("host {host} does not see the new size of {volume}"))
+                .compared(format!("{} bytes", gib << 30), observed);
+            return Err(StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false })));
         }
         if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
     }
