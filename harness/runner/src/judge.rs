@@ -87,7 +87,7 @@ pub(crate) struct Judge {
     pub(crate) clock: u64,
     /// Operations of the group that is being played; `None` between groups.
     pub(crate) group: Option<Vec<Timed>>,
-    /// Steps of the group that are under way.
+    /// Steps of the group, under way or over.
     pub(crate) running: BTreeMap<u64, Running>,
     /// Volumes that are being extended.
     pub(crate) extending: BTreeSet<VolumeId>,
@@ -109,16 +109,16 @@ pub(crate) struct Judge {
     pub(crate) doubt: BTreeSet<Name>,
 }
 
-/// A step of a group under way.
-#[derive(Debug, Default)]
+/// A step of a group.
+#[derive(Debug)]
 pub(crate) struct Running {
+    /// Its lane.
+    pub(crate) lane: Name,
     /// What it is about.
     pub(crate) names: Names,
-    /// What it met so far.
-    pub(crate) met: Met,
 }
 
-/// What a step met while it was under way.
+/// What other lanes of the group did before a step ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Met {
     /// A step about the same volume or snapshot.
@@ -207,22 +207,21 @@ impl Judge {
     }
 
     /// A step of a group begins.
-    pub(crate) fn run_begins(&mut self, names: Names) -> u64 {
+    pub(crate) fn run_begins(&mut self, lane: &Name, names: Names) -> u64 {
         let id = self.tick();
-        let mut met = Met::default();
-        for other in self.running.values_mut().filter(|o| o.names.meets(&names)) {
-            other.met.related = true;
-            other.met.removal |= names.removes;
-            met.related = true;
-            met.removal |= other.names.removes;
-        }
-        self.running.insert(id, Running { names, met });
+        self.running.insert(id, Running { lane: lane.clone(), names });
         id
     }
 
-    /// It ends; what it met meanwhile.
-    pub(crate) fn run_ends(&mut self, id: u64) -> Met {
-        self.running.remove(&id).map(|step| step.met).unwrap_or_default()
+    /// A step of the group ends; what steps of other lanes it met, or came after.
+    pub(crate) fn met(&self, id: u64) -> Met {
+        let mut met = Met::default();
+        let Some(own) = self.running.get(&id) else { return met };
+        for other in self.running.values().filter(|o| o.lane != own.lane && o.names.meets(&own.names)) {
+            met.related = true;
+            met.removal |= other.names.removes;
+        }
+        met
     }
 
     /// Tells the control model what the back ends promise from now on.

@@ -88,13 +88,19 @@ pub(crate) async fn device(
 ) -> Result<Arc<dyn BlockDevice>, FlowError> {
     plane.serving()?;
     let not_here = || Refusal::NotAttached { volume: volume.to_string(), to: host.clone() };
-    let row = attached_on(&plane, volume, &host)?.ok_or_else(not_here)?;
-    let key = (row.instance, volume);
-    let known = plane.guests().get(&key).map(|a| Arc::clone(&a.device));
-    if let Some(device) = known {
+    let known = |row: &AttachmentView| {
+        plane.guests().get(&(row.instance, volume)).map(|attached| Arc::clone(&attached.device))
+    };
+    if let Some(device) = known(&attached_on(&plane, volume, &host)?.ok_or_else(not_here)?) {
         return Ok(device);
     }
     let _guard = plane.lock(&guard_name(&plane, volume, &host)?).await;
+    // Whoever held the guard may have detached it, and what a detach took away must not come back; or connected it.
+    let row = attached_on(&plane, volume, &host)?.ok_or_else(not_here)?;
+    if let Some(device) = known(&row) {
+        return Ok(device);
+    }
+    let key = (row.instance, volume);
     let reconnect = async {
         let view = plane.volume(volume)?;
         let driver = plane.driver(&view)?;

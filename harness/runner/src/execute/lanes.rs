@@ -32,6 +32,7 @@ impl Player<'_> {
             let mut judge = self.judge();
             judge.listing = None;
             judge.group = Some(Vec::new());
+            judge.running.clear();
         }
         let mut lanes: Vec<(&Name, Vec<(usize, &Step)>)> = Vec::new();
         for (index, step) in steps.iter().enumerate() {
@@ -96,7 +97,7 @@ impl Player<'_> {
             let text = crate::story::print_step(step);
             env.note("step", || serde_json::json!({"n": number, "lane": lane.as_str(), "text": text}));
             let begun = env.now();
-            let end = self.beside(step).await;
+            let end = self.beside(lane, step).await;
             let (status, note) = crate::run::told(&end);
             env.note("step", || {
                 serde_json::json!({"n": number, "lane": lane.as_str(), "status": status.word(), "note": note})
@@ -110,13 +111,13 @@ impl Player<'_> {
     }
 
     /// Plays one step beside those of other lanes.
-    async fn beside(&self, step: &Step) -> StepEnd {
+    async fn beside(&self, lane: &Name, step: &Step) -> StepEnd {
         let before = self.before(true);
         let names = self.names(step);
         let begun = self.site.env().now();
-        let id = self.judge().run_begins(names);
+        let id = self.judge().run_begins(lane, names);
         let ended = self.act(step).await;
-        let met = self.judge().run_ends(id);
+        let met = self.judge().met(id);
         match self.judged_end(step, ended, refused(step), &before, met) {
             StepEnd::Broken(message) if met.related => {
                 self.judge().drifted = true;

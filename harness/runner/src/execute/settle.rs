@@ -111,7 +111,8 @@ impl Player<'_> {
                 .purge_image_cache()
                 .await
                 .map_err(|e| stuck("cache", "purge", "the image cache", &e.to_string()))?;
-            for id in std::mem::take(&mut self.judge().internal) {
+            let internal = std::mem::take(&mut self.judge().internal);
+            for id in internal {
                 self.judge().control.complete(&Operation::DeleteVolume { id }, Answer::Done);
             }
         }
