@@ -496,6 +496,7 @@ fn make_pool(id: u64, pool: PoolConfig) -> Pool {
         threshold: 80,
         above: false,
         crossings: 0,
+        armed: false,
     }
 }
 

@@ -65,7 +65,7 @@ impl Array {
         if !(1..=99).contains(&percent) {
             return Err(Refusal::BadParameter);
         }
-        pool.threshold = percent;
+        (pool.threshold, pool.armed) = (percent, true);
         Ok(Outcome::Done)
     }
 
@@ -77,7 +77,7 @@ impl Array {
             return;
         }
         pool.above = above;
-        pool.crossings += u64::from(above);
+        pool.crossings += u64::from(above && pool.armed);
         let kind = if above { EventKind::PoolAboveThreshold } else { EventKind::PoolBelowThreshold };
         let name = pool.name.clone();
         self.tell(kind, name);
@@ -88,8 +88,8 @@ impl Array {
         (0..self.pools.len()).for_each(|at| self.note_pool(at));
     }
 
-    /// A number that grows whenever the pool of a device becomes fuller than its threshold allows (SBC-3: THIN PROVISIONING
-    /// SOFT THRESHOLD REACHED).
+    /// A number that grows whenever the pool of a device becomes fuller than the threshold that somebody has set for it
+    /// (SBC-3: THIN PROVISIONING SOFT THRESHOLD REACHED); the threshold of birth only makes an event.
     pub fn threshold_generation(&self, device: DeviceId) -> u64 {
         let pool = match device {
             DeviceId::Lun(id) => self.luns.get(id).filter(|lun| lun.thin).map(|lun| lun.pool),

@@ -88,8 +88,10 @@ pub struct Pool {
     /// Percent in use beyond which the array tells.
     pub(crate) threshold: u8,
     pub(crate) above: bool,
-    /// How often it has become too full.
+    /// How often it has become too full since somebody has set the threshold.
     pub(crate) crossings: u64,
+    /// Somebody has set it: then hosts are told as well.
+    pub(crate) armed: bool,
 }
 
 impl Pool {

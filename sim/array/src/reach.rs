@@ -77,8 +77,15 @@ impl Array {
 
     /// Whether a LUN or snapshot is mapped to any host, or exported.
     pub fn is_mapped(&self, object: DeviceId) -> bool {
-        matches!(object, DeviceId::Lun(id) if self.reach.is_exported(id))
-            || self.reach.numbers.values().any(|numbers| numbers.contains_key(&object))
+        let groups = match object {
+            DeviceId::Lun(id) if self.reach.is_exported(id) => return true,
+            DeviceId::Lun(id) => self.luns.get(id).map(|lun| &lun.groups),
+            DeviceId::Snapshot(id) => self.snapshots.get(id).map(|snapshot| &snapshot.groups),
+        };
+        let views = groups.into_iter().flatten().filter_map(|group| self.lun_groups.get(*group));
+        let views = views.flat_map(|group| &group.views).filter_map(|view| self.views.get(*view));
+        let mut hosts = views.filter_map(|view| self.host_groups.get(view.host_group?));
+        hosts.any(|group| !group.hosts.is_empty())
     }
 
     /// Open exports: LUN and LUN number, ordered by LUN.

@@ -156,7 +156,7 @@ fn a_rollback_shows_the_snapshot_at_once_and_keeps_later_writes() {
     ask(&mut a, at(0), Command::ExpandLun { lun, blocks: BLOCKS + 256 }).unwrap();
     a.write(at(0), DeviceId::Lun(lun), BLOCKS, &[9; 512]).unwrap();
 
-    ask(&mut a, at(10), Command::RollbackSnapshot { snapshot, speed: 4 }).unwrap();
+    ask(&mut a, at(10), Command::RollbackSnapshot { snapshot, speed: 2 }).unwrap();
     assert!(content(&mut a, at(10), lun) == then);
     let tail = a.read(at(10), DeviceId::Lun(lun), BLOCKS, 256).unwrap().concat();
     assert!(tail.iter().all(|byte| *byte == 0), "what was added since reads zero");

@@ -185,6 +185,7 @@ fn initiators_see_paths_as_they_are_set_up() {
     // A failed controller is that for everybody.
     bench.apply(access(HostAccess::Balanced));
     bench.parts.array.lock().fail_controller(NOW, 1).unwrap();
+    assert_eq!(conn.fails(lun, Cdb::TestUnitReady).asc, Asc::ASYMMETRIC_ACCESS_STATE_CHANGED);
     assert!(states(&mut conn).contains(&AccessState::UNAVAILABLE));
 }
 

@@ -298,7 +298,7 @@ impl Array {
                     name: pool.name.clone(),
                     capacity: pool.capacity,
                     orphans: pool.orphans.iter().map(|counter| counter.number).collect(),
-                    threshold: Some(pool.threshold),
+                    threshold: pool.armed.then_some(pool.threshold),
                 })
                 .collect(),
             plant: self.plant.clone(),

@@ -227,6 +227,7 @@ impl Array {
     /// The counters that extents claim on, by number.
     fn load_counters(&mut self, core: &Core) -> Result<BTreeMap<u64, Arc<Counter>>, Damage> {
         for (pool, form) in self.pools.iter_mut().zip(&core.pools) {
+            pool.armed = form.threshold.is_some();
             pool.threshold = form.threshold.unwrap_or(pool.threshold);
             pool.orphans = form.orphans.iter().map(|number| Counter::new(*number)).collect();
         }
