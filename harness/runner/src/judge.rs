@@ -103,6 +103,8 @@ pub(crate) struct Judge {
     pub(crate) unsettled: bool,
     /// The volume service did not come up.
     pub(crate) down: bool,
+    /// Volumes that were attached while something was out of order.
+    pub(crate) narrow: BTreeSet<Name>,
     /// Volumes that are to be detached once more: a detach failed, or a host was not told of a new size.
     pub(crate) detach_again: BTreeSet<Name>,
     /// Volumes and snapshots that a tolerated failure has left in doubt.
@@ -195,6 +197,7 @@ impl Judge {
             drifted: false,
             unsettled: false,
             down: false,
+            narrow: BTreeSet::new(),
             detach_again: BTreeSet::new(),
             doubt: BTreeSet::new(),
         }

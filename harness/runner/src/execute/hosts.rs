@@ -19,9 +19,16 @@ impl Player<'_> {
         if !findings.is_empty() {
             return Err(StepEnd::Findings(findings));
         }
-        if let Some(v) = self.judge().volumes.get_mut(volume) {
-            v.hosts.insert(host.clone());
-            v.pending.insert("DAT-004");
+        {
+            let mut judge = self.judge();
+            if let Some(v) = judge.volumes.get_mut(volume) {
+                v.hosts.insert(host.clone());
+                v.pending.insert("DAT-004");
+            }
+            match judge.outage.any() {
+                true => judge.narrow.insert(volume.clone()),
+                false => judge.narrow.remove(volume),
+            };
         }
         let device = self.device(step, volume).await?;
         self.judge().wwns.insert(id, device.wwn());

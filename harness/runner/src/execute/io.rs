@@ -6,11 +6,7 @@ impl Player<'_> {
     pub(super) async fn write(&self, step: &Step, volume: &Name, at: u64, length: u64) -> Ended {
         let device = self.device(step, volume).await?;
         let v = self.volume(volume)?;
-        if at.saturating_add(length) > v.size_gib << 30 {
-            let why = format!("the story writes beyond the end of {volume}");
-            let drifted = self.judge().drifted || self.judge().group.is_some();
-            return Err(if drifted { StepEnd::Skipped(why) } else { StepEnd::Broken(why) });
-        }
+        self.fits(volume, v.size_gib, at, length)?;
         let stamp = self.judge().data.next_stamp(v.id, at / 512, 1);
         let mut done = 0;
         while done < length {
@@ -38,9 +34,21 @@ impl Player<'_> {
         Ok(String::new())
     }
 
+    /// The range lies on the volume; where the story took another turn it may not.
+    fn fits(&self, volume: &Name, size_gib: u64, at: u64, length: u64) -> Result<(), StepEnd> {
+        if at.saturating_add(length) <= size_gib << 30 {
+            return Ok(());
+        }
+        let why = format!("the story goes beyond the end of {volume}");
+        let drifted = self.judge().drifted || self.judge().group.is_some();
+        Err(if drifted { StepEnd::Skipped(why) } else { StepEnd::Broken(why) })
+    }
+
     pub(super) async fn unmap(&self, step: &Step, volume: &Name, at: u64, length: u64) -> Ended {
         let device = self.device(step, volume).await?;
-        let id = self.volume(volume)?.id;
+        let v = self.volume(volume)?;
+        self.fits(volume, v.size_gib, at, length)?;
+        let id = v.id;
         let blocks =
             u32::try_from(length / 512).map_err(|_| StepEnd::Broken("unmap of 2 TiB or more".into()))?;
         let ticket = self.judge().data.begin_unmap(id, at / 512, length / 512)?;

@@ -26,6 +26,7 @@ impl Player<'_> {
         self.site.power_loss().await.map_err(not_possible)?;
         upheld.extend(self.judge().data.power_loss());
         self.judge().upsets += 1;
+        self.shaken();
         for (id, ids) in upheld {
             let name = self.judge().volumes.iter().find(|(_, v)| v.id == id).map(|(name, _)| name.clone());
             if let Some(name) = name {

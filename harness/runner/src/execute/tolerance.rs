@@ -19,6 +19,8 @@ pub(crate) struct Before {
     pub(crate) faults: BTreeMap<String, u64>,
     /// Upsets so far; `None` where only what is in force counts.
     pub(crate) upsets: Option<u64>,
+    /// The data path had been disturbed a moment ago.
+    pub(crate) shaken: bool,
 }
 
 /// After a disturbance of the data path, sessions and paths need so long to come back.
@@ -76,7 +78,12 @@ fn covers(fault: &PlacedFault, point: &str) -> bool {
 impl Player<'_> {
     /// The state of faults now, for a step that begins; `beside` others, also of upsets that come and go meanwhile.
     pub(super) fn before(&self, beside: bool) -> Before {
-        Before { faults: self.site.faults_fired(), upsets: beside.then(|| self.judge().upsets) }
+        let judge = self.judge();
+        Before {
+            faults: self.site.faults_fired(),
+            upsets: beside.then_some(judge.upsets),
+            shaken: self.site.env().now() < judge.shaken_until,
+        }
     }
 
     /// The plan settles what it breaks; in other stories whoever wrote them has said what must work.
@@ -169,14 +176,23 @@ impl Player<'_> {
         if !self.is_tolerant() {
             return None;
         }
-        if self.site.env().now() < judge.shaken_until {
+        if before.shaken || self.site.env().now() < judge.shaken_until {
             return Some("the data path was disturbed a moment ago".into());
         }
         if !judge.outage.any() {
             return None;
         }
-        let mut hosts = self.hosts_of(&judge, step).into_iter();
+        let hosts = self.hosts_of(&judge, step);
+        // What was attached during an outage has only the paths that there were.
+        let narrow = judge
+            .volumes
+            .iter()
+            .find(|(name, v)| judge.narrow.contains(*name) && !v.hosts.is_disjoint(&hosts));
+        if let Some((name, _)) = narrow {
+            return Some(format!("{name} was attached during an outage"));
+        }
         hosts
+            .into_iter()
             .find(|host| judge.outage.cuts_off(host, self.paths_of(host)))
             .map(|host| format!("host {host} may have no path left"))
     }

@@ -127,7 +127,9 @@ fn group(d: &mut Dice, options: &Options, belief: &mut Belief) -> Vec<PlanStep> 
 /// What a lane has changed is so afterwards, unless another one has changed it as well.
 fn merge(belief: &mut Belief, before: &Belief, own: Belief) {
     for (name, volume) in &own.volumes {
-        belief.volumes.entry(name.clone()).or_insert_with(|| volume.clone());
+        if !before.volumes.contains_key(name) {
+            belief.volumes.insert(name.clone(), volume.clone());
+        }
         if let (Some(known), Some(old)) = (belief.volumes.get_mut(name), before.volumes.get(name)) {
             known.gib = known.gib.max(volume.gib);
             if old.host != volume.host {
@@ -144,7 +146,9 @@ fn merge(belief: &mut Belief, before: &Belief, own: Belief) {
         belief.volumes.remove(name);
     }
     for (name, snapshot) in &own.snapshots {
-        belief.snapshots.entry(name.clone()).or_insert_with(|| snapshot.clone());
+        if !before.snapshots.contains_key(name) {
+            belief.snapshots.insert(name.clone(), snapshot.clone());
+        }
     }
     for name in before.snapshots.keys().filter(|name| !own.snapshots.contains_key(*name)) {
         belief.snapshots.remove(name);
