@@ -175,15 +175,10 @@ impl Sweep<'_> {
         let case = &mut outcome.case;
         for (finding, n) in case.findings.iter_mut().zip(1..) {
             finding.id = format!("{}-{n}", case.id.replace('/', "-"));
-            finding.replay = match &self.args.report {
-                Some(dir) => {
-                    let file = format!("{}.json", sanbench_reports::write::file_stem(&finding.id));
-                    format!("sanbench replay {}", dir.join("failures").join(file).display())
-                }
-                None if matches!(self.work, Work::Short(_)) => {
-                    "sanbench sweep exhaustive --report DIR".to_owned()
-                }
-                None => {
+            finding.replay = match &self.work {
+                // In the report: by the file of the failure.
+                Work::Short(_) => "sanbench sweep exhaustive --report DIR".to_owned(),
+                Work::Seeds(_) => {
                     let mut text = format!("sanbench run {} --seed {number}", case.story);
                     if !self.profile.is_quiet() {
                         text += &format!(" --faults {}", self.args.faults);
@@ -234,7 +229,11 @@ pub(super) fn finish(fold: &Fold, lines: Lines, dir: Option<&Path>) -> Report {
         let mut out = std::io::BufWriter::new(std::fs::File::create(dir.join(LINES))?);
         let hash = lines.finish(|line| writeln!(out, "{line}"))?;
         out.flush()?;
-        let (report, extras) = fold.report(Some(hash));
+        let (mut report, extras) = fold.report(Some(hash));
+        for finding in report.cases.iter_mut().flat_map(|case| &mut case.findings) {
+            let file = format!("{}.json", sanbench_reports::write::file_stem(&finding.id));
+            finding.replay = format!("sanbench replay {}", dir.join("failures").join(file).display());
+        }
         std::fs::write(dir.join(FOLD), serde_json::to_vec(fold)?)?;
         write_dir(&report, &extras, dir)?;
         Ok(report)
