@@ -7,11 +7,11 @@
 //! | `junit.xml` | cases as JUnit tests |
 //! | `report.html` | one self-contained page |
 //! | `report.md` | the same in short, for a merge request |
-//! | `failures/<id>.json`, `.story` | each finding with the plan that shows it |
+//! | `failures/<id>.json`, `.story` | a finding with the plan that shows it, a few for each requirement ([`with_files`]) |
 //! | `history/<id>.jsonl` | what happened in each case |
 //! | captures | as named by the caller, for example `run.pcapng` |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,27 @@ impl Extras {
     }
 }
 
+/// Failure files of one requirement: what breaks everywhere need not be shown everywhere.
+const FILES_PER_REQUIREMENT: usize = 3;
+/// Failure files of a run, besides the first of each requirement.
+const FILES: usize = 64;
+
+/// The findings that get a file of their own, by id: the first of each requirement, and some more. The others are in the
+/// report, and in its counts, all the same.
+#[must_use]
+pub fn with_files(report: &Report) -> BTreeSet<&str> {
+    let mut of: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut chosen = BTreeSet::new();
+    for (_, finding) in report.findings() {
+        let files = of.entry(&finding.requirement).or_default();
+        if *files == 0 || (*files < FILES_PER_REQUIREMENT && chosen.len() < FILES) {
+            *files += 1;
+            chosen.insert(finding.id.as_str());
+        }
+    }
+    chosen
+}
+
 /// Writes the report directory, creating it when it is missing; answers the files in the order of writing. `report.json`
 /// comes last, so that its presence says that the directory is complete. Files of an earlier run with other names stay.
 ///
@@ -50,7 +71,8 @@ pub fn write_dir(report: &Report, extras: &Extras, dir: &Path) -> io::Result<Vec
     for (id, history) in &extras.histories {
         out.put(&format!("history/{}.jsonl", file_stem(id)), history.as_bytes())?;
     }
-    for (case, finding) in report.findings() {
+    let chosen = with_files(report);
+    for (case, finding) in report.findings().filter(|(_, finding)| chosen.contains(finding.id.as_str())) {
         let plan = extras.plan_of(&finding.id, &case.id);
         let failure = Failure {
             schema: FAILURE_SCHEMA.to_owned(),
@@ -206,6 +228,30 @@ mod tests {
         // A second time over the same directory.
         write_dir(&report, &extras(), dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 8);
+    }
+
+    #[test]
+    fn what_breaks_everywhere_is_not_shown_everywhere() {
+        let mut report = sample::report();
+        let case = report.cases.iter_mut().find(|case| !case.findings.is_empty()).unwrap();
+        let one = case.findings[0].clone();
+        case.findings.clear();
+        for requirement in 0..100 {
+            for n in 0..10 {
+                let (id, requirement) = (format!("{requirement}-{n}"), format!("REQ-{requirement:03}"));
+                case.findings.push(crate::Finding { id, requirement, ..one.clone() });
+            }
+        }
+        let chosen = with_files(&report);
+        assert!((0..100).all(|n| chosen.contains(format!("{n}-0").as_str())), "each requirement has one");
+        assert!(chosen.len() < 150, "{} files", chosen.len());
+        assert_eq!(chosen.iter().filter(|id| id.starts_with("0-")).count(), FILES_PER_REQUIREMENT);
+
+        let dir = tempfile::tempdir().unwrap();
+        write_dir(&report, &Extras::default(), dir.path()).unwrap();
+        let files = fs::read_dir(dir.path().join("failures")).unwrap().count();
+        assert_eq!(files, chosen.len());
+        assert_eq!(read_report(&dir.path().join("report.json")).unwrap().findings().count(), 1000);
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub(crate) struct RunArgs {
     /// Write all iSCSI and management traffic as a capture
     #[arg(long, value_name = "FILE")]
     pub(crate) pcap: Option<PathBuf>,
-    /// Cases at once (sim only; default: all cores)
+    /// Cases at once in sim and loopback (default: all cores; over loopback at least 4)
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) jobs: Option<u64>,
     /// Take only cases k with k mod N = I

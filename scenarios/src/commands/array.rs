@@ -80,6 +80,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
     let array = start_array(&env, parts)
         .await
         .map_err(|e| Refusal::new(e.to_string()).hint("port 0 picks a free one"))?;
+    group_portals(&array, &env).map_err(|e| Refusal::new(format!("port group {PORT_GROUP}: {e}")))?;
     let mut exports = Vec::new();
     for export in &args.export {
         let lun = export_lun(&array, &env, &export.name, export.bytes)
@@ -104,6 +105,27 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
     print(&format!("{ready}\n")).map_err(|e| Refusal::new(format!("cannot write to stdout: {e}")))?;
     stop.await;
     Ok(0)
+}
+
+/// Name of the port group that a served array comes with: foreign drivers are configured with one, and only an
+/// administrator can make it.
+const PORT_GROUP: &str = "pg0";
+
+/// Puts all portals into the port group; one that is already there (an array that was kept) stays as it is.
+fn group_portals(array: &crate::compose::RunningArray, env: &sanbench_world::Env) -> Result<(), String> {
+    let mut state = array.handle.lock();
+    if state.port_groups().any(|group| group.name == PORT_GROUP) {
+        return Ok(());
+    }
+    let create = Command::CreatePortGroup { name: PORT_GROUP.to_owned(), description: String::new() };
+    let Outcome::Created(group) = state.apply(env.now(), create).map_err(|e| e.to_string())? else {
+        return Err("no group was made".to_owned());
+    };
+    let ports: Vec<u64> = state.ports().map(|port| port.id).collect();
+    for port in ports {
+        state.apply(env.now(), Command::AddPortToGroup { group, port }).map_err(|e| e.to_string())?;
+    }
+    Ok(())
 }
 
 /// Makes a thin LUN that any initiator may use; answers its LUN.

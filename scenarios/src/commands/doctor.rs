@@ -31,6 +31,12 @@ const TOOLS: &[Tool] = &[
         used_for: "dissecting captures in tests",
         package: "tshark",
     },
+    Tool {
+        program: "python3",
+        argument: "--version",
+        used_for: "interop tests with foreign management clients, which .ci/python-clients installs",
+        package: "python3-pip",
+    },
 ];
 
 /// What was found, as text, and whether everything needed to run is there.

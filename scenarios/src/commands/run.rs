@@ -1,12 +1,14 @@
 //! `sanbench run`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sanbench_reports::text::Start;
-use sanbench_reports::{Ending, Leftover, Run, write_dir};
+use sanbench_reports::write::with_files;
+use sanbench_reports::{Ending, Leftover, Report, Run, write_dir};
 use sanbench_runner::{CaseOutcome, CaseSpec};
 use sanbench_world::Segment;
 
@@ -21,6 +23,13 @@ use crate::registry::{DriverEntry, Registry};
 use crate::run::{Facts, Output, assemble, cases, run_all};
 use crate::safety::{Journal, Tag, clean};
 use crate::targets::{Selection, resolve};
+
+/// Fewest cases at once over loopback.
+const LOOPBACK_JOBS: usize = 4;
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
 
 /// Where to run.
 pub(super) enum Where {
@@ -224,18 +233,30 @@ impl RunPlan<'_> {
         let _ = output.start(&self.start(&run, "simulated array", ""), &run);
         let stop = Arc::new(AtomicBool::new(false));
         on_interrupt(stop.clone());
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = self.args.jobs.map_or(cores, |n| usize::try_from(n).unwrap_or(cores));
+        let (outcomes, captures) =
+            self.side_by_side(cores(), &stop, &mut output, |spec| run_sim_case(&setup, spec));
+        self.finish(run, true, stop.load(Ordering::Relaxed), outcomes, captures, clock, output, Vec::new())
+    }
+
+    /// Cases on several threads, told in their order; `jobs` unless the command line says otherwise.
+    fn side_by_side(
+        &self,
+        jobs: usize,
+        stop: &AtomicBool,
+        output: &mut Output,
+        run: impl Fn(&CaseSpec) -> (CaseOutcome, Vec<Segment>) + Sync,
+    ) -> (Vec<CaseOutcome>, Vec<Vec<Segment>>) {
+        let jobs = self.args.jobs.map_or(jobs, |n| usize::try_from(n).unwrap_or(jobs));
         let captures = std::sync::Mutex::new(Vec::<(String, Vec<Segment>)>::new());
-        let capture = setup.capture;
+        let keep = self.args.pcap.is_some();
         let outcomes = run_all(
             &self.specs,
             jobs,
-            &stop,
+            stop,
             |spec| {
-                let (mut outcome, segments) = run_sim_case(&setup, spec);
+                let (mut outcome, segments) = run(spec);
                 self.with_replays(&mut outcome);
-                if capture {
+                if keep {
                     let mut all = captures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     all.push((spec.id.clone(), segments));
                 }
@@ -247,11 +268,10 @@ impl RunPlan<'_> {
         );
         let mut captures = captures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         captures.sort_by_key(|(id, _)| self.specs.iter().position(|s| s.id == *id));
-        let captures = captures.into_iter().map(|(_, segments)| segments).collect();
-        self.finish(run, true, stop.load(Ordering::Relaxed), outcomes, captures, clock, output, Vec::new())
+        (outcomes, captures.into_iter().map(|(_, segments)| segments).collect())
     }
 
-    /// Cases one after the other on real sockets.
+    /// Cases on real sockets: against arrays of their own side by side, against somebody's array one after the other.
     fn live(&self, profile: Option<Profile>) -> Result<u8, Refusal> {
         let clock = wall_clock();
         let mut notes = Vec::new();
@@ -310,7 +330,14 @@ impl RunPlan<'_> {
             let _ = output.case(self.with_replays(&mut outcome));
             outcomes.push(outcome);
         }
-        for spec in self.specs.iter().filter(|_| ready.is_ok()) {
+        if matches!(setup.target, Target::Loopback) {
+            // A case waits for sessions, jobs and time limits most of its time.
+            let jobs = cores().max(LOOPBACK_JOBS);
+            let run = |spec: &CaseSpec| runtime.block_on(run_live_case(&setup, spec));
+            (outcomes, captures) = self.side_by_side(jobs, &stop, &mut output, run);
+        }
+        let one_by_one = ready.is_ok() && !matches!(setup.target, Target::Loopback);
+        for spec in self.specs.iter().filter(|_| one_by_one) {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -364,6 +391,24 @@ impl RunPlan<'_> {
         outcome
     }
 
+    /// Findings without a file of their own are shown again by the whole run.
+    fn point_at_files(&self, report: &mut Report) {
+        let chosen: BTreeSet<String> = with_files(report).into_iter().map(str::to_owned).collect();
+        let command = self.head(&self.args.env).command;
+        let mut others = 0;
+        for finding in report.cases.iter_mut().flat_map(|case| &mut case.findings) {
+            if !chosen.contains(&finding.id) {
+                finding.replay.clone_from(&command);
+                others += 1;
+            }
+        }
+        if others > 0 {
+            report
+                .notes
+                .push(format!("{others} more findings are in the report without a file in failures/"));
+        }
+    }
+
     #[expect(
         clippy::too_many_arguments,
         reason = "the end of both ways to run; a struct would only rename them"
@@ -406,6 +451,7 @@ impl RunPlan<'_> {
         }
         if let Some(dir) = &self.args.report {
             extras.captures.clear();
+            self.point_at_files(&mut report);
             match write_dir(&report, &extras, dir) {
                 Ok(written) => files.extend(written),
                 Err(e) => broken = Some(format!("--report {}: {e}", dir.display())),

@@ -9,6 +9,8 @@
 //! | `readers` | the in-process image reader beside `qemu-img` |
 //! | `captures` | Wireshark at captures, beside a count of our own (`pdus`) |
 //! | `tgt` | our initiator at Debian's `tgt` |
+//! | `cinder` | the unmodified Cinder driver for Huawei arrays at the served array; our initiator at what it answers |
+//! | `delfin` | a storage monitor that knows OceanStor, unmodified, at the served array |
 //! | `html` | a browser at the report |
 //!
 //! A test whose foreign program is absent is reported *ignored, because X is missing*; with `SANBENCH_INTEROP=require` it
@@ -22,6 +24,8 @@
 
 mod boot_image;
 mod captures;
+mod cinder;
+mod delfin;
 mod html;
 mod libiscsi;
 mod live;
@@ -47,6 +51,8 @@ fn main() -> ExitCode {
     readers::trials(&foreign, &mut trials);
     captures::trials(&foreign, &mut trials);
     tgt::trials(&foreign, &mut trials);
+    cinder::trials(&foreign, &mut trials);
+    delfin::trials(&foreign, &mut trials);
     html::trials(&foreign, &mut trials);
     libtest_mimic::run(&args, trials).exit_code()
 }

@@ -36,10 +36,17 @@ pub(crate) struct Serve {
 impl Serve {
     /// Serves on free ports with two portals.
     pub(crate) fn start(more: &[&str]) -> Result<Self, Failed> {
-        let args =
-            ["array", "serve", "--rest", "127.0.0.1:0", "--iscsi", "127.0.0.1:0", "--iscsi", "127.0.0.1:0"];
-        let mut process =
-            Running::start(command().args(args).args(more), 300, Stdio::piped(), Stdio::null())?;
+        Self::start_at(&["127.0.0.1:0", "127.0.0.1:0"], more)
+    }
+
+    /// Serves with these portals.
+    pub(crate) fn start_at(portals: &[&str], more: &[&str]) -> Result<Self, Failed> {
+        let mut serve = command();
+        serve.args(["array", "serve", "--rest", "127.0.0.1:0"]).args(more);
+        for portal in portals {
+            serve.args(["--iscsi", portal]);
+        }
+        let mut process = Running::start(&mut serve, 300, Stdio::piped(), Stdio::null())?;
         let stdout = process.child.stdout.take().ok_or("no stdout")?;
         let (send, line) = mpsc::channel();
         std::thread::spawn(move || {

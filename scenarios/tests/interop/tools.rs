@@ -31,6 +31,8 @@ pub(crate) struct Foreign {
     pub(crate) boot_image: Result<PathBuf, String>,
     /// `tgtd` and `tgtadm`.
     pub(crate) tgt: Result<(PathBuf, PathBuf), String>,
+    /// The Python that has the foreign management clients.
+    pub(crate) python: Result<PathBuf, String>,
     /// Unpacked packages; they go with the last test.
     _unpacked: Arc<TempDir>,
 }
@@ -59,7 +61,7 @@ impl Foreign {
             }),
         };
         let require = std::env::var_os("SANBENCH_INTEROP").is_some_and(|v| v == "require");
-        Self { require, boot_image, tgt, _unpacked: unpacked }
+        Self { require, boot_image, tgt, python: python(), _unpacked: unpacked }
     }
 
     /// A test that needs foreign programs, by name.
@@ -120,6 +122,22 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
+}
+
+/// Packages of the foreign management clients, with the versions that the tests were written for.
+const PYTHON_PACKAGES: &str = include_str!("clients/requirements.txt");
+
+/// The Python whose environment holds exactly [`PYTHON_PACKAGES`]: `.ci/python-clients` makes it, once for all tests and
+/// checkouts, and leaves a copy of the list in it.
+fn python() -> Result<PathBuf, String> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    let root = cache.unwrap_or_default().join("sanbench/python-clients");
+    match std::fs::read_to_string(root.join("requirements.txt")) {
+        Ok(list) if list == PYTHON_PACKAGES => Ok(root.join("bin/python")),
+        Ok(_) => Err("the pinned version of the Python clients (bash .ci/python-clients)".to_owned()),
+        Err(_) => Err("a Python with the foreign clients (bash .ci/python-clients)".to_owned()),
+    }
 }
 
 fn file(path: impl AsRef<Path>) -> Option<PathBuf> {
@@ -204,6 +222,17 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(command: &mut Command, seconds: u64, out: Stdio, err: Stdio) -> Result<Self, String> {
+        Self::start_asking(command, seconds, Stdio::null(), out, err)
+    }
+
+    /// A child that reads its standard input.
+    pub(crate) fn start_asking(
+        command: &mut Command,
+        seconds: u64,
+        input: Stdio,
+        out: Stdio,
+        err: Stdio,
+    ) -> Result<Self, String> {
         let mut bounded = Command::new("timeout");
         bounded
             .args(["--kill-after=2", &seconds.to_string()])
@@ -219,7 +248,7 @@ impl Running {
             bounded.current_dir(dir);
         }
         let child = bounded
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(out)
             .stderr(err)
             .process_group(0)

@@ -21,6 +21,7 @@ fn object(host: &Host) -> Object {
         .text("TYPE", "21")
         .text("DESCRIPTION", host.description.as_str())
         .text("OPERATIONSYSTEM", "0")
+        .text("IP", "")
         .flag("ISADD2HOSTGROUP", !host.groups.is_empty())
         .text("HEALTHSTATUS", "1")
         .text("RUNNINGSTATUS", "1")

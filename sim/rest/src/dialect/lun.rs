@@ -125,6 +125,10 @@ impl<'a> Facts<'a> {
             };
             if let Some(value) = lun.labels.get(*name).map(String::as_str).or(default) {
                 object = object.text(name, value);
+                // The switch has one name where it is set and another where monitors look.
+                if *name == "ENABLESMARTDEDUP" {
+                    object = object.text("ENABLEDEDUP", value);
+                }
             }
         }
         object = object

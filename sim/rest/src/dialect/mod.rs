@@ -4,6 +4,7 @@
 mod alarm;
 mod copy;
 mod group;
+mod hardware;
 mod host;
 mod initiator;
 mod lun;
@@ -248,6 +249,7 @@ pub(crate) fn confinement(ground: &Ground<'_>, call: &Call<'_>) -> Result<Option
 /// The calls of all objects.
 pub(crate) const ROUTES: &[&[Route]] = &[
     system::ROUTES,
+    hardware::ROUTES,
     pool::ROUTES,
     lun::ROUTES,
     snapshot::ROUTES,

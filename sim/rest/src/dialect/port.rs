@@ -21,6 +21,12 @@ fn target_port_object(portal: &Portal) -> Object {
         .number("PORT", portal.address.port())
 }
 
+/// A locally administered address.
+fn mac(port: u64) -> String {
+    let [.., a, b, c] = port.to_be_bytes();
+    format!("02:00:00:{a:02x}:{b:02x}:{c:02x}")
+}
+
 /// The port of a failed controller is faulty and its link down; that of a disabled one is down as well.
 fn eth_port_object(array: &Array, portal: &Portal) -> Object {
     let well = array.controllers().get(usize::from(portal.controller)).is_none_or(|controller| controller.up);
@@ -34,6 +40,11 @@ fn eth_port_object(array: &Array, portal: &Portal) -> Object {
         .text("NAME", portal.location.rsplit('.').next().unwrap_or_default())
         .text("TYPE", "213")
         .text("LOCATION", portal.location.as_str())
+        .text("LOGICTYPE", "0")
+        .text("MACADDRESS", mac(portal.id))
+        // Mbit/s.
+        .text("SPEED", "25000")
+        .text("maxSpeed", "25000")
         .text("IPV4ADDR", v4)
         .text("IPV6ADDR", v6)
         .text("HEALTHSTATUS", if well { "1" } else { "2" })

@@ -1,6 +1,6 @@
 //! The array as a whole: identity, licences, controllers; and the objects that it does not have.
 
-use sanbench_array::Array;
+use sanbench_array::{Array, Pool};
 
 use crate::codes;
 use crate::dialect::{Call, count, page};
@@ -73,19 +73,20 @@ pub(crate) const ROUTES: &[Route] = &[
 ];
 
 /// The list of a kind of objects of which there are none.
-const fn none(path: &'static str) -> Route {
+pub(super) const fn none(path: &'static str) -> Route {
     get(path, "An empty list: this array has none.", |_, _| Ok(Reply::List(Vec::new()))).list()
 }
 
-const fn none_counted(path: &'static str) -> Route {
+pub(super) const fn none_counted(path: &'static str) -> Route {
     get(path, "Zero: this array has none.", |_, _| count(0))
 }
 
-const fn none_by_id(path: &'static str) -> Route {
+pub(super) const fn none_by_id(path: &'static str) -> Route {
     get(path, "Nothing: this array has none.", |_, _| Err(codes::OBJECT_MISSING.into()))
 }
 
 fn system(array: &Array) -> Object {
+    let total = |of: fn(&Pool) -> u64| array.pools().map(of).sum::<u64>();
     Object::new()
         .text("ID", array.serial())
         .text("NAME", "sanbench")
@@ -93,18 +94,32 @@ fn system(array: &Array) -> Object {
         .text("PRODUCTMODE", "61")
         .text("wwn", array.serial())
         .text("SECTORSIZE", "512")
+        .text("LOCATION", "")
+        .number("TOTALCAPACITY", total(Pool::capacity_blocks))
+        .number("USEDCAPACITY", total(Pool::used_blocks))
+        .number("userFreeCapacity", total(Pool::free_blocks))
+        .number("MEMBERDISKSCAPACITY", total(Pool::capacity_blocks))
+        .number("STORAGEPOOLCAPACITY", total(Pool::capacity_blocks))
+        .number("STORAGEPOOLUSEDCAPACITY", total(Pool::used_blocks))
+        .number("STORAGEPOOLFREECAPACITY", total(Pool::free_blocks))
         .text("HEALTHSTATUS", "1")
         .text("RUNNINGSTATUS", "1")
 }
 
 /// A failed controller is faulty and offline.
 fn controllers(array: &Array) -> impl Iterator<Item = Object> {
-    array.controllers().into_iter().map(|controller| {
+    let version = array.product().to_owned();
+    array.controllers().into_iter().map(move |controller| {
         let letter = controller.name.trim_start_matches('0');
         Object::new()
             .text("ID", controller.name.as_str())
             .text("NAME", letter)
+            .text("TYPE", "207")
             .text("LOCATION", format!("CTE0.{letter}"))
+            .text("SOFTVER", version.as_str())
+            .text("CPUINFO", "simulated")
+            // MiB; the simulated controller has no memory of its own.
+            .text("MEMORYSIZE", "0")
             .text("HEALTHSTATUS", if controller.up { "1" } else { "2" })
             .text("RUNNINGSTATUS", if controller.up { "27" } else { "28" })
     })
