@@ -308,6 +308,10 @@ pub(crate) struct ServeArgs {
     /// A thin LUN that any initiator may use without CHAP
     #[arg(long, value_name = "NAME=SIZE", value_delimiter = ',', env = "SANBENCH_ARRAY_EXPORT")]
     pub(crate) export: Vec<NamedSize>,
+    /// Keep the array in this directory, so that it outlasts the process: what is acknowledged is on the disk. Made when
+    /// missing; its pools, serial number and target name stay what they are
+    #[arg(long, value_name = "DIR", env = "SANBENCH_ARRAY_DATA")]
+    pub(crate) data: Option<PathBuf>,
     /// PRODUCTVERSION that the array answers
     #[arg(long, default_value = "V600R003C00", env = "SANBENCH_ARRAY_PRODUCT")]
     pub(crate) product: String,

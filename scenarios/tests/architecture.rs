@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sanbench-api", &[]),
     ("sanbench-array", &[]),
     ("sanbench-check", &["api", "wire"]),
+    ("sanbench-durable", &["array"]),
     ("sanbench-flows", &["api", "world"]),
     ("sanbench-initiator", &["api", "wire", "world"]),
     ("sanbench-protocol", &["wire", "world"]),

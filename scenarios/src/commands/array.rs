@@ -1,16 +1,24 @@
 //! `sanbench array serve`: the simulated array as a process of its own.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
 
-use sanbench_array::{Command, Outcome};
+use sanbench_array::{ArrayConfig, ArrayHandle, Command, Gate, Outcome};
+use sanbench_durable::{Committer, Folder, OpenError};
 use sanbench_rest::RestConfig;
 use sanbench_world::{LiveConfig, LiveWorld};
 use serde_json::json;
 
 use crate::cli::ServeArgs;
-use crate::compose::{ArrayParts, start_array};
+use crate::compose::{ArrayParts, CONTROLLERS, pool_configs, start_array, target_iqn};
 use crate::failure::Refusal;
 use crate::run::print;
+
+/// Serial number of every array that this command makes.
+const SERIAL: &str = "21003400a30d844d";
+/// Exit code of an array that its disk has failed.
+const INCOMPLETE: u8 = 2;
 
 /// Serves until SIGINT or SIGTERM. Prints one JSON line once ready.
 pub(super) fn serve(args: &ServeArgs) -> Result<u8, Refusal> {
@@ -56,15 +64,32 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         }
     };
     let mut pools: Vec<(String, u64)> = args.pool.iter().map(|p| (p.name.clone(), p.bytes)).collect();
+    let standard = || vec![("pool0".to_owned(), 1 << 40), ("pool1".to_owned(), 1 << 40)];
+    let kept = match &args.data {
+        Some(data) => Some(Kept::open(data, |is_new| ArrayConfig {
+            product: args.product.clone(),
+            serial: SERIAL.to_owned(),
+            target_iqn: target_iqn(SERIAL),
+            // Without the option an array that there is keeps its pools.
+            pools: match pools.is_empty() && is_new {
+                true => pool_configs(&standard()),
+                false => pool_configs(&pools),
+            },
+            controllers: CONTROLLERS as u8,
+            ..ArrayConfig::default()
+        })?),
+        None => None,
+    };
     if pools.is_empty() {
-        pools = vec![("pool0".into(), 1 << 40), ("pool1".into(), 1 << 40)];
+        pools = standard();
     }
     let parts = ArrayParts {
         rest: args.rest,
         portals: args.iscsi.clone(),
-        pools: pools.clone(),
+        pools,
+        kept: kept.as_ref().map(|kept| kept.handle.clone()),
         product: args.product.clone(),
-        serial: "21003400a30d844d".into(),
+        serial: SERIAL.into(),
         rest_config: RestConfig {
             user: args.user.clone(),
             password: password.clone(),
@@ -95,7 +120,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         "rest": format!("http://{}/deviceManager/rest/", array.rest),
         "user": args.user,
         "password": password,
-        "pools": pools.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        "pools": array.handle.lock().pools().map(|pool| pool.name.clone()).collect::<Vec<_>>(),
         "portals": array.portals.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "target_iqn": array.target_iqn,
         "exports": exports,
@@ -103,8 +128,59 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
     // Whoever reads the ready line may send a signal at once.
     let stop = stopped();
     print(&format!("{ready}\n")).map_err(|e| Refusal::new(format!("cannot write to stdout: {e}")))?;
-    stop.await;
-    Ok(0)
+    let Some(Kept { handle, committer }) = kept else {
+        stop.await;
+        return Ok(0);
+    };
+    let lost = async {
+        match handle.gate() {
+            Some(gate) => gate.lost().await,
+            None => std::future::pending().await,
+        }
+    };
+    let code = tokio::select! {
+        biased;
+        lost = lost => {
+            eprintln!("sanbench: {lost}; what was acknowledged is on the disk, so start it again when the disk is well");
+            INCOMPLETE
+        }
+        () = stop => 0,
+    };
+    // What is volatile may stay, too.
+    drop(committer);
+    Ok(code)
+}
+
+/// An array that a directory keeps.
+struct Kept {
+    handle: ArrayHandle,
+    committer: Committer,
+}
+
+impl Kept {
+    /// Opens a directory, or makes an array there.
+    fn open(data: &Path, config: impl FnOnce(bool) -> ArrayConfig) -> Result<Kept, Refusal> {
+        let opened = Folder::open(data, config, sanbench_durable::Defects::default()).map_err(|error| {
+            let refusal = Refusal::new(format!("--data: {error}"));
+            match error {
+                OpenError::InUse(_) => refusal.hint("stop the other one, or give each its own directory"),
+                OpenError::NotOurs(_) => {
+                    refusal.hint("name an empty directory, or one that does not exist yet")
+                }
+                OpenError::Newer { .. } => refusal.hint("use the version of sanbench that wrote it"),
+                OpenError::Damaged { .. } => {
+                    refusal.hint("nothing in it was changed; restore it from a copy")
+                }
+                OpenError::Misfit { .. } => refusal.hint("pools keep their order and names, and may grow"),
+                OpenError::Io { .. } | OpenError::First { .. } => refusal,
+            }
+        })?;
+        let gate = Arc::new(Gate::default());
+        let handle = ArrayHandle::with_gate(opened.array, Arc::clone(&gate));
+        let committer = Committer::start(handle.clone(), gate, opened.keeper, opened.folder)
+            .map_err(|error| Refusal::new(format!("cannot start a thread: {error}")))?;
+        Ok(Kept { handle, committer })
+    }
 }
 
 /// Name of the port group that a served array comes with: foreign drivers are configured with one, and only an
@@ -136,6 +212,12 @@ fn export_lun(
     bytes: u64,
 ) -> Result<u16, String> {
     let mut state = array.handle.lock();
+    if let Some(lun) = state.lun_by_name(name).map(|lun| lun.id) {
+        // From an earlier start; what is in it stays.
+        state.apply(env.now(), Command::OpenExport { lun }).map_err(|e| format!("{e:?}"))?;
+        let number = state.exports().find(|(id, _)| *id == lun).map(|(_, number)| number);
+        return number.ok_or_else(|| "no LUN was exported".to_owned());
+    }
     let create = Command::CreateLun {
         name: name.to_owned(),
         description: "export".to_owned(),

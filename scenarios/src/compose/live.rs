@@ -155,6 +155,7 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
                 rest: any,
                 portals: vec![any, any],
                 pools: pools(&spec.plan),
+                kept: None,
                 product: "V600R003C00".into(),
                 serial: "21003400a30d844d".into(),
                 rest_config,

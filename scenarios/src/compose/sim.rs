@@ -148,6 +148,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         rest: SocketAddr::new(management, 8088),
         portals: vec![SocketAddr::new(a, 3260), SocketAddr::new(b, 3260)],
         pools: pools(&spec.plan),
+        kept: None,
         product: "V600R003C00".into(),
         serial: "21003400a30d844d".into(),
         rest_config,

@@ -12,7 +12,7 @@ use sanbench_target::{TargetConfig, TargetDefects};
 use sanbench_world::{Env, Fault, Listener, Task};
 
 /// Controllers of an array.
-const CONTROLLERS: u16 = 2;
+pub(crate) const CONTROLLERS: u16 = 2;
 
 /// What an array is made of.
 pub(crate) struct ArrayParts {
@@ -22,6 +22,9 @@ pub(crate) struct ArrayParts {
     pub(crate) portals: Vec<SocketAddr>,
     /// Pools: name, bytes.
     pub(crate) pools: Vec<(String, u64)>,
+    /// An array that there is already, with a journal; it gets the portals, and nothing else from here. None: a new one in
+    /// memory.
+    pub(crate) kept: Option<ArrayHandle>,
     /// PRODUCTVERSION.
     pub(crate) product: String,
     /// Serial, 16 hexadecimal digits.
@@ -122,6 +125,16 @@ fn start(
     ]
 }
 
+/// The target name of an array with this serial number.
+pub(crate) fn target_iqn(serial: &str) -> String {
+    format!("iqn.2006-08.com.huawei:oceanstor:{serial}")
+}
+
+/// Pools by name and bytes.
+pub(crate) fn pool_configs(pools: &[(String, u64)]) -> Vec<PoolConfig> {
+    pools.iter().map(|(name, bytes)| PoolConfig::new(name.clone(), bytes / 512)).collect()
+}
+
 /// Starts an array on a node.
 ///
 /// # Errors
@@ -137,9 +150,9 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
     let portals: Vec<SocketAddr> = listeners.iter().map(|l| l.local_addr()).collect();
     let config = ArrayConfig {
         product: parts.product,
-        target_iqn: format!("iqn.2006-08.com.huawei:oceanstor:{}", parts.serial),
+        target_iqn: target_iqn(&parts.serial),
         serial: parts.serial,
-        pools: parts.pools.iter().map(|(name, bytes)| PoolConfig::new(name.clone(), bytes / 512)).collect(),
+        pools: pool_configs(&parts.pools),
         portals: portals
             .iter()
             .zip(0u16..)
@@ -156,17 +169,22 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         defects: parts.defects,
         ..ArrayConfig::default()
     };
-    let target_iqn = config.target_iqn.clone();
-    let mut array = Array::new(config);
+    let handle = match parts.kept {
+        Some(handle) => {
+            handle.lock().set_portals(config.portals);
+            handle
+        }
+        None => ArrayHandle::new(Array::new(config)),
+    };
+    let target_iqn = handle.lock().target_iqn().to_owned();
     let watcher = env.clone();
-    array.watch_jobs(move |point| match watcher.fault(point)? {
+    handle.lock().watch_jobs(move |point| match watcher.fault(point)? {
         Fault::Fail => Some(JobFault::Fail),
         Fault::Delay(pause) => Some(JobFault::Stall(pause)),
         Fault::CrashNode => Some(JobFault::ControllerFails),
         // There is no reply to drop.
         Fault::DropReply => None,
     });
-    let handle = ArrayHandle::new(array);
     let rest_addr = rest.local_addr();
     let rest_config = RestConfig { on_crash: parts.on_crash.clone(), ..parts.rest_config };
     let target_config = TargetConfig {

@@ -27,6 +27,7 @@
 //! | `kin` | who descends from whom |
 //! | `paths` | how initiators see access states |
 //! | `vstores` | virtual arrays: whose objects a command may touch |
+//! | `gate`, `handle` | the array as its parties share it; where answers wait for durability |
 //! | `census` | what exists, and the white-box audit |
 //! | `store` | sparse copy-on-write content and space accounting |
 //!
@@ -44,6 +45,7 @@ mod data;
 mod defects;
 mod durable;
 mod events;
+mod gate;
 mod handle;
 mod jobs;
 mod kin;
@@ -75,6 +77,7 @@ pub use durable::{
     ObjectChange, Places, Rotten, Saved, SavedExtent, SavedNode, SavedObject, Shelf, Tracked,
 };
 pub use events::{Event, EventKind};
+pub use gate::{Gate, GateStats, Lost};
 pub use handle::ArrayHandle;
 pub use jobs::JobFault;
 pub use object::{

@@ -166,6 +166,15 @@ async fn with_faults(state: &RestState, subject: &str, asked: &Asked<'_>, body: 
         return outcome;
     }
     let answer = work(state, asked, body);
+    // Whatever a call that may change something says, a refusal too, holds after a crash.
+    if *asked.method != Method::GET
+        && let Some(gate) = inner.array.gate()
+    {
+        let promised = inner.array.lock().promised();
+        if gate.settled(promised).await.is_err() {
+            return Outcome::Drop;
+        }
+    }
     if let Some(outcome) = rule(state, ordered.as_ref(), true).await {
         return outcome;
     }

@@ -1,7 +1,8 @@
-//! Answers that wait because their LUN has a traffic policy (QoS). The command has done its work by then; its answer goes out
-//! when the policy lets it. Commands to other LUNs of the session overtake it.
+//! Answers that wait: because their LUN has a traffic policy (QoS), or because what they acknowledge is not durable yet. The
+//! command has done its work by then; its answer goes out when the policy lets it, or the array's journal. Other commands of
+//! the session overtake it, except those that wait for the journal, too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,8 @@ use crate::tasks::Asker;
 /// An answer that waits.
 struct Waiting {
     asker: Asker,
-    device: DeviceId,
+    /// None when it is unknown: then no reset of a device takes the answer away.
+    device: Option<DeviceId>,
     done: Result<Vec<Bytes>, Failure>,
     moved: u64,
 }
@@ -26,11 +28,25 @@ struct Waiting {
 pub(crate) struct Limited {
     waiting: BTreeMap<(Duration, u64), Waiting>,
     last: u64,
+    /// Answers that wait for the journal, in the order of their promises.
+    promised: VecDeque<(u64, Toll, Waiting)>,
 }
 
 impl Limited {
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.promised.len()
+    }
+
+    /// The first promise that an answer waits for.
+    pub(crate) fn awaits(&self) -> Option<u64> {
+        self.promised.front().map(|(promise, _, _)| *promise)
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Waiting) -> bool) -> bool {
+        let before = self.len();
+        self.waiting.retain(|_, answer| keep(answer));
+        self.promised.retain(|(_, _, answer)| keep(answer));
+        self.len() < before
     }
 
     /// When the next one is due.
@@ -40,26 +56,24 @@ impl Limited {
 
     /// Gives up the answer to a command; false when there is none.
     pub(crate) fn forget_task(&mut self, itt: u32, lun: Lun) -> bool {
-        let before = self.waiting.len();
-        self.waiting.retain(|_, answer| answer.asker.itt != itt || answer.asker.lun != lun);
-        self.waiting.len() < before
+        self.retain(|answer| answer.asker.itt != itt || answer.asker.lun != lun)
     }
 
     /// Gives up the answers of a device; says whether there were any.
     pub(crate) fn forget_device(&mut self, device: DeviceId) -> bool {
-        let before = self.waiting.len();
-        self.waiting.retain(|_, answer| answer.device != device);
-        self.waiting.len() < before
+        self.retain(|answer| answer.device != Some(device))
     }
 
     /// Gives up all answers.
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
+        self.promised.clear();
     }
 
     /// Whether a command with this tag waits for its answer.
     pub(crate) fn has(&self, itt: u32) -> bool {
-        self.waiting.values().any(|answer| answer.asker.itt == itt)
+        let all = self.waiting.values().chain(self.promised.iter().map(|(_, _, answer)| answer));
+        all.into_iter().any(|answer| answer.asker.itt == itt)
     }
 }
 
@@ -102,9 +116,41 @@ impl Full {
             return self.reply(common, now, asker, done, moved);
         };
         self.limited.last += 1;
-        let answer = Waiting { asker, device, done, moved };
+        let answer = Waiting { asker, device: Some(device), done, moved };
         self.limited.waiting.insert((now + wait, self.limited.last), answer);
         common.numbers.open_window(common.config.queue_depth, self.outstanding());
+    }
+
+    /// Answers a command that has made a promise, when the promise is kept (and then when its toll is paid).
+    pub(crate) fn reply_when_kept(
+        &mut self,
+        common: &mut Common,
+        now: Duration,
+        (promise, device): (u64, Option<DeviceId>),
+        toll: Toll,
+        asker: Asker,
+        (done, moved): (Result<Vec<Bytes>, Failure>, u64),
+    ) {
+        let Some(gate) = common.array.gate().filter(|gate| gate.durable() < promise) else {
+            return self.reply_after(common, now, toll, asker, (done, moved));
+        };
+        gate.want(promise);
+        self.limited.promised.push_back((promise, toll, Waiting { asker, device, done, moved }));
+        common.numbers.open_window(common.config.queue_depth, self.outstanding());
+    }
+
+    /// Sends the answers whose promises are kept. Behind a commit that failed nothing is kept any more: the session ends.
+    pub(crate) fn release_promised(&mut self, common: &mut Common, now: Duration) {
+        let Some(gate) = common.array.gate().cloned() else { return };
+        while common.closed.is_none()
+            && self.limited.awaits().is_some_and(|promise| promise <= gate.durable())
+            && let Some((_, toll, answer)) = self.limited.promised.pop_front()
+        {
+            self.reply_after(common, now, toll, answer.asker, (answer.done, answer.moved));
+        }
+        if self.limited.awaits().is_some() && gate.why_lost().is_some() {
+            common.cut("the array has lost its medium");
+        }
     }
 
     /// Sends the answers that are due.

@@ -122,6 +122,12 @@ impl Session {
         self.common.hold_output.filter(|until| now < *until)
     }
 
+    /// The promise of the array's journal that an answer of this session waits for, if one does. When it is kept,
+    /// [`Session::handle`] lets the answer go.
+    pub fn awaits(&self) -> Option<u64> {
+        self.full.as_ref().and_then(|full| full.limited.awaits())
+    }
+
     /// Why the session ended; the connection closes when the output is drained.
     pub fn closed(&self) -> Option<&'static str> {
         self.common.closed
@@ -151,6 +157,11 @@ impl Session {
         }
         self.watch_output(now);
         self.release(now);
+        if self.awaits().is_some()
+            && let Some(full) = &mut self.full
+        {
+            full.release_promised(&mut self.common, now);
+        }
         self.consume(now, input);
         if self.common.closed.is_some() {
             input.clear();
@@ -447,6 +458,7 @@ impl Session {
             return;
         }
         if let Some(full) = &mut self.full {
+            full.release_promised(&mut self.common, now);
             full.release_limited(&mut self.common, now);
         }
         let config = Arc::clone(&self.common.config);

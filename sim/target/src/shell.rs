@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use sanbench_array::{ArrayHandle, DeviceId};
+use sanbench_array::{ArrayHandle, DeviceId, Gate};
 use sanbench_wire::frame::Outbox;
 use sanbench_wire::pdu::AsyncEvent;
 use sanbench_wire::scsi::sense::Asc;
@@ -249,7 +249,8 @@ async fn connection(env: Env, stream: Stream, parts: SessionParts, portal: Porta
             write: !held && !session.out().is_empty(),
             spin: now.saturating_sub(last_moved) < parts.config.spin,
         };
-        match link.turn(session.out(), &mailbox, &mut timer, may).await {
+        let kept = parts.array.gate().zip(session.awaits());
+        match link.turn(session.out(), &mailbox, &mut timer, may, kept).await {
             Turn::Moved => moved = true,
             Turn::Looked => {}
             Turn::Gone => return,
@@ -308,6 +309,7 @@ impl Link {
         mailbox: &Mailbox,
         timer: &mut Option<Alarm>,
         may: May,
+        kept: Option<(&Arc<Gate>, u64)>,
     ) -> Turn {
         let Link { stream, input, chunk } = self;
         if may.read {
@@ -335,7 +337,9 @@ impl Link {
             {
                 return Poll::Ready(if written.is_ok() { Turn::Moved } else { Turn::Gone });
             }
-            if ring.as_mut().poll(cx).is_ready() {
+            if ring.as_mut().poll(cx).is_ready()
+                || kept.is_some_and(|(gate, promise)| gate.poll(promise, cx).is_ready())
+            {
                 return Poll::Ready(Turn::Looked);
             }
             if let Some((_, sleep)) = timer

@@ -51,7 +51,9 @@ impl Full {
             match interrupted(common, &array) {
                 Some(why) => Err(why),
                 None => {
+                    let before = array.promised();
                     let outcome = scsi::begin(&mut array, now, nexus, command.lun, &command.cdb, expected);
+                    let promise = scsi::promise_since(&array, before, nexus, command.lun);
                     let moved = match &outcome {
                         Outcome::Good(data) if array.limits_traffic() => {
                             data.iter().map(|part| part.len() as u64).sum()
@@ -60,11 +62,11 @@ impl Full {
                     };
                     let what = (command.lun, command.cdb[0]);
                     let toll = (moved > 0).then(|| toll(&mut array, now, nexus, what, moved)).flatten();
-                    Ok((outcome, toll))
+                    Ok((outcome, toll, promise))
                 }
             }
         };
-        let (outcome, toll) = match outcome {
+        let (outcome, toll, promise) = match outcome {
             Ok(outcome) => outcome,
             Err(Interrupted::Lost(how)) => return self.part(common, how),
             Err(Interrupted::Events) => {
@@ -81,7 +83,10 @@ impl Full {
                 // Data to send has no room in a PDU that does not announce a read.
                 let room = if command.read || data.is_empty() { expected } else { 0 };
                 let asker = Asker { expected: room, ..asker };
-                self.reply_after(common, now, toll, asker, (Ok(data), 0));
+                match promise {
+                    None => self.reply_after(common, now, toll, asker, (Ok(data), 0)),
+                    Some(promise) => self.reply_when_kept(common, now, promise, toll, asker, (Ok(data), 0)),
+                }
             }
             Outcome::Failed(failure) => self.reply(common, now, asker, Err(failure), 0),
             Outcome::NeedData(wanted) => self.start_write(common, now, command, asker, wanted),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::tracked::to_json;
-use super::{Medium, ObjectChange, Places, Shelf, Tracked};
+use super::{Medium, ObjectChange, Places, Shelf};
 use crate::access::Plant;
 use crate::reach::Reach;
 use crate::store::Content;
@@ -40,7 +40,6 @@ pub(crate) struct Journal {
     pub(crate) layers_gone: Arc<Gone>,
     /// Layers made since the last taking.
     pub(crate) new_layers: Vec<u64>,
-    pub(crate) notes: Tracked<String, serde_json::Value>,
 }
 
 /// A node of an extent map: its children as they are now.
@@ -87,7 +86,6 @@ pub struct Changes {
 pub(crate) struct Core {
     pub(crate) serial: String,
     pub(crate) target_iqn: String,
-    pub(crate) now: Duration,
     pub(crate) last_id: u64,
     pub(crate) last_wwn: u64,
     pub(crate) last_layer: u64,
@@ -118,6 +116,8 @@ pub(crate) struct ContentForm {
 
 /// Kinds of objects that are none of the shelves'.
 pub(crate) const CORE: &str = "array";
+/// How late it is: no reason for a commit by itself.
+pub(crate) const CLOCK: &str = "clock";
 pub(crate) const LUN_CONTENT: &str = "lun content";
 pub(crate) const JOB_CONTENT: &str = "job content";
 pub(crate) const LAYER: &str = "layer";
@@ -175,9 +175,10 @@ impl Array {
             ports_off,
             reach: Reach { exports, numbers, .. },
             jobs,
-            journal,
+            // Itself.
+            journal: _,
         } = self;
-        let mut shelves: Vec<(&'static str, &mut dyn Shelf)> = vec![
+        vec![
             ("lun", luns),
             ("snapshot", snapshots),
             ("lun copy", lun_copies),
@@ -196,11 +197,7 @@ impl Array {
             ("export", exports),
             ("host lun ids", numbers),
             ("job", jobs),
-        ];
-        if let Some(journal) = journal {
-            shelves.push(("note", &mut journal.notes));
-        }
-        shelves
+        ]
     }
 
     /// Gives the array a journal, before anything is written to it: content goes to the medium from now on.
@@ -218,7 +215,6 @@ impl Array {
             extents_gone: Arc::default(),
             layers_gone: Arc::default(),
             new_layers: Vec::new(),
-            notes: Tracked::default(),
         });
         self.shelves().into_iter().for_each(|(_, shelf)| shelf.watch());
     }
@@ -251,23 +247,6 @@ impl Array {
         }
     }
 
-    /// Keeps something beside the array's own objects, committed together with them; none forgets it. Without a journal
-    /// nothing is kept.
-    pub fn set_note(&mut self, key: &str, value: Option<serde_json::Value>) {
-        let Some(Journal { notes, .. }) = &mut self.journal else { return };
-        match value {
-            Some(value) if notes.get(key) == Some(&value) => {}
-            Some(value) => drop(notes.insert(key.to_owned(), value)),
-            None => drop(notes.remove(key)),
-        }
-    }
-
-    /// Notes whose keys begin with `prefix`, by key.
-    pub fn notes(&self, prefix: &str) -> impl Iterator<Item = (&str, &serde_json::Value)> {
-        let all = self.journal.iter().flat_map(move |journal| journal.notes.range(prefix.to_owned()..));
-        all.take_while(move |(key, _)| key.starts_with(prefix)).map(|(key, value)| (key.as_str(), value))
-    }
-
     /// Refuses what makes an array grow whose medium is full.
     pub(crate) fn admit_change(&self, command: &Command) -> Result<(), Refusal> {
         match &self.journal {
@@ -285,7 +264,6 @@ impl Array {
         let core = Core {
             serial: self.serial.clone(),
             target_iqn: self.target_iqn.clone(),
-            now: self.now,
             last_id: self.last_id,
             last_wwn: self.last_wwn,
             last_layer: self.last_layer,
@@ -304,6 +282,7 @@ impl Array {
             plant: self.plant.clone(),
         };
         out.objects.push(ObjectChange { kind: CORE, key: String::new(), value: Some(to_json(&core)) });
+        out.objects.push(ObjectChange { kind: CLOCK, key: String::new(), value: Some(to_json(&self.now)) });
         out.nodes_gone = journal.nodes_gone.take();
         out.extents_gone = journal.extents_gone.take();
         for layer in journal.layers_gone.take() {

@@ -18,9 +18,8 @@
 //! Keep it in a `Table` (with a name) or a [`Tracked`] (without), both fields of [`Array`], and derive `Serialize` and
 //! `Deserialize`. Then `shelves` in `journal.rs` does not compile before the field stands in its list with a kind of its
 //! own, and that is all. Fields added to a kind later need `#[serde(default)]`; what a restart shall forget is
-//! `#[serde(skip)]`. State of the array that is no object belongs into `Core` in the same file. What a management plane keeps
-//! beside the array can go through [`Array::set_note`], which shares commits with everything else. Content held by
-//! anything but a LUN, a layer or a job has to be kept in `Array::keep_content`, too.
+//! `#[serde(skip)]`. State of the array that is no object belongs into `Core` in the same file. Content held
+//! by anything but a LUN, a layer or a job has to be kept in `Array::keep_content`, too.
 
 pub(crate) mod forms;
 mod journal;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use thiserror::Error;
 
-use super::journal::{CORE, ContentForm, Core, JOB_CONTENT, LAYER, LUN_CONTENT, SNAPSHOT_LAYER};
+use super::journal::{CLOCK, CORE, ContentForm, Core, JOB_CONTENT, LAYER, LUN_CONTENT, SNAPSHOT_LAYER};
 use super::tracked::from_json;
 use super::{JournalDefects, Medium, Places};
 use crate::array::wwn_base;
@@ -123,7 +123,8 @@ impl Array {
         fit_pools(&mut config, &core)?;
         (config.serial, config.target_iqn) = (core.serial.clone(), core.target_iqn.clone());
         let mut array = Array::new(config);
-        array.now = core.now;
+        let clock = saved.objects.iter().find(|object| object.kind == CLOCK);
+        array.now = clock.and_then(|clock| from_json(&clock.value).ok()).unwrap_or_default();
         array.keep(Arc::clone(&medium), defects);
         // Those that every array begins with are kept like all others.
         array.partitions.retain(|_, _| false);
@@ -166,7 +167,8 @@ impl Array {
 
     fn load_objects(&mut self, objects: &[SavedObject]) -> Result<(), Damage> {
         for object in objects {
-            if [CORE, LUN_CONTENT, JOB_CONTENT, LAYER, SNAPSHOT_LAYER].contains(&object.kind.as_str()) {
+            if [CORE, CLOCK, LUN_CONTENT, JOB_CONTENT, LAYER, SNAPSHOT_LAYER].contains(&object.kind.as_str())
+            {
                 continue;
             }
             let mut shelves = self.shelves();

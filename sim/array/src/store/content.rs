@@ -174,9 +174,6 @@ impl Content {
     fn affordable(&self, lba: u64, blocks: u64, space: &Space<'_>) -> Result<(), IoError> {
         let available = space.available();
         let (first, last) = (lba / EXTENT_BLOCKS, (lba + blocks - 1) / EXTENT_BLOCKS);
-        if !space.fits(last - first + 1) {
-            return Err(IoError::NoSpace);
-        }
         if available > last - first {
             return Ok(());
         }
@@ -216,6 +213,9 @@ impl Content {
         const GRAIN: usize = 8_192;
         let blocks = data.len() as u64 / BLOCK_BYTES;
         self.affordable(lba, blocks, space)?;
+        if !space.fits(blocks / EXTENT_BLOCKS + 2) {
+            return Err(IoError::NoSpace);
+        }
         let mut rest = data;
         for (index, offset, len) in pieces(lba, blocks) {
             let (head, tail) = rest.split_at(len);
@@ -317,6 +317,9 @@ impl Content {
             return Ok(());
         }
         self.affordable(0, self.blocks, space)?;
+        if !space.fits(2) {
+            return Err(IoError::NoSpace);
+        }
         let mut whole = space.blank();
         whole.write(0, bytes).map_err(at_extent(0))?;
         for index in 0..extents(self.blocks) {

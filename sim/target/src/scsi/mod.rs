@@ -191,6 +191,17 @@ pub(crate) fn finish(
     })
 }
 
+/// What an answer has to wait for when its command has made a promise (see [`Array::promised`]): the promise, and the device.
+pub(crate) fn promise_since(
+    array: &Array,
+    before: u64,
+    nexus: &Nexus,
+    lun: Lun,
+) -> Option<(u64, Option<DeviceId>)> {
+    let promise = array.promised();
+    (promise > before).then(|| (promise, resolve(array, nexus, lun).map(|unit| unit.device)))
+}
+
 /// A logical unit was reset, by whatever path: what hangs on it returns to its beginnings.
 pub(crate) fn reset_unit(array: &mut Array, device: DeviceId) {
     if let Some(reservations) = array.reservations_mut(device) {

@@ -176,6 +176,9 @@ pub(super) fn select(
     if cached != before {
         array.set_write_cache(now, unit.device, cached).map_err(io_sense)?;
     }
+    if save {
+        array.promise();
+    }
     if let Some(state) = array.reservations_mut(unit.device) {
         state.set_mode(&nexus.id, mode, save, cached != before);
     }

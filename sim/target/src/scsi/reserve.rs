@@ -96,6 +96,7 @@ pub(super) fn change(
 ) -> Result<(), Failure> {
     let ports: Vec<u16> =
         array.target_port_groups(unit.device).into_iter().flat_map(|(group, _)| group.ports).collect();
+    array.promise();
     let state = array.reservations_mut(unit.device).ok_or(gone())?;
     // RESERVE shuts persistent reservations out, its own holder's too (SPC-2 clause 5.5.1).
     if state.reserved_by_legacy() {
