@@ -1,6 +1,8 @@
 //! The command line as its users meet it: what is refused, with which words and which exit code, and that a refusal
 //! leaves nothing behind.
 
+#[path = "support/killed.rs"]
+mod killed;
 mod support;
 
 use std::fs;

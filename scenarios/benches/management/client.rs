@@ -60,6 +60,11 @@ impl Client {
         self.answer()
     }
 
+    /// The body of the last answer.
+    pub(crate) fn last(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.buffer)
+    }
+
     fn exchange(&mut self, method: &str, path: &str, body: &str) -> io::Result<()> {
         let Self { base, token, .. } = self;
         let length = body.len();

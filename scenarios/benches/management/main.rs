@@ -1,11 +1,12 @@
 //! How many management calls a second one core answers, and how the array behaves when it is full:
-//! `cargo bench -p sanbench --bench management [-- rates|scale]`.
+//! `cargo bench -p sanbench --bench management [-- rates|scale|kept]`.
 //!
 //! The array is a process of its own (`sanbench array serve`, one thread), so that a rate for each second of *its*
 //! processor time can be told beside the rate that the clients saw. Floors, in memory and without TLS: 10,000 reads and
 //! 2,000 mutations a second on one core. Prints rates, decides nothing: machines differ.
 
 mod client;
+mod kept;
 mod server;
 
 use std::io;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
         }
         if wanted("scale") {
             scale()?;
+        }
+        if wanted("kept") {
+            kept::kept()?;
         }
         Ok::<(), io::Error>(())
     })();

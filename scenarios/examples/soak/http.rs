@@ -104,7 +104,8 @@ impl Client {
                 length = value.trim().parse::<usize>().ok();
             }
         }
-        let length = length.filter(|length| *length < 64 << 20).ok_or_else(|| io::Error::other("no length"))?;
+        let length =
+            length.filter(|length| *length < 64 << 20).ok_or_else(|| io::Error::other("no length"))?;
         let mut body = vec![0; length];
         stream.read_exact(&mut body)?;
         String::from_utf8(body).map_err(io::Error::other)

@@ -26,7 +26,13 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 impl Session {
     /// Logs in, without digests and authentication, data immediate and unsolicited.
-    pub fn log_in(address: SocketAddr, iqn: &str, lun: u16, initiator: &str, number: u16) -> io::Result<Session> {
+    pub fn log_in(
+        address: SocketAddr,
+        iqn: &str,
+        lun: u16,
+        initiator: &str,
+        number: u16,
+    ) -> io::Result<Session> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -125,7 +131,9 @@ impl Session {
                 0x25 if mine => {
                     let at = u32_at(&head, 40) as usize;
                     let end = at + part.len();
-                    data.get_mut(at..end).ok_or_else(|| io::Error::other("data behind the end"))?.copy_from_slice(&part);
+                    data.get_mut(at..end)
+                        .ok_or_else(|| io::Error::other("data behind the end"))?
+                        .copy_from_slice(&part);
                     filled = filled.max(end);
                     if head[1] & 1 != 0 {
                         self.exp_stat_sn = u32_at(&head, 24).wrapping_add(1);

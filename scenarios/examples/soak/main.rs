@@ -7,7 +7,11 @@
 //! ```
 //!
 //! The server is the `sanbench` beside this program, or `--server PATH`. One JSON line at the end says what was done.
-#![allow(clippy::disallowed_methods, reason = "a soak lives on the wall clock, with threads and real sockets")]
+#![allow(unreachable_pub, reason = "a test shares these modules")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a soak lives on the wall clock, with threads and real sockets"
+)]
 
 mod http;
 mod iscsi;
@@ -35,7 +39,9 @@ fn main() -> ExitCode {
             "--seed" => number().map(|n| plan.seed = n),
             "--server" => Ok(plan.server = PathBuf::from(&value)),
             "--data" => Ok(plan.data = Some(PathBuf::from(&value))),
-            _ => Err(format!("{word} is unknown: --seconds --clients --initiators --kill-every --seed --server --data")),
+            _ => Err(format!(
+                "{word} is unknown: --seconds --clients --initiators --kill-every --seed --server --data"
+            )),
         };
         if let Err(why) = set {
             eprintln!("soak: {why}");

@@ -5,8 +5,8 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use crate::http::Client;
-use crate::soak::{Dice, Shared};
+use super::http::Client;
+use super::soak::{Dice, Shared};
 
 /// Most objects of one client.
 const MOST: usize = 40;
@@ -48,7 +48,7 @@ impl Manager {
         Self {
             number,
             client,
-            dice: Dice::new(seed ^ (number + 1) << 16),
+            dice: Dice::new(seed ^ ((number + 1) << 16)),
             names: 0,
             objects: BTreeMap::new(),
             doubt: None,
@@ -149,7 +149,9 @@ impl Manager {
 
     fn step(&mut self, shared: &Shared) -> Result<io::Result<()>, String> {
         let picked = self.objects.len().checked_sub(1).map(|last| self.dice.below(last as u64 + 1) as usize);
-        let picked = picked.and_then(|at| self.objects.iter().nth(at)).map(|(key, known)| (key.clone(), known.clone()));
+        let picked = picked
+            .and_then(|at| self.objects.iter().nth(at))
+            .map(|(key, known)| (key.clone(), known.clone()));
         let roll = self.dice.below(10);
         match picked {
             Some((key, known)) if roll < 3 || self.objects.len() >= MOST => self.remove(key, &known),
@@ -167,7 +169,8 @@ impl Manager {
         self.names += 1;
         let name = format!("m{}-{}", self.number, self.names);
         let description = format!("made {}", self.names);
-        let lun = self.objects.iter().find(|((kind, _), _)| *kind == "lun").map(|(_, known)| known.id.clone());
+        let lun =
+            self.objects.iter().find(|((kind, _), _)| *kind == "lun").map(|(_, known)| known.id.clone());
         let (kind, parent, mut body) = match (self.dice.below(6), lun) {
             (0, Some(lun)) => {
                 let body = json!({"PARENTID": lun, "PARENTTYPE": 11});
@@ -175,7 +178,11 @@ impl Manager {
             }
             (1, _) => ("host", None, json!({"OPERATIONSYSTEM": "0"})),
             (2, _) => ("lungroup", None, json!({"APPTYPE": "0"})),
-            _ => ("lun", None, json!({"PARENTID": "0", "ALLOCTYPE": "1", "CAPACITY": 2048 * (1 + self.dice.below(64))})),
+            _ => (
+                "lun",
+                None,
+                json!({"PARENTID": "0", "ALLOCTYPE": "1", "CAPACITY": 2048 * (1 + self.dice.below(64))}),
+            ),
         };
         (body["NAME"], body["DESCRIPTION"]) = (json!(name), json!(description));
         let key = (kind, name);

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::http::Client;
-use crate::manager::Manager;
-use crate::server::{PASSWORD, Server, USER};
-use crate::writer::Writer;
+use super::http::Client;
+use super::manager::Manager;
+use super::server::{PASSWORD, Server, USER};
+use super::writer::Writer;
 
 /// Longest time for which the server may be away.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -72,7 +72,8 @@ impl Shared {
 
     /// The server is away; a pause. An error when it has been for too long.
     pub fn wait_a_moment(&self, error: &io::Error) -> Result<(), String> {
-        let away = self.began.elapsed().saturating_sub(Duration::from_millis(self.up_since.load(Ordering::Relaxed)));
+        let away =
+            self.began.elapsed().saturating_sub(Duration::from_millis(self.up_since.load(Ordering::Relaxed)));
         if away > PATIENCE {
             return Err(format!("no way to the server: {error}"));
         }
@@ -100,7 +101,8 @@ impl Commits {
         let Ok(text) = client.page("/metrics") else { return };
         for name in ["commits", "promises_kept", "pages_written", "commit_microseconds"] {
             let line = format!("sanbench_array_{name}_total ");
-            let value = text.lines().find_map(|l| l.strip_prefix(&line)).and_then(|value| value.parse::<u64>().ok());
+            let value =
+                text.lines().find_map(|l| l.strip_prefix(&line)).and_then(|value| value.parse::<u64>().ok());
             *self.0.entry(name).or_default() += value.unwrap_or(0);
         }
     }
@@ -113,7 +115,8 @@ pub fn run(plan: &Plan) -> Result<Value, String> {
     let mut server = Server::start(&plan.server, &data, plan.initiators)?;
     let iqn = server.ready["target_iqn"].as_str().unwrap_or_default().to_owned();
     let client = || Client::new(server.rest, USER, PASSWORD);
-    let mut managers: Vec<Manager> = (0..plan.clients).map(|n| Manager::new(n, client(), plan.seed)).collect();
+    let mut managers: Vec<Manager> =
+        (0..plan.clients).map(|n| Manager::new(n, client(), plan.seed)).collect();
     let mut writers = Vec::new();
     for n in 0..plan.initiators {
         writers.push(Writer::new(n, server.portal, &iqn, server.lun(n)?, plan.seed));
@@ -134,7 +137,10 @@ pub fn run(plan: &Plan) -> Result<Value, String> {
         workers.extend(writers.iter_mut().map(|writer| scope.spawn(move || writer.run(shared))));
         let end = Duration::from_secs(plan.seconds);
         let mut outcome = Ok(());
-        while shared.began.elapsed() < end && outcome.is_ok() && !workers.iter().any(|worker| worker.is_finished()) {
+        while shared.began.elapsed() < end
+            && outcome.is_ok()
+            && !workers.iter().any(|worker| worker.is_finished())
+        {
             let pause = Duration::from_millis(500 + dice.below(plan.kill_every * 2000));
             let wake = (shared.began.elapsed() + pause).min(end);
             while shared.began.elapsed() < wake && !workers.iter().any(|worker| worker.is_finished()) {
@@ -151,7 +157,9 @@ pub fn run(plan: &Plan) -> Result<Value, String> {
             }
         }
         shared.stops.store(true, Ordering::Relaxed);
-        let ends = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err("a worker panicked".to_owned())));
+        let ends = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|_| Err("a worker panicked".to_owned())));
         ends.fold(outcome, |all, one| all.and(one))
     });
     broken?;

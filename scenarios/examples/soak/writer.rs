@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::iscsi::Session;
-use crate::soak::{Dice, Shared};
+use super::iscsi::Session;
+use super::soak::{Dice, Shared};
 
 /// Pages of 4 KiB that a writer uses.
 const PAGES: u64 = 1024;
@@ -66,7 +66,7 @@ impl Writer {
             iqn: iqn.to_owned(),
             lun,
             cached: number % 2 == 1,
-            dice: Dice::new(seed ^ (number + 1) << 32),
+            dice: Dice::new(seed ^ ((number + 1) << 32)),
             last: 0,
             pages: BTreeMap::new(),
             session: None,
@@ -155,7 +155,15 @@ impl Writer {
     }
 
     /// A change of pages that may or may not happen, until `done` says that it has, durably or not.
-    fn change(&mut self, page: u64, count: u64, write: u64, cdb: &[u8], out: &[u8], durably: bool) -> io::Result<()> {
+    fn change(
+        &mut self,
+        page: u64,
+        count: u64,
+        write: u64,
+        cdb: &[u8],
+        out: &[u8],
+        durably: bool,
+    ) -> io::Result<()> {
         for page in page..page + count {
             self.pages.entry(page).or_default().maybe.push(write);
         }
@@ -173,8 +181,9 @@ impl Writer {
     fn write(&mut self, page: u64, count: u64) -> io::Result<()> {
         self.last += 1;
         let (write, number) = (self.last, self.number);
-        let data: Vec<u8> =
-            (page..page + count).flat_map(|page| (0..BLOCKS).flat_map(move |n| block(number, page, write, n))).collect();
+        let data: Vec<u8> = (page..page + count)
+            .flat_map(|page| (0..BLOCKS).flat_map(move |n| block(number, page, write, n)))
+            .collect();
         let fua = self.cached && self.dice.below(6) == 0;
         let cdb = rw(0x2a, if fua { 0x08 } else { 0 }, page, count);
         self.change(page, count, write, &cdb, &data, fua || !self.cached)
@@ -251,6 +260,9 @@ impl Writer {
     fn complaint(&self, page: u64, n: usize, found: &[u8], wanted: &str) -> String {
         let word = |at: usize| u64::from_be_bytes(found[at..at + 8].try_into().unwrap_or_default());
         let found = format!("writer {} page {} write {} block {}", word(0), word(8), word(16), word(24));
-        format!("writer {} (cached: {}), page {page} block {n}: found {found}, expected {wanted}", self.number, self.cached)
+        format!(
+            "writer {} (cached: {}), page {page} block {n}: found {found}, expected {wanted}",
+            self.number, self.cached
+        )
     }
 }

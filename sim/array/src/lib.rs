@@ -74,7 +74,7 @@ pub use config::{ArrayConfig, Limits, PoolConfig, PortalConfig};
 pub use defects::Defects;
 pub use durable::{
     Changes, Damage, EXTENT_PAGES, ExtentChange, JournalDefects, MEDIUM_PAGE, Medium, NodeChange,
-    ObjectChange, Places, Rotten, Saved, SavedExtent, SavedNode, SavedObject, Shelf, Tracked,
+    ObjectChange, Places, Rotten, Saved, SavedExtent, SavedNode, SavedObject,
 };
 pub use events::{Event, EventKind};
 pub use gate::{Gate, GateStats, Lost};

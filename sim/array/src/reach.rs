@@ -134,7 +134,7 @@ impl Array {
             if objects.is_empty() {
                 continue;
             }
-            let mut own = self.reach.numbers.get(&host.id).cloned().unwrap_or_default();
+            let mut own = self.reach.numbers.lend(&host.id).unwrap_or_default();
             own.retain(|object, _| objects.contains(object));
             let mut taken: BTreeSet<u16> = own.values().chain(self.reach.exports.values()).copied().collect();
             let mut next = 1;

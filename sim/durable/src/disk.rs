@@ -9,12 +9,12 @@ use thiserror::Error;
 /// Pages of 4 KiB by number. Page 0 is the file's own.
 pub trait PageFile: fmt::Debug + Send + Sync {
     /// Pages that have space on the disk, page 0 included.
-    fn len(&self) -> u32;
+    fn pages(&self) -> u32;
     /// Reserves space up to so many pages. Cheap; the reservation itself need not be durable.
     ///
     /// # Errors
     /// The disk is full, or fails.
-    fn grow(&self, len: u32) -> io::Result<()>;
+    fn grow(&self, pages: u32) -> io::Result<()>;
     /// Writes whole pages from `first` on. Durable after [`PageFile::sync`]; until then any part of it may be lost.
     ///
     /// # Errors

@@ -89,20 +89,20 @@ fn offset(page: u32) -> u64 {
 }
 
 impl PageFile for FilePages {
-    fn len(&self) -> u32 {
+    fn pages(&self) -> u32 {
         self.len.load(Ordering::Relaxed)
     }
 
-    fn grow(&self, len: u32) -> io::Result<()> {
-        let now = self.len();
-        if len > now {
+    fn grow(&self, pages: u32) -> io::Result<()> {
+        let now = self.pages();
+        if pages > now {
             rustix::fs::fallocate(
                 &self.file,
                 FallocateFlags::empty(),
                 offset(now),
-                offset(len) - offset(now),
+                offset(pages) - offset(now),
             )?;
-            self.len.fetch_max(len, Ordering::Relaxed);
+            self.len.fetch_max(pages, Ordering::Relaxed);
         }
         Ok(())
     }

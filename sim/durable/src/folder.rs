@@ -229,7 +229,7 @@ pub fn revive(
     config: ArrayConfig,
     defects: Defects,
 ) -> Result<(Array, Keeper), Damage> {
-    if let Some((place, _)) = contents.pages.iter().find(|(place, _)| *place >= file.len()) {
+    if let Some((place, _)) = contents.pages.iter().find(|(place, _)| *place >= file.pages()) {
         return Err(Damage::Missing { what: "page", number: (*place).into() });
     }
     let pages = Arc::new(Pages::new(Arc::clone(&file), &contents.pages, defects));

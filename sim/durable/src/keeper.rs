@@ -169,7 +169,7 @@ impl Keeper {
 
     fn write_pages(&self, pages: &[(u32, Bytes)]) -> Result<(), CommitError> {
         let Some((last, _)) = pages.last() else { return Ok(()) };
-        if *last >= self.file.len() {
+        if *last >= self.file.pages() {
             self.file.grow(last + 1).map_err(CommitError::Pages)?;
         }
         let mut buffer = Vec::new();

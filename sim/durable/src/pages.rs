@@ -88,7 +88,7 @@ impl Pages {
     /// The pages of a file, all of them free but for those that `known` gives a checksum: these the array takes
     /// references to before anything else happens, and [`Pages::sweep`] frees what it did not take.
     pub fn new(file: Arc<dyn PageFile>, known: &[(u32, u32)], defects: Defects) -> Pages {
-        let len = file.len();
+        let len = file.pages();
         let mut slots = vec![Slot::default(); len as usize];
         for (place, sum) in known {
             if let Some(slot) = slots.get_mut(*place as usize) {
@@ -145,7 +145,7 @@ impl Pages {
     }
 
     fn grow(&self) -> io::Result<()> {
-        let len = self.file.len();
+        let len = self.file.pages();
         let Some(to) = len.checked_add(GROWTH) else { return Ok(()) };
         match self.file.grow(to) {
             Ok(()) => {}

@@ -60,6 +60,8 @@ impl From<rusqlite::Error> for Unusable {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::NotOurs,
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged(error.to_string()),
+            // SQLite is well, and a value is not what it must be.
+            None => Self::Damaged(error.to_string()),
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -95,6 +97,14 @@ impl SqliteCatalogue {
 
     /// Makes an empty catalogue for the array with this identity. A first commit has to follow before anything is promised.
     pub(crate) fn create(path: &Path, identity: &[u8; 16]) -> Result<SqliteCatalogue, Unusable> {
+        // Made here, so that nobody else may read it: CHAP secrets are in it. The log gets the same permissions.
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| Unusable::Failed(error.to_string()))?;
         let mut catalogue = Self::connect(path)?;
         let tx = catalogue.conn.transaction()?;
         tx.execute_batch(SCHEMA)?;

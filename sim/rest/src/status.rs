@@ -140,6 +140,20 @@ fn metrics(state: &RestState) -> String {
     let faults = one(faults(state).len() as u64);
     family(&mut out, "injected_faults", "gauge", "Fault rules in force.", &faults);
 
+    if let Some(gate) = inner.array.gate() {
+        let stats = gate.stats();
+        let micros = |time: std::time::Duration| one(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        let commits = one(stats.commits);
+        family(&mut out, "commits_total", "counter", "Commits to the directory of the array.", &commits);
+        let help = "Changes that these commits have made durable; divided by them: how many share one.";
+        family(&mut out, "promises_kept_total", "counter", help, &one(stats.promises));
+        let help = "Pages of 4 KiB written by commits.";
+        family(&mut out, "pages_written_total", "counter", help, &one(stats.pages));
+        let busy = micros(stats.busy);
+        family(&mut out, "commit_microseconds_total", "counter", "Time that commits took.", &busy);
+        let longest = micros(stats.longest);
+        family(&mut out, "longest_commit_microseconds", "gauge", "The longest commit.", &longest);
+    }
     let mut array = inner.array.lock();
     array.advance(inner.env.now());
     let pools = |blocks: &dyn Fn(&sanbench_array::Pool) -> u64| -> Vec<(String, u64)> {

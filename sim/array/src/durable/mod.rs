@@ -31,7 +31,8 @@ pub(crate) use journal::Journal;
 pub use journal::{Changes, ExtentChange, JournalDefects, NodeChange};
 pub use medium::{EXTENT_PAGES, MEDIUM_PAGE, Medium, Places, Rotten};
 pub use restore::{Damage, Saved, SavedExtent, SavedNode, SavedObject};
-pub use tracked::{ObjectChange, Shelf, Tracked};
+pub use tracked::ObjectChange;
+pub(crate) use tracked::{Shelf, Tracked};
 
 #[cfg(doc)]
 use crate::Array;

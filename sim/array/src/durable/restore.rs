@@ -313,13 +313,16 @@ fn body(medium: &Arc<dyn Medium>, places: &Places) -> Body {
     Body::Kept(Kept::adopted(medium, *places))
 }
 
+/// Inner nodes over nodes of a kind, by number.
+type Level<T> = BTreeMap<u64, Arc<Node<Option<Arc<Node<T>>>>>>;
+
 /// Inner nodes of a level over their children.
 fn inner<T>(
     nodes: &[SavedNode],
     level: u8,
     children: &BTreeMap<u64, Arc<Node<T>>>,
     gone: &Arc<Gone>,
-) -> Result<BTreeMap<u64, Arc<Node<Option<Arc<Node<T>>>>>>, Damage> {
+) -> Result<Level<T>, Damage> {
     let child = |number: &u64| match number {
         0 => Ok(None),
         number => children.get(number).cloned().map(Some).ok_or(missing("node")(*number)),

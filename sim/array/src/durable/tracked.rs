@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 /// Rows by key. Reading is reading a [`BTreeMap`]; whatever can change a row notes its key while the map is watched, which
 /// it is not at first: an array in memory pays a branch.
 #[derive(Debug)]
-pub struct Tracked<K, V> {
+pub(crate) struct Tracked<K, V> {
     rows: BTreeMap<K, V>,
     touched: BTreeSet<K>,
     watched: bool,
@@ -33,7 +33,7 @@ impl<K, V> Deref for Tracked<K, V> {
 
 impl<K: Ord + Clone, V> Tracked<K, V> {
     /// A row to change.
-    pub fn get_mut<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    pub(crate) fn get_mut<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
     {
@@ -45,7 +45,7 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
     }
 
     /// Inserts or replaces a row; gives the one that was there.
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         if self.watched {
             self.touched.insert(key.clone());
         }
@@ -53,7 +53,7 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
     }
 
     /// A row to change, made first if there is none.
-    pub fn or_default(&mut self, key: K) -> &mut V
+    pub(crate) fn or_default(&mut self, key: K) -> &mut V
     where
         V: Default,
     {
@@ -64,7 +64,7 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
     }
 
     /// Removes a row.
-    pub fn remove<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q) -> Option<V>
+    pub(crate) fn remove<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
@@ -76,7 +76,7 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
     }
 
     /// Keeps the rows that the closure says to keep.
-    pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
         let Self { rows, touched, watched } = self;
         rows.retain(|key, row| {
             let stays = keep(key, row);
@@ -88,15 +88,23 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
     }
 
     /// Every row, to change.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         if self.watched {
             self.touched.extend(self.rows.keys().cloned());
         }
         self.rows.values_mut()
     }
 
+    /// A row for the making of one that [`Tracked::replace`] puts in its place: taken out, or a copy while the map is watched.
+    pub(crate) fn lend(&mut self, key: &K) -> Option<V>
+    where
+        V: Clone,
+    {
+        if self.watched { self.rows.get(key).cloned() } else { self.rows.remove(key) }
+    }
+
     /// Takes over other rows; what is equal counts as unchanged.
-    pub fn replace(&mut self, rows: BTreeMap<K, V>)
+    pub(crate) fn replace(&mut self, rows: BTreeMap<K, V>)
     where
         V: PartialEq,
     {
@@ -109,12 +117,12 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
     }
 
     /// Keys of rows that changed, came or went.
-    pub fn touched(&self) -> impl Iterator<Item = &K> {
+    pub(crate) fn touched(&self) -> impl Iterator<Item = &K> {
         self.touched.iter()
     }
 
     /// From now on changes are noted; every row that there is counts as changed.
-    pub fn watch(&mut self) {
+    pub(crate) fn watch(&mut self) {
         self.watched = true;
         self.touched.extend(self.rows.keys().cloned());
     }
@@ -132,7 +140,7 @@ pub struct ObjectChange {
 }
 
 /// A set of objects of one kind as the journal sees it.
-pub trait Shelf {
+pub(crate) trait Shelf {
     /// As [`Tracked::watch`].
     fn watch(&mut self);
     /// Moves what has changed to `out`, each object as it is now.

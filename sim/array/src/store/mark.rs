@@ -65,7 +65,8 @@ impl Drop for Mark {
     }
 }
 
-/// A node of the map: up to 256 children, and which of them have changed since the node was last written.
+/// A node of the map: its children, and which of them have changed since the node was last written. There are bits for 256
+/// of them; of a root with more children several share a bit.
 ///
 /// Invariant: below a child that is not in the set of touched ones, in any node that holds it, everything is written.
 #[derive(Debug, Default)]
@@ -115,8 +116,9 @@ impl<T> Node<T> {
 
     /// The touched children; none is touched afterwards.
     pub(crate) fn take_touched(&self) -> impl Iterator<Item = usize> + use<T> {
+        let len = self.slots.len();
         let words: [u64; 4] = std::array::from_fn(|n| self.touched[n].swap(0, Ordering::Relaxed));
-        (0..256).filter(move |at| words[at / 64] >> (at % 64) & 1 == 1)
+        (0..len).filter(move |at| words[at / 64 % 4] >> (at % 64) & 1 == 1)
     }
 
     /// Whether a slot holds something else; not afterwards.

@@ -8,6 +8,10 @@
 //! Slots have three states. *Absent* falls through to the parent inside the overlap and reads zero elsewhere; *zero*
 //! hides the parent; *data* is an extent. Physical space is the number of extents alive, each counted once however many
 //! maps share it.
+//!
+//! What it costs in memory, without a journal: an extent its written pages and about 120 bytes (one written in parts 600),
+//! its place in a leaf 16 bytes more; a LUN or a snapshot about 1.5 KiB with its names, and nothing for content that it shares.
+//! With a journal the pages are on the medium: then an extent is about 250 bytes, whatever it holds.
 
 pub(crate) mod content;
 pub(crate) mod extent;

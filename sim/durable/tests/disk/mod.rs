@@ -159,7 +159,7 @@ impl CrashDisk {
 }
 
 impl PageFile for CrashDisk {
-    fn len(&self) -> u32 {
+    fn pages(&self) -> u32 {
         self.state().len
     }
     fn grow(&self, len: u32) -> io::Result<()> {
@@ -219,8 +219,12 @@ impl Catalogue for CrashDisk {
                 None => drop(rows.objects.remove(&key)),
             }
         }
-        changes.nodes_gone.iter().for_each(|number| drop(rows.nodes.remove(number)));
-        changes.extents_gone.iter().for_each(|number| drop(rows.extents.remove(number)));
+        for number in &changes.nodes_gone {
+            rows.nodes.remove(number);
+        }
+        for number in &changes.extents_gone {
+            rows.extents.remove(number);
+        }
         rows.nodes.extend(changes.nodes.iter().map(|node| (node.number, node.clone())));
         let extents = changes.extents.iter().zip(commit.sums);
         rows.extents.extend(extents.map(|(extent, sums)| (extent.number, (*extent, *sums))));
