@@ -141,7 +141,8 @@ impl Writer {
                 Err(error) => Ok(Err(error)),
             };
         }
-        let count = 1 + self.dice.below(if self.dice.below(8) == 0 { 16 } else { 2 });
+        let most = if self.dice.below(8) == 0 { 16 } else { 2 };
+        let count = 1 + self.dice.below(most);
         let page = self.dice.below(PAGES - count);
         match self.dice.below(10) {
             0..=5 => Ok(self.write(page, count)),
