@@ -321,6 +321,15 @@ pub(crate) struct ServeArgs {
     /// Management password (default: made up and printed in the ready line)
     #[arg(long, env = "SANBENCH_ARRAY_PASSWORD", hide_env_values = true)]
     pub(crate) password: Option<String>,
+    /// Speak TLS on the management port with this certificate (PEM, chain included)
+    #[arg(long, value_name = "FILE", requires = "tls_key", env = "SANBENCH_ARRAY_TLS_CERT")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// and this private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert", env = "SANBENCH_ARRAY_TLS_KEY")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Or with a certificate made for the occasion; its authority is written to this file, for clients that check
+    #[arg(long, value_name = "CA.pem", conflicts_with = "tls_cert", env = "SANBENCH_ARRAY_TLS_SELF_MADE")]
+    pub(crate) tls_self_made: Option<PathBuf>,
     /// Open the /_ctl surface on the management address (loopback only)
     #[arg(long, env = "SANBENCH_ARRAY_CONTROL")]
     pub(crate) control: bool,

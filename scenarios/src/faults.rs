@@ -106,3 +106,79 @@ pub(crate) const POINTS: &[Point] = &[
         environments: "sim, loopback, profile",
     },
 ];
+
+/// A fault point of one management call.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    /// Name as stories place it.
+    pub(crate) name: String,
+    /// What the call does, and how far it has come.
+    pub(crate) what: String,
+    /// What the system must keep.
+    pub(crate) promise: &'static str,
+}
+
+/// Environments in which the points of management calls can be produced.
+pub(crate) const MANAGED: &str = "sim, loopback";
+
+/// Two points for each call that the simulated array knows, from the table that its router runs from.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    let mut out = Vec::new();
+    for (subject, what) in sanbench_rest::endpoints() {
+        let (before, after) = promises(&subject);
+        out.push(Endpoint {
+            name: format!("rest.before:{subject}"),
+            what: format!("{what} It arrives; nothing has been done."),
+            promise: before,
+        });
+        out.push(Endpoint {
+            name: format!("rest.after:{subject}"),
+            what: format!("{what} It has been done; the answer is not sent yet."),
+            promise: after,
+        });
+    }
+    out
+}
+
+/// What must be kept when a call goes wrong before, and after, its work.
+fn promises(subject: &str) -> (&'static str, &'static str) {
+    match subject.split_once(' ').unwrap_or((subject, "")) {
+        ("POST", "sessions") => (
+            "The log-in is tried again within limits, or the call that needed it fails as not sent.",
+            "The log-in is tried again; the session that nobody knows of expires.",
+        ),
+        (_, "sessions") => ("The session expires by itself.", "The session is gone; nothing else is."),
+        ("GET", _) => (
+            "The read is repeated within limits, or fails cleanly; a job is not failed because a look at it failed.",
+            "The read is repeated within limits, or fails cleanly; what cannot be understood is a typed error.",
+        ),
+        ("POST", _) => (
+            "The object is made once, or the step fails and leaves nothing.",
+            "What was made is found and kept or removed; it is not made twice.",
+        ),
+        ("DELETE", _) => (
+            "The object is removed, or the step fails and says so.",
+            "That the object is gone already counts as success.",
+        ),
+        _ => (
+            "The change is made once, or the step fails and says so.",
+            "The change is not taken back and not made twice.",
+        ),
+    }
+}
+
+/// What may happen at a point (`do=`), for `explain`.
+pub(crate) const ACTIONS: &[(&str, &str)] = &[
+    ("fail", "the point fails; a management call is refused with code 1077949006"),
+    ("delay", "it takes `ms=` milliseconds longer"),
+    ("drop-reply", "the connection closes without an answer"),
+    ("http", "the answer is HTTP status `status=` (rest points)"),
+    ("code", "the answer is error code `code=` (rest points)"),
+    ("truncate", "the answer is cut in the middle (rest.after points)"),
+    ("garbage", "the answer is a page for people (rest points)"),
+    ("mistype", "the answer's values are of other types than promised (rest.after points)"),
+    ("oversize", "the answer does not end (rest points)"),
+    ("newer", "the answer has unknown members and values besides (rest.after points)"),
+    ("close", "the connection closes under the next request (rest.after points)"),
+    ("expire-session", "the session ends (rest points)"),
+];

@@ -111,6 +111,11 @@ pub const STORIES: &[StoryEntry] = stories![
     "silent-parents",
     "refusals",
     "lost-replies",
+    "session-loss",
+    "busy-array",
+    "broken-answers",
+    "newer-array",
+    "blind-polls",
     "failed-creates",
     "forced-disconnect",
     "power-cut",
@@ -143,7 +148,7 @@ const PROTOCOL: &[&str] = &{
     names
 };
 
-const DEFAULT_LIST: &str = include_str!("../data/suite-default-1.txt");
+const DEFAULT_LIST: &str = include_str!("../data/suite-default-2.txt");
 
 impl Registry {
     /// What sanbench carries: the Tengling driver, the stories, the suites `default`, `extended` and `smoke`.
@@ -151,7 +156,7 @@ impl Registry {
         let suite = |name, title, stories, scan| SuiteEntry {
             name,
             title,
-            version: "1",
+            version: "2",
             stories,
             requirements: if name == "smoke" { "" } else { DEFAULT_LIST },
             scan,

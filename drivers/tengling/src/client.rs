@@ -128,7 +128,9 @@ impl Client {
                         }
                         error
                     }
-                    // An answer was given, but what it says is not known.
+                    // An answer was given, but what it says is not known. A gateway's page is gone the next time; an
+                    // answer that stays so is an error of its own kind.
+                    Err(e) if repeat == Repeat::Safe => e,
                     Err(e) => return Err(e),
                 },
                 Ok(answer) => {

@@ -134,6 +134,36 @@ pub enum FaultAction {
     Delay(u64),
     /// The work is done, its answer is lost.
     DropReply,
+    /// The answer is this HTTP status.
+    Http(u16),
+    /// The answer is this error code.
+    Code(i64),
+    /// The answer is cut in the middle.
+    Truncate,
+    /// The answer is no answer of the protocol.
+    Garbage,
+    /// The answer's values are of other types than promised.
+    Mistype,
+    /// The answer is longer than any reader should take.
+    Oversize,
+    /// The answer has fields and values of a later version besides.
+    Newer,
+    /// The connection closes under the request after this one.
+    Close,
+    /// The session is over.
+    ExpireSession,
+}
+
+impl FaultAction {
+    /// Whether it makes the answer of a management call wrong; points of other kinds have no such answers.
+    pub fn is_answer(self) -> bool {
+        !matches!(self, Self::Fail | Self::Delay(_) | Self::DropReply)
+    }
+
+    /// Whether it needs the true answer, so that it makes sense only once the work is done.
+    pub fn alters_answer(self) -> bool {
+        matches!(self, Self::Truncate | Self::Mistype | Self::Newer | Self::Close)
+    }
 }
 
 /// A fault at a named point.

@@ -14,6 +14,31 @@ pub enum Fault {
     DropReply,
     /// The node must crash here. The world does not crash it by itself: whoever drives the run does.
     CrashNode,
+    /// Give a wrong answer. Points that answer no requests fail instead.
+    Answer(Wrong),
+}
+
+/// How an answer is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// This error code of the protocol takes its place.
+    Code(i64),
+    /// This HTTP status takes its place.
+    Http(u16),
+    /// It is cut in the middle, and the connection closes.
+    Truncated,
+    /// Something takes its place that is no answer of the protocol: an error page for people.
+    Garbage,
+    /// Its values are of other types than promised.
+    Mistyped,
+    /// It goes on for longer than any reader should listen.
+    Oversized,
+    /// It is right, with fields and values besides that only a later version knows.
+    Newer,
+    /// It is right, but the connection closes under the next request.
+    Closing,
+    /// The session of the request ends, and it says so.
+    SessionOver,
 }
 
 /// Rules that turn points asked through [`crate::Env::fault`] into faults. The default plan has none.

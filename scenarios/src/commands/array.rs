@@ -1,12 +1,12 @@
 //! `sanbench array serve`: the simulated array as a process of its own.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use sanbench_array::{ArrayConfig, ArrayHandle, Command, Gate, Outcome};
 use sanbench_durable::{Committer, Folder, OpenError};
-use sanbench_rest::RestConfig;
+use sanbench_rest::{RestConfig, TlsIdentity};
 use sanbench_world::{LiveConfig, LiveWorld};
 use serde_json::json;
 
@@ -19,6 +19,8 @@ use crate::run::print;
 const SERIAL: &str = "21003400a30d844d";
 /// Exit code of an array that its disk has failed.
 const INCOMPLETE: u8 = 2;
+/// Longest certificate or key file that is read, in bytes.
+const PEM_BYTES: u64 = 1 << 20;
 
 /// Serves until SIGINT or SIGTERM. Prints one JSON line once ready.
 pub(super) fn serve(args: &ServeArgs) -> Result<u8, Refusal> {
@@ -34,6 +36,9 @@ pub(super) fn serve(args: &ServeArgs) -> Result<u8, Refusal> {
         && args.product.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
     if !product_ok {
         return Err(Refusal::new("--product is not a version such as V600R003C00"));
+    }
+    for warning in exposure(args) {
+        eprintln!("sanbench: warning: {warning}");
     }
     // One thread: data and management share the array's lock anyway, and nothing has to be woken across processors.
     tokio::runtime::Builder::new_current_thread()
@@ -94,6 +99,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
             user: args.user.clone(),
             password: password.clone(),
             control: args.control,
+            tls: identity(args)?,
             ..RestConfig::default()
         },
         defects: Default::default(),
@@ -116,8 +122,9 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
             "url": format!("iscsi://{portal}/{}/{lun}", array.target_iqn),
         }));
     }
+    let scheme = if args.tls_cert.is_some() || args.tls_self_made.is_some() { "https" } else { "http" };
     let ready = json!({
-        "rest": format!("http://{}/deviceManager/rest/", array.rest),
+        "rest": format!("{scheme}://{}/deviceManager/rest/", array.rest),
         "user": args.user,
         "password": password,
         "pools": array.handle.lock().pools().map(|pool| pool.name.clone()).collect::<Vec<_>>(),
@@ -202,6 +209,70 @@ fn group_portals(array: &crate::compose::RunningArray, env: &sanbench_world::Env
         state.apply(env.now(), Command::AddPortToGroup { group, port }).map_err(|e| e.to_string())?;
     }
     Ok(())
+}
+
+/// What of it other machines can reach, and what they can see there.
+fn exposure(args: &ServeArgs) -> Vec<String> {
+    let mut out = Vec::new();
+    if !args.rest.ip().is_loopback() {
+        let clear = match args.tls_cert.is_some() || args.tls_self_made.is_some() {
+            true => "",
+            false => "; without TLS passwords cross the network in the clear",
+        };
+        out.push(format!("other machines can reach the management API on {}{clear}", args.rest));
+    }
+    for portal in args.iscsi.iter().filter(|portal| !portal.ip().is_loopback()) {
+        let open = match args.export.is_empty() {
+            true => "",
+            false => ", and every --export there without a password",
+        };
+        out.push(format!("other machines can reach the iSCSI portal {portal}{open}"));
+    }
+    out
+}
+
+/// Certificate and key of the management port, if it has one.
+fn identity(args: &ServeArgs) -> Result<Option<TlsIdentity>, Refusal> {
+    let read = |path: &Path| {
+        let shown = path.display();
+        let meta = std::fs::metadata(path).map_err(|e| Refusal::new(format!("cannot read {shown}: {e}")))?;
+        if meta.len() > PEM_BYTES {
+            return Err(Refusal::new(format!("{shown} is too long for a certificate or key")));
+        }
+        std::fs::read(path).map_err(|e| Refusal::new(format!("cannot read {shown}: {e}")))
+    };
+    match (&args.tls_cert, &args.tls_key, &args.tls_self_made) {
+        (Some(cert), Some(key), _) => {
+            let made = TlsIdentity::from_pem(&read(cert)?, &read(key)?);
+            made.map(Some).map_err(|e| {
+                Refusal::new(format!("{} and {}: {e}", cert.display(), key.display()))
+                    .hint("both files are PEM; the certificate comes first in its file")
+            })
+        }
+        (.., Some(path)) => {
+            let (identity, authority) = TlsIdentity::self_made(names(args.rest.ip()))
+                .map_err(|e| Refusal::new(format!("--tls-self-made: {e}")))?;
+            std::fs::write(path, authority)
+                .map_err(|e| Refusal::new(format!("cannot write {}: {e}", path.display())))?;
+            Ok(Some(identity))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Names under which clients of this machine may know an address.
+fn names(ip: IpAddr) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    if !ip.is_unspecified() && !names.contains(&ip.to_string()) {
+        names.push(ip.to_string());
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    if !ip.is_loopback() && !host.is_empty() && host.chars().all(plain) {
+        names.push(host.to_owned());
+    }
+    names
 }
 
 /// Makes a thin LUN that any initiator may use; answers its LUN.

@@ -72,10 +72,10 @@ pub(super) fn explain(registry: &Registry, id: &str) -> Result<String, Refusal> 
         parts.push(text);
     }
     if let Some(p) = faults::POINTS.iter().find(|p| p.name == id) {
-        parts.push(format!(
-            "fault point {}\n  {}\n  promise:  {}\n  where:    {}\n",
-            p.name, p.what, p.promise, p.environments
-        ));
+        parts.push(point(p.name, p.what, p.promise, p.environments));
+    }
+    if let Some(p) = faults::endpoints().iter().find(|p| p.name == id) {
+        parts.push(point(&p.name, &p.what, p.promise, faults::MANAGED));
     }
     if let Some(k) = nemesis::KINDS.iter().find(|k| k.name == id) {
         let under = if k.masked { "operations under it succeed" } else { "operations under it may fail" };
@@ -105,4 +105,13 @@ pub(super) fn explain(registry: &Registry, id: &str) -> Result<String, Refusal> 
             .hint("a requirement, story, suite, verb, fault point or defect; see `sanbench list`"));
     }
     Ok(parts.join("\n"))
+}
+
+fn point(name: &str, what: &str, promise: &str, environments: &str) -> String {
+    let mut text =
+        format!("fault point {name}\n  {what}\n  promise:  {promise}\n  where:    {environments}\n  do=\n");
+    for (action, what) in faults::ACTIONS {
+        text += &format!("    {action:<15} {what}\n");
+    }
+    text
 }

@@ -64,7 +64,8 @@ fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value>, Refusal> {
         }
         Listing::Faults => faults::POINTS
             .iter()
-            .map(|p| json!({"id": p.name, "mark": "point", "title": format!("{} Promise: {}", p.what, p.promise), "environments": p.environments}))
+            .map(|p| fault(p.name, p.what, p.promise, p.environments))
+            .chain(faults::endpoints().iter().map(|p| fault(&p.name, &p.what, p.promise, faults::MANAGED)))
             .chain(nemesis::KINDS.iter().map(|k| {
                 json!({"id": k.name, "mark": "kind", "title": format!("Promise: {}", k.promise), "environments": k.environments})
             }))
@@ -77,6 +78,11 @@ fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value>, Refusal> {
             registry.drivers.iter().map(|d| json!({"id": d.class, "title": d.title})).collect()
         }
     })
+}
+
+fn fault(name: &str, what: &str, promise: &str, environments: &str) -> Value {
+    let title = format!("{what} Promise: {promise}");
+    json!({"id": name, "mark": "point", "title": title, "environments": environments})
 }
 
 /// Stories by the requirement that they name.

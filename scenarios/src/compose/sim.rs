@@ -11,7 +11,7 @@ use sanbench_rest::RestConfig;
 use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, SiteError};
-use sanbench_world::{Crash, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, dice};
+use sanbench_world::{Crash, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, Wrong, dice};
 use sha2::{Digest, Sha256};
 
 use super::images::ImageInput;
@@ -63,6 +63,15 @@ pub(super) fn world_fault(action: FaultAction) -> Fault {
         FaultAction::Fail => Fault::Fail,
         FaultAction::Delay(ms) => Fault::Delay(Duration::from_millis(ms)),
         FaultAction::DropReply => Fault::DropReply,
+        FaultAction::Http(status) => Fault::Answer(Wrong::Http(status)),
+        FaultAction::Code(code) => Fault::Answer(Wrong::Code(code)),
+        FaultAction::Truncate => Fault::Answer(Wrong::Truncated),
+        FaultAction::Garbage => Fault::Answer(Wrong::Garbage),
+        FaultAction::Mistype => Fault::Answer(Wrong::Mistyped),
+        FaultAction::Oversize => Fault::Answer(Wrong::Oversized),
+        FaultAction::Newer => Fault::Answer(Wrong::Newer),
+        FaultAction::Close => Fault::Answer(Wrong::Closing),
+        FaultAction::ExpireSession => Fault::Answer(Wrong::SessionOver),
     }
 }
 

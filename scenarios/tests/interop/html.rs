@@ -38,7 +38,8 @@ fn look(name: &str, args: &[&str], code: i32) -> Result<String, Failed> {
     let done = sanbench(dir, &[&["run"], args, &["--report", "out"]].concat());
     ensure!(done.code == Some(code), "sanbench: exit {:?}\n{}{}", done.code, done.out, done.err);
     let picture = dir.join("page.png");
-    browse(dir, &["--window-size=1280,2000", &format!("--screenshot={}", picture.display())])?;
+    let report = format!("file://{}", dir.join("out/report.html").display());
+    browse(dir, &["--window-size=1280,2000", &format!("--screenshot={}", picture.display())], &report)?;
     let png = std::fs::read(&picture)?;
     ensure!(png.starts_with(b"\x89PNG\r\n\x1a\n"), "no picture came out");
     let number = |at: usize| png.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
@@ -49,16 +50,17 @@ fn look(name: &str, args: &[&str], code: i32) -> Result<String, Failed> {
         std::fs::create_dir_all(&keep)?;
         std::fs::copy(&picture, Path::new(&keep).join(format!("{name}.png")))?;
     }
-    browse(dir, &["--dump-dom"])
+    browse(dir, &["--dump-dom"], &report)
 }
 
-fn browse(dir: &Path, args: &[&str]) -> Result<String, Failed> {
+/// Opens a page; what the browser prints.
+pub(crate) fn browse(dir: &Path, args: &[&str], url: &str) -> Result<String, Failed> {
     let mut chromium = Command::new("chromium");
     chromium
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         .arg(format!("--user-data-dir={}", dir.join("browser").display()))
         .args(args)
-        .arg(format!("file://{}", dir.join("out/report.html").display()));
+        .arg(url);
     run(&mut chromium, 90).good("chromium")
 }

@@ -12,6 +12,7 @@
 //! | `cinder` | the unmodified Cinder driver for Huawei arrays at the served array; our initiator at what it answers |
 //! | `delfin` | a storage monitor that knows OceanStor, unmodified, at the served array |
 //! | `html` | a browser at the report |
+//! | `management` | curl, a fuzzer, a reader of metrics and a browser at the management port |
 //!
 //! A test whose foreign program is absent is reported *ignored, because X is missing*; with `SANBENCH_INTEROP=require` it
 //! fails instead. Every child process has a time limit and dies with its test; ports are free ones; files are in temporary
@@ -29,6 +30,7 @@ mod delfin;
 mod html;
 mod libiscsi;
 mod live;
+mod management;
 mod pdus;
 mod qemu;
 mod readers;
@@ -54,5 +56,6 @@ fn main() -> ExitCode {
     cinder::trials(&foreign, &mut trials);
     delfin::trials(&foreign, &mut trials);
     html::trials(&foreign, &mut trials);
+    management::trials(&foreign, &mut trials);
     libtest_mimic::run(&args, trials).exit_code()
 }

@@ -122,7 +122,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            devices: 65_536,
+            devices: 131_072,
             objects: 8_192,
             vstores: 256,
             lun_blocks: 64 << 31, // 64 TiB

@@ -95,7 +95,7 @@ impl Array {
             return Err(Refusal::AlreadyInGroup);
         }
         hosts.groups.insert(group);
-        self.refresh_reach().or_else(|refusal| {
+        self.refresh_reach(&BTreeSet::from([host])).or_else(|refusal| {
             self.remove_host_from_group(group, host)?;
             Err(refusal)
         })?;
@@ -109,7 +109,7 @@ impl Array {
             return Err(Refusal::NotInGroup);
         }
         hosts.groups.remove(&group);
-        self.refresh_reach()?;
+        self.refresh_reach(&BTreeSet::from([host]))?;
         Ok(Outcome::Done)
     }
 
@@ -166,7 +166,7 @@ impl Array {
         if let Some(group) = self.lun_groups.get_mut(group) {
             group.members.insert(object);
         }
-        self.refresh_reach().or_else(|refusal| {
+        self.refresh_reach(&self.hosts_of_lun_group(group)).or_else(|refusal| {
             self.remove_from_lun_group(group, object)?;
             Err(refusal)
         })?;
@@ -183,7 +183,7 @@ impl Array {
         if let Some(group) = self.lun_groups.get_mut(group) {
             group.members.remove(&object);
         }
-        self.refresh_reach()?;
+        self.refresh_reach(&self.hosts_of_lun_group(group))?;
         Ok(Outcome::Done)
     }
 
@@ -294,7 +294,7 @@ impl Array {
             None => *place = Some(id),
         }
         holders.insert(view);
-        self.refresh_reach().or_else(|refusal| {
+        self.refresh_reach(&self.hosts_of_view(view)).or_else(|refusal| {
             self.remove_from_view(view, group)?;
             Err(refusal)
         })?;
@@ -302,13 +302,14 @@ impl Array {
     }
 
     pub(crate) fn remove_from_view(&mut self, view: u64, group: GroupRef) -> Result<Outcome, Refusal> {
+        let hosts = self.hosts_of_view(view);
         let (place, holders, id) = self.view_ends(view, group)?;
         if *place != Some(id) {
             return Err(Refusal::NotInView);
         }
         *place = None;
         holders.remove(&view);
-        self.refresh_reach()?;
+        self.refresh_reach(&hosts)?;
         Ok(Outcome::Done)
     }
 
@@ -334,8 +335,8 @@ impl Array {
             paths: InitiatorPaths::default(),
             sessions: 0,
         };
-        self.initiators.insert(iqn, initiator);
-        self.refresh_reach()?;
+        self.initiators.insert(iqn.clone(), initiator);
+        self.refresh_sight(&iqn);
         Ok(Outcome::Done)
     }
 
@@ -375,7 +376,7 @@ impl Array {
         }
         initiator.host = Some(host);
         self.refresh_path_views();
-        self.refresh_reach()?;
+        self.refresh_sight(iqn);
         Ok(Outcome::Done)
     }
 
@@ -383,7 +384,7 @@ impl Array {
         let initiator = self.initiators.get_mut(iqn).ok_or(Refusal::NoSuchInitiator)?;
         initiator.host.take().ok_or(Refusal::InitiatorNotBound)?;
         self.refresh_path_views();
-        self.refresh_reach()?;
+        self.refresh_sight(iqn);
         Ok(Outcome::Done)
     }
 
@@ -393,7 +394,7 @@ impl Array {
         }
         self.initiators.remove(iqn);
         self.refresh_path_views();
-        self.refresh_reach()?;
+        self.refresh_sight(iqn);
         Ok(Outcome::Done)
     }
 

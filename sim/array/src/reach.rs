@@ -1,7 +1,7 @@
 //! Who sees what under which LUN number: host LUN ids, open exports, and the view of each initiator with its generation.
 //!
 //! All of it is derived from the mapping objects by one function, [`Array::refresh_reach`], which runs after each command
-//! that touches them. Only the numbers are state of their own: they stay while an object stays mapped to the host.
+//! that touches them, for the hosts that the command concerns. Only the numbers are state of their own: they stay while an object stays mapped to the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,6 +111,12 @@ impl Array {
         group.map(|group| group.hosts.clone()).unwrap_or_default()
     }
 
+    /// Hosts to which views show a LUN group.
+    pub(crate) fn hosts_of_lun_group(&self, group: u64) -> BTreeSet<u64> {
+        let views = self.lun_groups.get(group).into_iter().flat_map(|group| group.views.iter());
+        views.flat_map(|view| self.hosts_of_view(*view)).collect()
+    }
+
     /// What the views show to a host.
     fn mapped_to(&self, host: &crate::Host) -> BTreeSet<DeviceId> {
         let mut objects = BTreeSet::new();
@@ -124,17 +130,14 @@ impl Array {
         objects
     }
 
-    /// Derives numbers and views from the mapping objects. Fails, with what it could number numbered, when a host has no
-    /// number left; the caller then takes its change back and derives again.
-    pub(crate) fn refresh_reach(&mut self) -> Result<(), Refusal> {
+    /// Derives numbers and views of these hosts from the mapping objects. Fails, with what it could number numbered, when a
+    /// host has no number left; the caller then takes its change back and derives again.
+    pub(crate) fn refresh_reach(&mut self, hosts: &BTreeSet<u64>) -> Result<(), Refusal> {
         let mut short = false;
-        let mut numbers = BTreeMap::new();
-        for host in self.hosts.iter() {
+        for host in hosts.iter().filter_map(|host| self.hosts.get(*host)) {
             let objects = self.mapped_to(host);
-            if objects.is_empty() {
-                continue;
-            }
-            let mut own = self.reach.numbers.lend(&host.id).unwrap_or_default();
+            let known = self.reach.numbers.get(&host.id);
+            let mut own = known.cloned().unwrap_or_default();
             own.retain(|object, _| objects.contains(object));
             let mut taken: BTreeSet<u16> = own.values().chain(self.reach.exports.values()).copied().collect();
             let mut next = 1;
@@ -152,29 +155,57 @@ impl Array {
                 taken.insert(next);
                 own.insert(object, next);
             }
-            numbers.insert(host.id, own);
+            let id = host.id;
+            match own.is_empty() {
+                true if known.is_some() => drop(self.reach.numbers.remove(&id)),
+                false if known != Some(&own) => drop(self.reach.numbers.insert(id, own)),
+                _ => {}
+            }
         }
-        self.reach.numbers.replace(numbers);
-        self.refresh_sights();
+        // Where masking is ignored, everybody sees everything.
+        match self.defects.masking_ignored {
+            true => self.refresh_sights(),
+            false => self.refresh_sights_of(|host| host.is_some_and(|host| hosts.contains(&host))),
+        }
         if short { Err(Refusal::HostLunIdTaken) } else { Ok(()) }
     }
 
+    /// Derives what initiators see, all of them and strangers.
     pub(crate) fn refresh_sights(&mut self) {
         let open = self.sight_of(None);
+        Reach::update(&mut self.reach.open, open, &mut self.reach.clock);
+        self.reach.sights.retain(|iqn, _| self.initiators.contains_key(iqn));
+        self.refresh_sights_of(|_| true);
+    }
+
+    /// Derives what the initiators see whose host is one of those.
+    fn refresh_sights_of(&mut self, concerned: impl Fn(Option<u64>) -> bool) {
         let fresh: Vec<_> = self
             .initiators
             .values()
+            .filter(|initiator| concerned(initiator.host))
             .map(|initiator| (initiator.iqn.clone(), self.sight_of(initiator.host)))
             .collect();
-        let reach = &mut self.reach;
-        Reach::update(&mut reach.open, open, &mut reach.clock);
-        reach.sights.retain(|iqn, _| self.initiators.contains_key(iqn));
-        for (iqn, luns) in fresh {
-            // A new initiator starts from what it saw as a stranger.
-            let open = &reach.open;
-            let sight = reach.sights.entry(iqn).or_insert_with(|| open.clone());
-            Reach::update(sight, luns, &mut reach.clock);
+        fresh.into_iter().for_each(|(iqn, luns)| self.see(iqn, luns));
+    }
+
+    /// Derives what one initiator sees; it may be new, bound anew, or gone.
+    pub(crate) fn refresh_sight(&mut self, iqn: &str) {
+        match self.initiators.get(iqn).map(|initiator| initiator.host) {
+            Some(host) => {
+                let luns = self.sight_of(host);
+                self.see(iqn.to_owned(), luns);
+            }
+            None => drop(self.reach.sights.remove(iqn)),
         }
+    }
+
+    fn see(&mut self, iqn: String, luns: Vec<(u16, DeviceId)>) {
+        let reach = &mut self.reach;
+        // A new initiator starts from what it saw as a stranger.
+        let open = &reach.open;
+        let sight = reach.sights.entry(iqn).or_insert_with(|| open.clone());
+        Reach::update(sight, luns, &mut reach.clock);
     }
 
     /// What an initiator of this host sees.

@@ -23,6 +23,8 @@ pub(crate) const NOT_UNIQUE: i64 = 1_077_948_997;
 pub(crate) const WRONG_CREDENTIALS: i64 = 1_077_987_870;
 /// The account is locked after too many wrong passwords.
 pub(crate) const ACCOUNT_LOCKED: i64 = 1_077_949_070;
+/// The client's address is locked after too many wrong passwords.
+pub(crate) const ADDRESS_LOCKED: i64 = 1_077_949_071;
 /// Too many sessions.
 pub(crate) const TOO_MANY_SESSIONS: i64 = 1_077_949_067;
 
@@ -237,6 +239,7 @@ pub(crate) fn describe(code: i64) -> &'static str {
         NOT_UNIQUE => "The object ID is not unique.",
         WRONG_CREDENTIALS => "The user name or password is incorrect.",
         ACCOUNT_LOCKED => "The account is locked.",
+        ADDRESS_LOCKED => "The address of the client is locked.",
         TOO_MANY_SESSIONS => "The number of sessions has reached the upper limit.",
         LUN_MISSING => "The LUN does not exist.",
         LUN_HAS_CLONES => "The LUN or snapshot has linked clones.",

@@ -6,18 +6,21 @@
 //!
 //! `fault` takes an object with `method` (absent: any), `path` (regular expression over the URL's path; absent: any), one
 //! of `code` (that error code under HTTP 200), `http` (that status), `delay` (seconds), `drop` (true: close the
-//! connection), `count` (calls that it hits, 1 when absent, 0 without end) and `after`: true does the work first;
+//! connection), `do` (a word: `truncate`, `garbage`, `mistype`, `oversize`, `newer`, `close`, `expire-session`), `count` (calls that it hits, 1 when absent, 0 without end) and `after`: true does the work first;
 //! a number lets that many matching calls pass first. `expire` ends all sessions; `reset` forgets faults, marks and
 //! account locks, and leaves sessions and objects alone.
 //!
 //! `POST /_ctl/controller {"id":0,"up":false}` fails a controller of the array, `true` restores it. `POST /_ctl/power {}`
 //! takes the array's power away and gives it back: unsynchronised writes may vanish, management sessions do.
+//! `POST /_ctl/account {"state":3}` sets the `accountstate` of log-in answers: 3 says that the password has expired, 4 that it
+//! must be changed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::Method;
 use regex::{Regex, RegexBuilder};
+use sanbench_world::{Fault, Wrong};
 use serde_json::{Map, Value};
 
 /// Most fault rules at a time.
@@ -29,23 +32,21 @@ const TEXT_BYTES: usize = 256;
 /// Longest delay.
 const DELAY: Duration = Duration::from_secs(3600);
 
-/// What a rule does to a call.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Effect {
-    /// An error code under HTTP 200.
-    Code(i64),
-    /// An HTTP status.
-    Http(StatusCode),
-    /// A delay.
-    Delay(Duration),
-    /// The connection is closed.
-    Drop,
-}
+/// Words for wrong answers, as stories have them.
+const WRONG: &[(&str, Wrong)] = &[
+    ("truncate", Wrong::Truncated),
+    ("garbage", Wrong::Garbage),
+    ("mistype", Wrong::Mistyped),
+    ("oversize", Wrong::Oversized),
+    ("newer", Wrong::Newer),
+    ("close", Wrong::Closing),
+    ("expire-session", Wrong::SessionOver),
+];
 
 /// A rule that hit: what, and whether the work is done first.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Hit {
-    pub(crate) effect: Effect,
+    pub(crate) fault: Fault,
     pub(crate) after_work: bool,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Hit {
 struct Rule {
     method: Option<Method>,
     path: Option<Regex>,
-    effect: Effect,
+    fault: Fault,
     after_work: bool,
     /// Matching calls that still pass.
     pass: u64,
@@ -89,7 +90,7 @@ impl Control {
             if let Some(left) = &mut rule.left {
                 *left -= 1;
             }
-            hit = Some(Hit { effect: rule.effect.clone(), after_work: rule.after_work });
+            hit = Some(Hit { fault: rule.fault.clone(), after_work: rule.after_work });
             break;
         }
         self.rules.retain(|rule| rule.left != Some(0));
@@ -164,15 +165,15 @@ impl Control {
 impl Rule {
     fn read(value: &Value) -> Result<Self, String> {
         let fields = value.as_object().ok_or("a fault is a JSON object")?;
-        let mut effect = None;
-        let mut set = |new: Effect| match effect.replace(new) {
+        let mut fault = None;
+        let mut set = |new: Fault| match fault.replace(new) {
             None => Ok(()),
-            Some(_) => Err("give one of code, http, delay, drop".to_owned()),
+            Some(_) => Err("give one of code, http, delay, drop, do".to_owned()),
         };
         let mut rule = Self {
             method: None,
             path: None,
-            effect: Effect::Drop,
+            fault: Fault::DropReply,
             after_work: false,
             pass: 0,
             left: Some(1),
@@ -193,23 +194,25 @@ impl Rule {
                     let regex = RegexBuilder::new(text).size_limit(1 << 18).build();
                     rule.path = Some(regex.map_err(|error| format!("path: {error}"))?);
                 }
-                "code" => set(Effect::Code(value.as_i64().ok_or("code is an integer")?))?,
+                "code" => set(Fault::Answer(Wrong::Code(value.as_i64().ok_or("code is an integer")?)))?,
+                "do" => {
+                    let known = WRONG.iter().find(|(word, _)| value.as_str() == Some(word));
+                    let words = || WRONG.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+                    set(Fault::Answer(known.ok_or_else(|| format!("do is one of {}", words()))?.1))?;
+                }
                 "http" => {
                     let status = value
                         .as_u64()
                         .and_then(|n| u16::try_from(n).ok())
                         .filter(|n| (200..=599).contains(n));
-                    let status = status.and_then(|n| StatusCode::from_u16(n).ok());
-                    set(Effect::Http(status.ok_or("http is a status from 200 to 599")?))?;
+                    set(Fault::Answer(Wrong::Http(status.ok_or("http is a status from 200 to 599")?)))?;
                 }
                 "delay" => {
                     let seconds = value.as_f64().filter(|s| (0.0..=DELAY.as_secs_f64()).contains(s));
-                    set(Effect::Delay(Duration::from_secs_f64(
-                        seconds.ok_or("delay is 0 to 3600 seconds")?,
-                    )))?;
+                    set(Fault::Delay(Duration::from_secs_f64(seconds.ok_or("delay is 0 to 3600 seconds")?)))?;
                 }
                 "drop" => match value {
-                    Value::Bool(true) => set(Effect::Drop)?,
+                    Value::Bool(true) => set(Fault::DropReply)?,
                     Value::Bool(false) => {}
                     _ => return Err("drop is true or false".to_owned()),
                 },
@@ -224,7 +227,7 @@ impl Rule {
                 other => return Err(format!("unknown field {other:?}")),
             }
         }
-        rule.effect = effect.ok_or("give one of code, http, delay, drop")?;
+        rule.fault = fault.ok_or("give one of code, http, delay, drop, do")?;
         Ok(rule)
     }
 
@@ -236,12 +239,20 @@ impl Rule {
         if let Some(path) = &self.path {
             out.insert("path".to_owned(), Value::from(path.as_str()));
         }
-        match &self.effect {
-            Effect::Code(code) => out.insert("code".to_owned(), Value::from(*code)),
-            Effect::Http(status) => out.insert("http".to_owned(), Value::from(status.as_u16())),
-            Effect::Delay(delay) => out.insert("delay".to_owned(), Value::from(delay.as_secs_f64())),
-            Effect::Drop => out.insert("drop".to_owned(), Value::from(true)),
+        let (name, value) = match &self.fault {
+            Fault::Answer(Wrong::Code(code)) => ("code", Value::from(*code)),
+            Fault::Answer(Wrong::Http(status)) => ("http", Value::from(*status)),
+            Fault::Answer(wrong) => (
+                "do",
+                WRONG
+                    .iter()
+                    .find(|(_, known)| known == wrong)
+                    .map_or(Value::Null, |(word, _)| Value::from(*word)),
+            ),
+            Fault::Delay(delay) => ("delay", Value::from(delay.as_secs_f64())),
+            Fault::DropReply | Fault::Fail | Fault::CrashNode => ("drop", Value::from(true)),
         };
+        out.insert(name.to_owned(), value);
         out.insert("count".to_owned(), Value::from(self.left.unwrap_or(0)));
         let after = if self.pass > 0 { Value::from(self.pass) } else { Value::from(self.after_work) };
         out.insert("after".to_owned(), after);
@@ -265,7 +276,7 @@ mod tests {
         assert_eq!(ask(&Method::GET, "/x/lun"), None);
         assert_eq!(ask(&Method::POST, "/x/lun/7"), None);
         assert_eq!(ask(&Method::POST, "/x/lun"), None, "the first one passes");
-        let hit = Some(Hit { effect: Effect::Drop, after_work: false });
+        let hit = Some(Hit { fault: Fault::DropReply, after_work: false });
         assert_eq!(ask(&Method::POST, "/x/lun"), hit);
         assert_eq!(ask(&Method::POST, "/x/lun"), hit);
         assert_eq!(ask(&Method::POST, "/x/lun"), None);
@@ -281,6 +292,9 @@ mod tests {
             json!({"drop": 1}),
             json!({"drop": false}),
             json!({"code": 1, "http": 503}),
+            json!({"code": 1, "do": "garbage"}),
+            json!({"do": "nothing"}),
+            json!({"do": 1}),
             json!({"http": 99}),
             json!({"delay": -1}),
             json!({"delay": 1e9}),
@@ -296,6 +310,16 @@ mod tests {
             control.add(&json!({"drop": true})).unwrap();
         }
         assert!(control.add(&json!({"drop": true})).is_err());
+    }
+
+    #[test]
+    fn rules_are_shown_as_they_were_given() {
+        for (word, _) in WRONG {
+            let mut control = Control::default();
+            control.add(&json!({"do": word, "after": true, "count": 0})).unwrap();
+            let shown = control.state(&BTreeMap::new(), 0, None).unwrap();
+            assert_eq!(shown["faults"], json!([{"do": word, "after": true, "count": 0}]));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One request, from its bytes to the bytes of its answer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,17 +11,16 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use sanbench_array::SYSTEM_VSTORE;
-use sanbench_world::Fault;
+use sanbench_world::{Fault, Wrong};
 use serde_json::{Value, json};
 
 use crate::codes::{self, Failure};
-use crate::control::{Effect, Hit};
 use crate::dialect::{self, Call, Ground};
 use crate::envelope::{self, Answer, Object, Reply};
 use crate::query::{Fields, Query, segments};
-use crate::routes::{self, Line, Route, Work};
+use crate::routes::{self, Line, Route, Shape, Work};
 use crate::session::Credentials;
-use crate::{RestState, lock, openapi, points, status};
+use crate::{RestState, lock, openapi, points, status, wrong};
 
 /// Where the management API lives.
 pub(crate) const ROOT: &str = "/deviceManager/rest/";
@@ -30,6 +30,10 @@ const TOKEN: &str = "iBaseToken";
 /// Marks a response (in its extensions) that must not be sent: the connection is closed instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DropConnection;
+
+/// Marks a response after which the connection takes no further request: it closes under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloseAfter;
 
 /// The address of the client, put into a request's extensions by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +47,8 @@ pub fn router(state: RestState) -> Router {
 /// What becomes of a call before its answer is rendered.
 enum Outcome {
     Answer(Answer),
-    Http(StatusCode),
+    /// The answer is spoilt so.
+    Wrong(Wrong, Answer),
     Drop,
 }
 
@@ -58,7 +63,7 @@ async fn handle(State(state): State<RestState>, request: Request) -> Response {
         return control(&state, &head.method, verb, head.uri.query().unwrap_or(""), body).await;
     }
     if head.method == Method::GET
-        && let Some(page) = status::page(&state, path, head.extensions.get::<Peer>())
+        && let Some(page) = status::page(&state, &head.uri, head.extensions.get::<Peer>())
     {
         return page;
     }
@@ -92,14 +97,15 @@ async fn handle(State(state): State<RestState>, request: Request) -> Response {
         names: &names,
         route,
         token,
+        peer: head.extensions.get::<Peer>().map(|peer| peer.0.ip()),
     };
     let outcome = with_faults(&state, &subject, &asked, &body).await;
     let (response, code) = match outcome {
         Outcome::Answer(answer) => {
             let (body, code) = envelope::render(answer);
-            (envelope::json(body), code)
+            (state.inner().unsent.json(body), code)
         }
-        Outcome::Http(status) => (envelope::with_status(status, Bytes::new()), i64::from(status.as_u16())),
+        Outcome::Wrong(wrong, answer) => wrong::respond(&state.inner().env, wrong, answer),
         Outcome::Drop => {
             let mut response = Response::new(Body::empty());
             response.extensions_mut().insert(DropConnection);
@@ -150,6 +156,7 @@ struct Asked<'a> {
     /// The row of the table; none when the array does not know the call.
     route: Option<&'static Route>,
     token: &'a str,
+    peer: Option<IpAddr>,
 }
 
 /// Works on a call between its two fault points and the rules of the control surface.
@@ -159,11 +166,24 @@ async fn with_faults(state: &RestState, subject: &str, asked: &Asked<'_>, body: 
         let mut control = lock(&inner.control);
         if control.is_quiet() { None } else { control.ask(asked.method, asked.path) }
     };
-    if let Some(outcome) = point(state, "rest.before:", subject).await {
-        return outcome;
-    }
-    if let Some(outcome) = rule(state, ordered.as_ref(), false).await {
-        return outcome;
+    let rule = |after_work: bool| {
+        let hit = ordered.as_ref().filter(|hit| hit.after_work == after_work);
+        hit.map(|hit| hit.fault.clone())
+    };
+    let mut spoilt = None;
+    for fault in [inner.env.fault(&format!("rest.before:{subject}")), rule(false)].into_iter().flatten() {
+        match undergo(state, fault).await {
+            None => {}
+            Some(Blow::Refuse) => return Outcome::Answer(Err(codes::BUSY.into())),
+            Some(Blow::Drop) => return Outcome::Drop,
+            // The call itself then finds that its session is over.
+            Some(Blow::Wrong(Wrong::SessionOver)) => lock(&inner.sessions).logout(asked.token),
+            // These need the true answer.
+            Some(Blow::Wrong(
+                wrong @ (Wrong::Truncated | Wrong::Mistyped | Wrong::Newer | Wrong::Closing),
+            )) => spoilt = Some(wrong),
+            Some(Blow::Wrong(wrong)) => return Outcome::Wrong(wrong, envelope::done()),
+        }
     }
     let answer = work(state, asked, body);
     // Whatever a call that may change something says, a refusal too, holds after a crash.
@@ -175,45 +195,48 @@ async fn with_faults(state: &RestState, subject: &str, asked: &Asked<'_>, body: 
             return Outcome::Drop;
         }
     }
-    if let Some(outcome) = rule(state, ordered.as_ref(), true).await {
-        return outcome;
+    for fault in [rule(true), inner.env.fault(&format!("rest.after:{subject}"))].into_iter().flatten() {
+        match undergo(state, fault).await {
+            None => {}
+            Some(Blow::Refuse) => return Outcome::Answer(Err(codes::BUSY.into())),
+            Some(Blow::Drop) => return Outcome::Drop,
+            Some(Blow::Wrong(wrong)) => {
+                if wrong == Wrong::SessionOver {
+                    lock(&inner.sessions).logout(asked.token);
+                }
+                spoilt = Some(wrong);
+            }
+        }
     }
-    if let Some(outcome) = point(state, "rest.after:", subject).await {
-        return outcome;
+    match spoilt {
+        Some(wrong) => Outcome::Wrong(wrong, answer),
+        None => Outcome::Answer(answer),
     }
-    Outcome::Answer(answer)
 }
 
-/// Asks one fault point of the world; an outcome ends the call.
-async fn point(state: &RestState, when: &str, subject: &str) -> Option<Outcome> {
-    let inner = state.inner();
-    match inner.env.fault(&format!("{when}{subject}"))? {
-        Fault::Fail => Some(Outcome::Answer(Err(codes::BUSY.into()))),
+/// What a fault does to a call once its time has passed.
+enum Blow {
+    Refuse,
+    Drop,
+    Wrong(Wrong),
+}
+
+/// Lets a fault happen as far as it needs no answer; none when the call goes on.
+async fn undergo(state: &RestState, fault: Fault) -> Option<Blow> {
+    match fault {
+        Fault::Fail => Some(Blow::Refuse),
         Fault::Delay(delay) => {
-            inner.env.sleep(delay).await;
+            state.inner().env.sleep(delay).await;
             None
         }
-        Fault::DropReply => Some(Outcome::Drop),
+        Fault::DropReply => Some(Blow::Drop),
         Fault::CrashNode => {
-            if let Some(crash) = &inner.config.on_crash {
+            if let Some(crash) = &state.inner().config.on_crash {
                 crash();
             }
-            Some(Outcome::Drop)
+            Some(Blow::Drop)
         }
-    }
-}
-
-/// Applies a rule of the control surface where it belongs: before or after the work.
-async fn rule(state: &RestState, hit: Option<&Hit>, after_work: bool) -> Option<Outcome> {
-    let hit = hit.filter(|hit| hit.after_work == after_work)?;
-    match &hit.effect {
-        Effect::Code(code) => Some(Outcome::Answer(Err((*code).into()))),
-        Effect::Http(status) => Some(Outcome::Http(*status)),
-        Effect::Delay(delay) => {
-            state.inner().env.sleep(*delay).await;
-            None
-        }
-        Effect::Drop => Some(Outcome::Drop),
+        Fault::Answer(wrong) => Some(Blow::Wrong(wrong)),
     }
 }
 
@@ -222,7 +245,7 @@ fn work(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
     let inner = state.inner();
     let now = inner.env.now();
     if let Some(Route { work: Work::Login, .. }) = asked.route {
-        return login(state, &Fields::parse(body)?);
+        return login(state, &Fields::parse(body)?, asked.peer);
     }
     if asked.token.is_empty() {
         return Err(codes::SESSION_LOST.into());
@@ -245,6 +268,9 @@ fn work(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
         Some(Work::Login) | None => return Err(Failure::unsupported()),
     };
     let query = Query::parse(asked.query)?;
+    if known.is_some_and(|route| route.shape == Shape::List) && inner.unsent.is_full() {
+        return Err(codes::BUSY.into());
+    }
     // Bodies of GET requests are sent by one client and mean nothing.
     let fields = if *asked.method == Method::GET { Fields::default() } else { Fields::parse(body)? };
     let call = Call { names: asked.names.get(1..).unwrap_or_default(), query, fields };
@@ -254,7 +280,7 @@ fn work(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
     run(&mut ground, &call)
 }
 
-fn login(state: &RestState, fields: &Fields) -> Answer {
+fn login(state: &RestState, fields: &Fields, peer: Option<IpAddr>) -> Answer {
     let inner = state.inner();
     let (Some(user), Some(password)) = (fields.text("username")?, fields.text("password")?) else {
         return Err(codes::WRONG_CREDENTIALS.into());
@@ -273,7 +299,7 @@ fn login(state: &RestState, fields: &Fields) -> Answer {
     // The array's own vStore is the administrator's.
     let own =
         vstore.as_ref().and_then(|known| known.as_ref()).map(|v| v.id).filter(|id| *id != SYSTEM_VSTORE);
-    lock(&inner.sessions).login(inner.env.now(), &given, &right, token.clone(), own)?;
+    lock(&inner.sessions).login(inner.env.now(), &given, &right, (peer, own), &token)?;
     if vstore == Some(None) {
         // Only who knows the password hears which vStores there are.
         lock(&inner.sessions).logout(&token);
@@ -284,7 +310,7 @@ fn login(state: &RestState, fields: &Fields) -> Answer {
         Object::new()
             .text("iBaseToken", token)
             .text("deviceid", serial)
-            .integer("accountstate", inner.config.account_state.into())
+            .integer("accountstate", inner.account_state.load(Ordering::Relaxed).into())
             .text("username", inner.config.user.as_str())
             .text("userscope", "0")
             .number("vstoreId", own.unwrap_or(SYSTEM_VSTORE))
@@ -354,6 +380,14 @@ async fn control(state: &RestState, method: &Method, verb: &str, query: &str, bo
             Ok(())
         }
         (&Method::POST, "fault") => control.add(&body),
+        (&Method::POST, "account") => match body.get("state").and_then(Value::as_u64) {
+            Some(account @ 1..=4) => {
+                // The range fits.
+                inner.account_state.store(account as u8, Ordering::Relaxed);
+                Ok(())
+            }
+            _ => Err("give state, a number from 1 to 4".to_owned()),
+        },
         (&Method::POST, "controller") => switch_controller(state, &body),
         (&Method::POST, "power") => {
             cycle_power(state);

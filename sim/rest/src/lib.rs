@@ -11,12 +11,13 @@
 //! |---|---|
 //! | `serve` | accept loop, connections, their limits |
 //! | `handle` | one request from bytes to bytes: body limit, session, faults, dispatch, note |
+//! | `tls` | certificate and key of the port |
 //! | `session` | log-in, tokens, idle expiry, lock-out |
 //! | `query`, `envelope`, `codes` | the dialect's syntax: what comes in, what goes out, error codes |
 //! | `routes` | the table of calls that the router runs from |
 //! | `openapi` | the description that the array serves, made from `routes` |
 //! | `dialect` | the objects, one module for each |
-//! | `points` | names of the fault points |
+//! | `points`, `wrong` | the fault points, and answers that are wrong on purpose |
 //! | `status` | the page for people at `GET /`, and `/metrics` |
 //! | `control` | the `/_ctl` surface for foreign test drivers |
 
@@ -32,19 +33,25 @@ mod routes;
 mod serve;
 mod session;
 mod status;
+mod tls;
+mod wrong;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sanbench_array::ArrayHandle;
 use sanbench_world::Env;
 
-pub use handle::{DropConnection, Peer, router};
+pub use handle::{CloseAfter, DropConnection, Peer, router};
+pub use points::endpoints;
 pub use serve::serve;
+pub use tls::{TlsError, TlsIdentity};
 
 use control::Control;
+use envelope::Unsent;
 use session::{Rules, Sessions};
 use status::Tally;
 
@@ -63,12 +70,20 @@ pub struct RestConfig {
     pub idle: Duration,
     /// Wrong passwords in a row that lock the account; 0 never locks.
     pub lock_after: u32,
-    /// How long the account stays locked.
+    /// Wrong passwords in a row, of whatever accounts, that lock a client's address; 0 never locks.
+    pub lock_address_after: u32,
+    /// How long an account or address stays locked.
     pub lock_for: Duration,
+    /// Certificate and key of the port; without them it speaks plain HTTP.
+    pub tls: Option<TlsIdentity>,
+    /// A TLS handshake must be complete within this time.
+    pub handshake_limit: Duration,
     /// Most connections at a time; more wait to be accepted.
     pub connection_limit: usize,
     /// A connection without a request for this long is closed.
     pub connection_idle: Duration,
+    /// A request head must be complete within this time of its first byte.
+    pub head_limit: Duration,
     /// A request body must be complete within this time.
     pub read_limit: Duration,
     /// Longest request body in bytes.
@@ -91,9 +106,13 @@ impl Default for RestConfig {
             session_limit: 128,
             idle: Duration::from_secs(1200),
             lock_after: 5,
+            lock_address_after: 20,
             lock_for: Duration::from_secs(900),
+            tls: None,
+            handshake_limit: Duration::from_secs(10),
             connection_limit: 256,
             connection_idle: Duration::from_secs(300),
+            head_limit: Duration::from_secs(30),
             read_limit: Duration::from_secs(30),
             body_limit: 1 << 20,
             control: false,
@@ -126,7 +145,10 @@ pub(crate) struct Inner {
     pub(crate) config: RestConfig,
     pub(crate) sessions: Mutex<Sessions>,
     pub(crate) control: Mutex<Control>,
+    /// `accountstate` of log-in answers from now on.
+    pub(crate) account_state: AtomicU8,
     pub(crate) tally: Tally,
+    pub(crate) unsent: Unsent,
 }
 
 impl fmt::Debug for RestState {
@@ -142,15 +164,18 @@ impl RestState {
             limit: config.session_limit,
             idle: config.idle,
             lock_after: config.lock_after,
+            lock_address_after: config.lock_address_after,
             lock_for: config.lock_for,
         };
         Self(Arc::new(Inner {
             env,
             array,
+            account_state: AtomicU8::new(config.account_state),
             config,
             sessions: Mutex::new(Sessions::new(rules)),
             control: Mutex::new(Control::default()),
             tally: Tally::default(),
+            unsent: Unsent::default(),
         }))
     }
 

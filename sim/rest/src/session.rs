@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::codes::{self, Failure};
 
-/// User names whose wrong passwords are remembered at a time.
-const REMEMBERED_USERS: usize = 64;
+/// User names, and client addresses, whose wrong passwords are remembered at a time.
+const REMEMBERED: usize = 64;
 /// Longest user name that is remembered, in bytes.
 const USER_BYTES: usize = 256;
 
@@ -22,17 +24,21 @@ pub(crate) struct Rules {
     pub(crate) idle: Duration,
     /// Wrong passwords in a row that lock an account; 0 never locks.
     pub(crate) lock_after: u32,
-    /// How long an account stays locked.
+    /// Wrong passwords in a row that lock an address; 0 never locks.
+    pub(crate) lock_address_after: u32,
+    /// How long an account or address stays locked.
     pub(crate) lock_for: Duration,
 }
 
-struct Session {
-    token: String,
-    /// The vStore that it is confined to; none for the administrator's.
-    vstore: Option<u64>,
-    used: Duration,
+/// SHA-256 of a token. Sessions are found by it: how long a look-up takes says nothing about the tokens, since nobody can
+/// choose a token whose hash comes close to another's.
+type TokenHash = [u8; 32];
+
+fn hash(text: &str) -> TokenHash {
+    Sha256::digest(text.as_bytes()).into()
 }
 
+/// Wrong passwords in a row.
 #[derive(Default)]
 struct Attempts {
     wrong: u32,
@@ -40,11 +46,56 @@ struct Attempts {
     locked_until: Option<Duration>,
 }
 
+/// Wrong passwords by user name or by address; bounded, the oldest is forgotten first.
+struct Ledger<K>(BTreeMap<K, Attempts>);
+
+impl<K: Ord + Clone> Ledger<K> {
+    fn is_locked(&mut self, now: Duration, who: &K) -> bool {
+        let Some(until) = self.0.get(who).and_then(|attempts| attempts.locked_until) else { return false };
+        if now >= until {
+            self.0.remove(who);
+        }
+        now < until
+    }
+
+    fn count_wrong(&mut self, now: Duration, who: &K, lock_after: u32, lock_for: Duration) {
+        if lock_after == 0 {
+            return;
+        }
+        if !self.0.contains_key(who) && self.0.len() >= REMEMBERED {
+            let oldest = self.0.iter().min_by_key(|(_, attempts)| attempts.last).map(|(who, _)| who.clone());
+            if let Some(oldest) = oldest {
+                self.0.remove(&oldest);
+            }
+        }
+        let attempts = self.0.entry(who.clone()).or_default();
+        attempts.wrong += 1;
+        attempts.last = now;
+        if attempts.wrong >= lock_after {
+            attempts.locked_until = Some(now + lock_for);
+        }
+    }
+}
+
+/// One open session, as people may see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Session {
+    /// When it was opened.
+    pub(crate) since: Duration,
+    /// When it was used last.
+    pub(crate) used: Duration,
+    /// The client's address.
+    pub(crate) from: Option<IpAddr>,
+    /// The vStore that it is confined to; none for the administrator's.
+    pub(crate) vstore: Option<u64>,
+}
+
 /// All sessions of one array.
 pub(crate) struct Sessions {
     rules: Rules,
-    open: Vec<Session>,
-    attempts: BTreeMap<String, Attempts>,
+    open: BTreeMap<TokenHash, Session>,
+    users: Ledger<String>,
+    addresses: Ledger<IpAddr>,
 }
 
 impl fmt::Debug for Sessions {
@@ -63,10 +114,10 @@ pub(crate) struct Credentials<'a> {
 }
 
 impl Credentials<'_> {
-    /// Compares in constant time for equal lengths, and always both parts.
+    /// Compares in a time that depends on neither content nor length, and always both parts.
     fn matches(&self, other: &Self) -> bool {
-        let user = self.user.as_bytes().ct_eq(other.user.as_bytes());
-        let password = self.password.as_bytes().ct_eq(other.password.as_bytes());
+        let user = hash(self.user).ct_eq(&hash(other.user));
+        let password = hash(self.password).ct_eq(&hash(other.password));
         (user & password).into()
     }
 }
@@ -74,79 +125,63 @@ impl Credentials<'_> {
 impl Sessions {
     /// No sessions yet.
     pub(crate) fn new(rules: Rules) -> Self {
-        Self { rules, open: Vec::new(), attempts: BTreeMap::new() }
+        let (users, addresses) = (Ledger(BTreeMap::new()), Ledger(BTreeMap::new()));
+        Self { rules, open: BTreeMap::new(), users, addresses }
     }
 
-    /// Opens a session under `token` when the credentials are right.
+    /// Opens a session under `token`, for a client at an address and confined to a vStore, when the credentials are right.
     pub(crate) fn login(
         &mut self,
         now: Duration,
         given: &Credentials<'_>,
         right: &Credentials<'_>,
-        token: String,
-        vstore: Option<u64>,
+        (from, vstore): (Option<IpAddr>, Option<u64>),
+        token: &str,
     ) -> Result<(), Failure> {
+        if from.is_some_and(|from| self.addresses.is_locked(now, &from)) {
+            return Err(codes::ADDRESS_LOCKED.into());
+        }
         if given.user.len() > USER_BYTES {
             return Err(codes::WRONG_CREDENTIALS.into());
         }
-        if let Some(attempts) = self.attempts.get(given.user)
-            && let Some(until) = attempts.locked_until
-        {
-            if now < until {
-                return Err(codes::ACCOUNT_LOCKED.into());
-            }
-            self.attempts.remove(given.user);
+        let user = given.user.to_owned();
+        if self.users.is_locked(now, &user) {
+            return Err(codes::ACCOUNT_LOCKED.into());
         }
         if !given.matches(right) {
-            self.count_wrong(now, given.user);
+            let Rules { lock_after, lock_address_after, lock_for, .. } = self.rules;
+            self.users.count_wrong(now, &user, lock_after, lock_for);
+            if let Some(from) = from {
+                self.addresses.count_wrong(now, &from, lock_address_after, lock_for);
+            }
             return Err(codes::WRONG_CREDENTIALS.into());
         }
-        self.attempts.remove(given.user);
+        self.users.0.remove(&user);
+        if let Some(from) = from {
+            self.addresses.0.remove(&from);
+        }
         self.expire_idle(now);
         if self.open.len() >= self.rules.limit {
             return Err(codes::TOO_MANY_SESSIONS.into());
         }
-        self.open.push(Session { token, vstore, used: now });
+        self.open.insert(hash(token), Session { since: now, used: now, from, vstore });
         Ok(())
-    }
-
-    fn count_wrong(&mut self, now: Duration, user: &str) {
-        if self.rules.lock_after == 0 {
-            return;
-        }
-        if !self.attempts.contains_key(user) && self.attempts.len() >= REMEMBERED_USERS {
-            let oldest =
-                self.attempts.iter().min_by_key(|(_, attempts)| attempts.last).map(|(user, _)| user.clone());
-            if let Some(oldest) = oldest {
-                self.attempts.remove(&oldest);
-            }
-        }
-        let attempts = self.attempts.entry(user.to_owned()).or_default();
-        attempts.wrong += 1;
-        attempts.last = now;
-        if attempts.wrong >= self.rules.lock_after {
-            attempts.locked_until = Some(now + self.rules.lock_for);
-        }
     }
 
     /// The live session that the token names, by its vStore; it counts as used now.
     pub(crate) fn touch(&mut self, now: Duration, token: &str) -> Option<Option<u64>> {
-        self.expire_idle(now);
-        let mut found = None;
-        // Every token is compared, so that the time does not tell which one came close.
-        for (at, session) in self.open.iter().enumerate() {
-            if bool::from(session.token.as_bytes().ct_eq(token.as_bytes())) {
-                found = Some(at);
-            }
+        let idle = self.rules.idle;
+        let session = self.open.get_mut(&hash(token))?;
+        if now.saturating_sub(session.used) >= idle {
+            return None;
         }
-        let session = self.open.get_mut(found?)?;
         session.used = now;
         Some(session.vstore)
     }
 
     /// Ends the session of the token.
     pub(crate) fn logout(&mut self, token: &str) {
-        self.open.retain(|session| !bool::from(session.token.as_bytes().ct_eq(token.as_bytes())));
+        self.open.remove(&hash(token));
     }
 
     /// Ends every session.
@@ -156,7 +191,8 @@ impl Sessions {
 
     /// Forgets wrong passwords and locks.
     pub(crate) fn unlock_all(&mut self) {
-        self.attempts.clear();
+        self.users.0.clear();
+        self.addresses.0.clear();
     }
 
     /// Live sessions.
@@ -165,9 +201,17 @@ impl Sessions {
         self.open.len()
     }
 
+    /// Live sessions, the oldest first.
+    pub(crate) fn list(&mut self, now: Duration) -> Vec<Session> {
+        self.expire_idle(now);
+        let mut all: Vec<Session> = self.open.values().copied().collect();
+        all.sort_by_key(|session| session.since);
+        all
+    }
+
     fn expire_idle(&mut self, now: Duration) {
         let idle = self.rules.idle;
-        self.open.retain(|session| now.saturating_sub(session.used) < idle);
+        self.open.retain(|_, session| now.saturating_sub(session.used) < idle);
     }
 }
 
@@ -175,8 +219,13 @@ impl Sessions {
 mod tests {
     use super::*;
 
-    const RULES: Rules =
-        Rules { limit: 2, idle: Duration::from_secs(100), lock_after: 3, lock_for: Duration::from_secs(900) };
+    const RULES: Rules = Rules {
+        limit: 2,
+        idle: Duration::from_secs(100),
+        lock_after: 3,
+        lock_address_after: 5,
+        lock_for: Duration::from_secs(900),
+    };
     const RIGHT: Credentials<'static> = Credentials { user: "admin", password: "secret" };
     const WRONG: Credentials<'static> = Credentials { user: "admin", password: "secreT" };
 
@@ -185,9 +234,32 @@ mod tests {
     }
 
     fn login(sessions: &mut Sessions, now: u64, given: &Credentials<'_>, token: &str) -> i64 {
-        sessions
-            .login(at(now), given, &RIGHT, token.to_owned(), None)
-            .map_or_else(|failure| failure.code, |()| 0)
+        login_from(sessions, now, given, None, token)
+    }
+
+    fn login_from(
+        sessions: &mut Sessions,
+        now: u64,
+        given: &Credentials<'_>,
+        from: Option<IpAddr>,
+        token: &str,
+    ) -> i64 {
+        let done = sessions.login(at(now), given, &RIGHT, (from, None), token);
+        done.map_or_else(|failure| failure.code, |()| 0)
+    }
+
+    #[test]
+    fn an_address_that_tries_many_accounts_is_locked_alone() {
+        let mut sessions = Sessions::new(RULES);
+        let [bad, good] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(|ip| Some(IpAddr::from(ip)));
+        for n in 0..5 {
+            let user = format!("guess{n}");
+            let given = Credentials { user: &user, password: "x" };
+            assert_eq!(login_from(&mut sessions, n, &given, bad, "t"), codes::WRONG_CREDENTIALS);
+        }
+        assert_eq!(login_from(&mut sessions, 5, &RIGHT, bad, "t"), codes::ADDRESS_LOCKED);
+        assert_eq!(login_from(&mut sessions, 5, &RIGHT, good, "t"), 0);
+        assert_eq!(login_from(&mut sessions, 904, &RIGHT, bad, "u"), 0, "the lock has passed");
     }
 
     #[test]
@@ -237,7 +309,7 @@ mod tests {
             let given = Credentials { user: &user, password: "x" };
             assert_eq!(login(&mut sessions, n, &given, "t"), codes::WRONG_CREDENTIALS);
         }
-        assert!(sessions.attempts.len() <= REMEMBERED_USERS);
+        assert!(sessions.users.0.len() <= REMEMBERED);
         let long = "x".repeat(10_000);
         assert_eq!(
             login(&mut sessions, 0, &Credentials { user: &long, password: "x" }, "t"),

@@ -269,7 +269,7 @@ impl Session {
             Some(Fault::Delay(delay)) => self.delayed = Some((now + delay, raw)),
             Some(Fault::CrashNode) => self.common.crash(),
             Some(Fault::DropReply) => self.act(now, raw, true),
-            Some(Fault::Fail) => match (&mut self.full, LoginRequest::parse(&raw)) {
+            Some(Fault::Fail | Fault::Answer(_)) => match (&mut self.full, LoginRequest::parse(&raw)) {
                 (Some(full), _) => full.fail_command(&mut self.common, now, &raw),
                 (None, Ok(request)) => {
                     self.refuse(&request, Refused::new(LoginStatus::SERVICE_UNAVAILABLE, "fault injected"));

@@ -164,7 +164,7 @@ impl HostConnector {
             let mut lose = false;
             match inner.env.fault(point) {
                 None => {}
-                Some(Fault::Fail) => {
+                Some(Fault::Fail | Fault::Answer(_)) => {
                     let message = "injected fault".to_owned();
                     return Err(ConnectorError::NoSession { portals: String::new(), message });
                 }

@@ -430,7 +430,7 @@ pub(crate) async fn ask(env: &Env, point: &str) -> Result<(), StepError> {
             env.sleep(d).await;
             Ok(())
         }
-        Some(Fault::Fail | Fault::DropReply) => Err(StepError::Failed(Cause::Injected)),
+        Some(Fault::Fail | Fault::DropReply | Fault::Answer(_)) => Err(StepError::Failed(Cause::Injected)),
         Some(Fault::CrashNode) => Err(StepError::Crash),
     }
 }

@@ -74,7 +74,9 @@ impl ImageWork {
     pub(crate) async fn fetch(&self, image: &Arc<Image>) -> Result<Staged, ImageError> {
         let mut bytes = image.open()?;
         match self.env.fault("image.read") {
-            Some(Fault::Fail | Fault::CrashNode) => return Err(ImageError::Read("stream broke".into())),
+            Some(Fault::Fail | Fault::CrashNode | Fault::Answer(_)) => {
+                return Err(ImageError::Read("stream broke".into()));
+            }
             Some(Fault::Delay(d)) => self.env.sleep(d).await,
             Some(Fault::DropReply) => {
                 if let ImageBytes::Memory(all) = &bytes {

@@ -245,6 +245,10 @@ fn check(at: &At<'_>, word: &Word, param: &Param) -> Result<(), StoryError> {
             Ok(n) if n <= 1_000_000 => Ok(()),
             _ => shown(format!("`{}` is not a whole number up to 1000000", word.text), None),
         },
+        Type::Integer => match word.text.parse::<i64>() {
+            Ok(n) if n.unsigned_abs() < 1_000_000_000_000_000_000 => Ok(()),
+            _ => shown(format!("`{}` is not a whole number of at most 18 digits", word.text), None),
+        },
         Type::Word(words) if words.contains(&word.text.as_str()) => Ok(()),
         Type::Word(words) => {
             shown(format!("`{}` is not known here", word.text), Some(format!("one of: {}", words.join(", "))))
@@ -357,14 +361,66 @@ fn header(
 }
 
 fn fault(at: &At<'_>, args: &Args) -> Result<PlacedFault, StoryError> {
-    let ms = args.key(at, "ms", "a number")?.unwrap_or(1000);
-    let action = match args.named.get("do").map_or("fail", |w| w.text.as_str()) {
-        "delay" => FaultAction::Delay(ms),
-        "drop-reply" => FaultAction::DropReply,
-        _ => FaultAction::Fail,
-    };
+    let action = fault_action(at, args)?;
     let nth = args.key(at, "nth", "a number")?.unwrap_or(1);
     Ok(PlacedFault { point: args.text(0).to_owned(), nth, action })
+}
+
+/// What a placed fault does, and whether its point can do it.
+fn fault_action(at: &At<'_>, args: &Args) -> Result<FaultAction, StoryError> {
+    let head = &args.head;
+    let wanted = args.named.get("do").unwrap_or(head);
+    for (key, owner) in [("ms", "delay"), ("status", "http"), ("code", "code")] {
+        if let Some(word) = args.named.get(key)
+            && wanted.text != owner
+        {
+            return Err(at.error(word, &format!("`{key}` belongs to do={owner}"), None));
+        }
+    }
+    let action = match wanted.text.as_str() {
+        "delay" => FaultAction::Delay(args.key(at, "ms", "a number")?.unwrap_or(1000)),
+        "drop-reply" => FaultAction::DropReply,
+        "http" => match args.key(at, "status", "an HTTP status")?.unwrap_or(503) {
+            status @ 300..=599 => FaultAction::Http(status),
+            status => {
+                let word = args.named.get("status").unwrap_or(head);
+                return Err(at.error(
+                    word,
+                    &format!("HTTP status {status} is no failure"),
+                    Some("300 to 599".into()),
+                ));
+            }
+        },
+        "code" => match args.key(at, "code", "an error code")?.unwrap_or(1_077_949_006) {
+            0 => {
+                let word = args.named.get("code").unwrap_or(head);
+                return Err(at.error(word, "code 0 is success", Some("any other number".into())));
+            }
+            code => FaultAction::Code(code),
+        },
+        "truncate" => FaultAction::Truncate,
+        "garbage" => FaultAction::Garbage,
+        "mistype" => FaultAction::Mistype,
+        "oversize" => FaultAction::Oversize,
+        "newer" => FaultAction::Newer,
+        "close" => FaultAction::Close,
+        "expire-session" => FaultAction::ExpireSession,
+        _ => FaultAction::Fail,
+    };
+    let point = args.text(0);
+    if action.is_answer() && !point.starts_with("rest.") {
+        let hint = Some("fail, delay and drop-reply fit every point".to_owned());
+        return Err(at.error(wanted, &format!("`{point}` gives no answer that could be wrong"), hint));
+    }
+    if action.alters_answer() && !point.starts_with("rest.after:") {
+        let hint = Some("such as \"rest.after:GET lun\"".to_owned());
+        return Err(at.error(
+            wanted,
+            &format!("do={} alters an answer: place it at rest.after:", wanted.text),
+            hint,
+        ));
+    }
+    Ok(action)
 }
 
 fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step, StoryError> {

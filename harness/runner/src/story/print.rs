@@ -52,6 +52,15 @@ fn placed(fault: &PlacedFault) -> String {
         FaultAction::Fail => "do=fail".to_owned(),
         FaultAction::Delay(ms) => format!("do=delay ms={ms}"),
         FaultAction::DropReply => "do=drop-reply".to_owned(),
+        FaultAction::Http(status) => format!("do=http status={status}"),
+        FaultAction::Code(code) => format!("do=code code={code}"),
+        FaultAction::Truncate => "do=truncate".to_owned(),
+        FaultAction::Garbage => "do=garbage".to_owned(),
+        FaultAction::Mistype => "do=mistype".to_owned(),
+        FaultAction::Oversize => "do=oversize".to_owned(),
+        FaultAction::Newer => "do=newer".to_owned(),
+        FaultAction::Close => "do=close".to_owned(),
+        FaultAction::ExpireSession => "do=expire-session".to_owned(),
     };
     format!("{} nth={} {action}", quoted(&fault.point, false), fault.nth)
 }

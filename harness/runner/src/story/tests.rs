@@ -34,6 +34,12 @@ fn errors_show_line_column_snippet_and_hint() {
         "story \"x\"\nimage i kind=raw\ncreate v size=1GiB\ncreate w size=1GiB image=i volume=v",
         "story \"x\"\ncreate v size=1GiB refused=maybe",
         "story \"x\"\ncreate v size=99999999999TiB",
+        "story \"x\"\nfault target.login do=http",
+        "story \"x\"\nfault \"rest.before:GET lun\" do=newer",
+        "story \"x\"\nfault \"rest.before:GET lun\" do=code code=0",
+        "story \"x\"\nfault \"rest.before:GET lun\" do=code code=12x",
+        "story \"x\"\nfault \"rest.before:GET lun\" do=http status=200",
+        "story \"x\"\nfault \"rest.before:GET lun\" do=fail ms=5",
         "story \"x\"\n\u{7}\u{1b}[31mboo",
         "story \"x\"\n@a host h",
         "story \"x\"\n@9 census",
@@ -97,7 +103,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), gib(), 0..3),
         prop::collection::btree_map(name(), 1u64..3, 1..4),
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
-        prop::collection::vec((text(), 0u64..9, 0u64..9), 0..3),
+        prop::collection::vec((text(), 0u64..9, 0u64..36), 0..3),
     );
     let steps = prop::collection::vec((0u8..23, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
@@ -112,11 +118,24 @@ fn plan() -> impl Strategy<Value = Plan> {
                 images: vec![("img".parse().unwrap(), ImageKind::Truncated, Size(1536))],
                 faults: faults
                     .into_iter()
-                    .map(|(point, nth, a)| PlacedFault {
-                        point,
-                        nth,
-                        action: [FaultAction::Fail, FaultAction::Delay(a), FaultAction::DropReply]
-                            [a as usize % 3],
+                    .map(|(point, nth, a)| {
+                        let all = [
+                            FaultAction::Fail,
+                            FaultAction::Delay(a),
+                            FaultAction::DropReply,
+                            FaultAction::Http(500 + a as u16),
+                            FaultAction::Code(-401 - a as i64),
+                            FaultAction::Truncate,
+                            FaultAction::Garbage,
+                            FaultAction::Mistype,
+                            FaultAction::Oversize,
+                            FaultAction::Newer,
+                            FaultAction::Close,
+                            FaultAction::ExpireSession,
+                        ];
+                        let action = all[a as usize % all.len()];
+                        let point = if action.is_answer() { format!("rest.after:{point}") } else { point };
+                        PlacedFault { point, nth, action }
                     })
                     .collect(),
                 write_cache: steps.len() % 2 == 0,

@@ -11,6 +11,8 @@ pub enum Type {
     Gib,
     /// A whole number.
     Count,
+    /// A whole number that may be negative.
+    Integer,
     /// Any text; quoted when it has spaces.
     Text,
     /// One of these words.
@@ -65,7 +67,20 @@ pub const REFUSALS: &[&str] =
     &["busy", "invalid", "no-space", "no-backend", "unsafe-image", "quota", "state", "exists"];
 
 /// Actions of a placed fault.
-pub const FAULTS: &[&str] = &["fail", "delay", "drop-reply"];
+pub const FAULTS: &[&str] = &[
+    "fail",
+    "delay",
+    "drop-reply",
+    "http",
+    "code",
+    "truncate",
+    "garbage",
+    "mistype",
+    "oversize",
+    "newer",
+    "close",
+    "expire-session",
+];
 
 const fn pos(name: &'static str, ty: Type, help: &'static str) -> Param {
     Param { name, ty, required: true, help }
@@ -81,6 +96,8 @@ const FAULT: &[Param] = &[
     key("nth", Type::Count, false, "which occurrence, from 1 (default 1); 0 is every one"),
     key("do", Type::Word(FAULTS), true, "what happens there"),
     key("ms", Type::Count, false, "for delay: milliseconds (default 1000)"),
+    key("status", Type::Count, false, "for http: the status, 300 to 599 (default 503)"),
+    key("code", Type::Integer, false, "for code: the error code, not 0 (default 1077949006)"),
 ];
 const VOLUME: Param = pos("VOLUME", Type::Name, "a volume");
 const HOST: Param = pos("HOST", Type::Name, "a compute host");
@@ -167,7 +184,8 @@ pub const VERBS: &[Verb] = &[
         place: Place::Header,
         positional: &[pos("POINT", Type::Text, "a fault point; a trailing * matches any ending")],
         named: FAULT,
-        help: "Places a fault; the promise that must hold under it is the story's requirements.",
+        help: "Places a fault; the promise that must hold under it is the story's requirements. What begins with `rest.` \
+               knows all actions, other points the first three.",
         example: "fault \"rest.after:POST lun\" nth=1 do=drop-reply",
     },
     Verb {
@@ -455,7 +473,7 @@ impl Verb {
                 Type::Name => format!("{}=NAME", p.name),
                 Type::Size => format!("{}=SIZE", p.name),
                 Type::Gib => format!("{}=GIB", p.name),
-                Type::Count => format!("{}=N", p.name),
+                Type::Count | Type::Integer => format!("{}=N", p.name),
                 Type::Text | Type::Requirement => format!("{}=TEXT", p.name),
             };
             text.push_str(&if p.required { format!(" {value}") } else { format!(" [{value}]") });
@@ -477,6 +495,7 @@ pub fn grammar() -> String {
          size      = \"0\" | digits , ( \"B\" | \"KiB\" | \"MiB\" | \"GiB\" | \"TiB\" ) ;\n\
          gib       = size ;                                          (* whole GiB, at least one *)\n\
          count     = digits ;                                        (* at most 1000000 *)\n\
+         integer   = [ \"-\" ] , digits ;                              (* at most 18 digits *)\n\
          id        = 3 * capital , \"-\" , 3 * digit ;\n\
          pair      = key , \"=\" , text ;\n\n",
     );
@@ -517,6 +536,7 @@ fn symbol(ty: Type) -> String {
         Type::Size => "size".into(),
         Type::Gib => "gib".into(),
         Type::Count => "count".into(),
+        Type::Integer => "integer".into(),
         Type::Text => "text".into(),
         Type::Requirement => "id".into(),
         Type::Pairs => "{ pair }".into(),

@@ -13,6 +13,17 @@ image small kind=sample
 image evil kind=backing-file size=1MiB
 fault "rest.after:POST lun" nth=2 do=drop-reply
 fault target.login do=delay ms=50
+fault "rest.before:GET lun" do=http status=429
+fault "rest.before:GET lun" do=http
+fault "rest.after:PUT lun/expand" nth=3 do=code code=-401
+fault "rest.before:POST lun" do=code
+fault "rest.after:GET lun" do=truncate
+fault "rest.before:GET *" do=garbage
+fault "rest.after:GET storagepool" nth=0 do=mistype
+fault "rest.before:GET lun" do=oversize
+fault "rest.after:GET *" nth=0 do=newer
+fault "rest.after:GET lun" do=close
+fault "rest.after:POST lun" do=expire-session
 
 create web size=2GiB image=small type=gold pool=pool1   # a comment
 create bad size=1GiB image=evil refused=unsafe-image

@@ -95,27 +95,6 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
         self.rows.values_mut()
     }
 
-    /// A row for the making of one that [`Tracked::replace`] puts in its place: taken out, or a copy while the map is watched.
-    pub(crate) fn lend(&mut self, key: &K) -> Option<V>
-    where
-        V: Clone,
-    {
-        if self.watched { self.rows.get(key).cloned() } else { self.rows.remove(key) }
-    }
-
-    /// Takes over other rows; what is equal counts as unchanged.
-    pub(crate) fn replace(&mut self, rows: BTreeMap<K, V>)
-    where
-        V: PartialEq,
-    {
-        if self.watched {
-            let gone = self.rows.keys().filter(|key| !rows.contains_key(key));
-            let new = rows.iter().filter(|(key, row)| self.rows.get(key) != Some(row)).map(|(key, _)| key);
-            self.touched.extend(gone.chain(new).cloned());
-        }
-        self.rows = rows;
-    }
-
     /// Keys of rows that changed, came or went.
     pub(crate) fn touched(&self) -> impl Iterator<Item = &K> {
         self.touched.iter()

@@ -25,7 +25,7 @@ use std::time::Duration;
 use sanbench_array::{Array, Command, DeviceId, GroupRef, Outcome, SYSTEM_VSTORE};
 
 use crate::codes::{self, Failure, Topic};
-use crate::envelope::{Answer, Object, Reply};
+use crate::envelope::{Answer, Items, Object, Reply};
 use crate::query::{Fields, Query, number};
 use crate::routes::Route;
 use sight::Sight;
@@ -165,7 +165,7 @@ fn list<T>(
     by_id: impl FnOnce(&str) -> Option<T>,
     all: impl Iterator<Item = T>,
     render: impl FnMut(T) -> Object,
-) -> Result<Vec<Object>, Failure> {
+) -> Result<Items, Failure> {
     let window = call.query.window()?;
     Ok(match call.query.filter()? {
         None => all.skip(window.skip).take(window.take).map(render).collect(),
@@ -186,7 +186,7 @@ fn list<T>(
 }
 
 /// A short list that is rendered already, with filter and window.
-fn page(call: &Call<'_>, all: impl Iterator<Item = Object>) -> Result<Vec<Object>, Failure> {
+fn page(call: &Call<'_>, all: impl Iterator<Item = Object>) -> Result<Items, Failure> {
     let window = call.query.window()?;
     let filter = call.query.filter()?;
     Ok(all

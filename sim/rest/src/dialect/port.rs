@@ -62,7 +62,9 @@ pub(crate) const ROUTES: &[Route] = &[
         count(ground.array.ports().count())
     }),
     get("iscsidevicename", "The iSCSI name of the array.", |ground, _| {
-        Ok(Reply::FullList(vec![Object::new().text("CMO_ISCSI_DEVICE_NAME", ground.array.target_iqn())]))
+        Ok(Reply::FullList(
+            [Object::new().text("CMO_ISCSI_DEVICE_NAME", ground.array.target_iqn())].into_iter().collect(),
+        ))
     })
     .list(),
     get("eth_port", "Ethernet ports.", |ground, call| {

@@ -4,7 +4,7 @@ use sanbench_array::{Array, Pool};
 
 use crate::codes;
 use crate::dialect::{Call, count, page};
-use crate::envelope::{Answer, Object, Reply};
+use crate::envelope::{Answer, Items, Object, Reply};
 use crate::routes::{Route, get};
 
 /// Features that are licensed.
@@ -74,7 +74,7 @@ pub(crate) const ROUTES: &[Route] = &[
 
 /// The list of a kind of objects of which there are none.
 pub(super) const fn none(path: &'static str) -> Route {
-    get(path, "An empty list: this array has none.", |_, _| Ok(Reply::List(Vec::new()))).list()
+    get(path, "An empty list: this array has none.", |_, _| Ok(Reply::List(Items::default()))).list()
 }
 
 pub(super) const fn none_counted(path: &'static str) -> Route {

@@ -8,9 +8,9 @@ use sanbench_rest::{RestConfig, serve};
 use sanbench_world::{Env, Fault, FaultPlan, SimConfig, SimWorld, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const ARRAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 8088);
+pub(crate) const ARRAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 8088);
 
-async fn world(world: &SimWorld, config: RestConfig) -> Env {
+pub(crate) async fn world(world: &SimWorld, config: RestConfig) -> Env {
     let node = world.node("array", &[ARRAY.ip()]);
     let listener = node.listen(ARRAY).await.unwrap();
     let (env, array) = (node.clone(), array(NEW));
@@ -20,7 +20,7 @@ async fn world(world: &SimWorld, config: RestConfig) -> Env {
 }
 
 /// Reads one answer with a Content-Length; none when the connection ends first.
-async fn answer(stream: &mut Stream) -> Option<String> {
+pub(crate) async fn answer(stream: &mut Stream) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
         let mut chunk = [0u8; 4096];
@@ -38,14 +38,14 @@ async fn answer(stream: &mut Stream) -> Option<String> {
     }
 }
 
-fn request(method: &str, path: &str, token: &str, body: &str) -> String {
+pub(crate) fn request(method: &str, path: &str, token: &str, body: &str) -> String {
     format!(
         "{method} {path} HTTP/1.1\r\nHost: array\r\niBaseToken: {token}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
 
-async fn login(stream: &mut Stream) -> String {
+pub(crate) async fn login(stream: &mut Stream) -> String {
     let body = r#"{"username":"admin","password":"Admin@storage1","scope":"0"}"#;
     stream.write_all(request("POST", "/deviceManager/rest/xx/sessions", "", body).as_bytes()).await.unwrap();
     let text = answer(stream).await.unwrap();
@@ -111,20 +111,29 @@ fn a_dropped_reply_closes_the_connection() {
 fn idle_and_slow_connections_are_closed() {
     let config = RestConfig {
         connection_idle: Duration::from_secs(60),
+        head_limit: Duration::from_secs(20),
         read_limit: Duration::from_secs(5),
         ..RestConfig::default()
     };
     SimWorld::run(SimConfig::default(), |sim| async move {
         let client = world(&sim, config).await;
         // Says nothing, or only half a head.
-        for half in ["", "POST /deviceManager/rest/xx/sessions HTTP/1.1\r\nHost:"] {
+        let half = "POST /deviceManager/rest/xx/sessions HTTP/1.1\r\nHost:";
+        for (half, least, most) in [("", 59, 62), (half, 19, 41)] {
             let mut stream = client.connect(ARRAY).await.unwrap();
             stream.write_all(half.as_bytes()).await.unwrap();
             let then = client.now();
             assert_eq!(answer(&mut stream).await, None);
             let waited = client.now() - then;
-            assert!((Duration::from_secs(59)..Duration::from_secs(62)).contains(&waited), "{waited:?}");
+            assert!((Duration::from_secs(least)..Duration::from_secs(most)).contains(&waited), "{waited:?}");
         }
+        // Sends a byte every five seconds: each one comes, the head never does.
+        let mut stream = client.connect(ARRAY).await.unwrap();
+        let then = client.now();
+        while stream.write_all(b"x").await.is_ok() && client.now() - then < Duration::from_secs(300) {
+            client.sleep(Duration::from_secs(5)).await;
+        }
+        assert!(client.now() - then < Duration::from_secs(60), "a slow head holds no connection");
         // Promises a body and never sends it.
         let mut stream = client.connect(ARRAY).await.unwrap();
         let head = "POST /deviceManager/rest/xx/sessions HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{";
@@ -182,11 +191,14 @@ fn connections_are_bounded_and_end_with_the_server() {
         login(&mut second).await;
         let mut third = client.connect(ARRAY).await.unwrap();
         assert!(
-            client.timeout(Duration::from_secs(10), login(&mut third)).await.is_err(),
+            client.timeout(Duration::from_secs(3), login(&mut third)).await.is_err(),
             "waits in the backlog"
         );
-        drop(first);
+        // Meanwhile the second is used; the first has been idle longest and gives way.
+        login(&mut second).await;
         assert!(answer(&mut third).await.unwrap().contains("iBaseToken"), "its turn");
+        assert_eq!(answer(&mut first).await, None);
+        login(&mut second).await;
         server.abort();
         assert_eq!(answer(&mut second).await, None);
         assert_eq!(answer(&mut third).await, None);

@@ -124,9 +124,12 @@ fn people_and_monitoring_see_the_state_and_no_secrets() {
         c.ok("POST", "iscsi_initiator", chap).await;
         let (status, kind, page) = text(&c, "/", Some([127, 0, 0, 1])).await;
         assert_eq!((status, kind.as_str()), (StatusCode::OK, "text/html; charset=utf-8"));
-        assert!(page.contains("&lt;b&gt;&amp;&quot;v") && !page.contains("<b>"), "names are escaped");
+        assert!(page.contains("&lt;b&gt;&amp;&quot;v") && !page.contains("<b>&"), "names are escaped");
         let (parent, below) = (page.find("&lt;b").unwrap(), page.find("grandchild").unwrap());
-        assert!(parent < below && page[below..].contains("<td>2</td>"), "the tree shows clone depths");
+        assert!(
+            parent < below && page[below..].contains("<td class=\"n\">2</td>"),
+            "the tree shows clone depths"
+        );
         let (status, kind, numbers) = text(&c, "/metrics", None).await;
         assert_eq!((status, kind.starts_with("text/plain; version=0.0.4")), (StatusCode::OK, true));
         assert!(numbers.contains("sanbench_array_objects{kind=\"lun\"} 3\n"), "{numbers}");
@@ -137,6 +140,8 @@ fn people_and_monitoring_see_the_state_and_no_secrets() {
         for secret in ["topsecret99", "Admin@storage1", c.token.as_str()] {
             assert!(!page.contains(secret) && !numbers.contains(secret));
         }
+        let (_, _, other) = text(&c, "/?lun=999&host=x&snapshot=%ff", None).await;
+        assert!(other.contains("grandchild"), "an offset behind the end shows the beginning");
         for path in ["/", "/metrics"] {
             assert_eq!(
                 text(&c, path, Some([192, 0, 2, 9])).await.0,
