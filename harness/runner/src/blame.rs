@@ -40,6 +40,11 @@ pub(crate) fn is_clean(error: &FlowError) -> bool {
     matches!(error, FlowError::Refused(_))
 }
 
+/// Failed because something that it relied on went away or changed its status meanwhile.
+pub(crate) fn is_race(error: &FlowError) -> bool {
+    matches!(error.cause(), Some(Cause::Gone(_)))
+}
+
 /// Failed, and what it had begun is not all undone.
 pub(crate) fn left_open(error: &FlowError) -> bool {
     matches!(error, FlowError::Failed(failure) if !failure.undo_failures.is_empty())

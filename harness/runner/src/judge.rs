@@ -105,6 +105,8 @@ pub(crate) struct Judge {
     pub(crate) down: bool,
     /// Volumes that were attached while something was out of order.
     pub(crate) narrow: BTreeSet<Name>,
+    /// Volumes that were attached under a disturbance: what their devices offer may not have been seen.
+    pub(crate) half_seen: BTreeSet<Name>,
     /// Volumes that are to be detached once more: a detach failed, or a host was not told of a new size.
     pub(crate) detach_again: BTreeSet<Name>,
     /// Volumes and snapshots that a tolerated failure has left in doubt.
@@ -198,6 +200,7 @@ impl Judge {
             unsettled: false,
             down: false,
             narrow: BTreeSet::new(),
+            half_seen: BTreeSet::new(),
             detach_again: BTreeSet::new(),
             doubt: BTreeSet::new(),
         }

@@ -189,7 +189,7 @@ fn finding(found: &Found, step: u32, case: &Case) -> Finding {
     }
 }
 
-fn fired(
+pub(crate) fn fired(
     before: &std::collections::BTreeMap<String, u64>,
     after: &std::collections::BTreeMap<String, u64>,
 ) -> Vec<String> {

@@ -150,7 +150,9 @@ impl Player<'_> {
         let v = self.volume(volume)?;
         let connector = self.site.intruder(host).ok_or_else(|| missing("host", host))?;
         if v.hosts.contains(host) {
-            return Err(StepEnd::Broken(format!("{volume} is attached to {host}: that is no intrusion")));
+            let why = format!("{volume} is attached to {host}: that is no intrusion");
+            let drifted = self.judge().drifted;
+            return Err(if drifted { StepEnd::Skipped(why) } else { StepEnd::Broken(why) });
         }
         let mut tries = Vec::new();
         match self.connection(v.id) {

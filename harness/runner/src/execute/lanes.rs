@@ -97,6 +97,7 @@ impl Player<'_> {
             let text = crate::story::print_step(step);
             env.note("step", || serde_json::json!({"n": number, "lane": lane.as_str(), "text": text}));
             let begun = env.now();
+            let before = self.site.faults_fired();
             let end = self.beside(lane, step).await;
             let (status, note) = crate::run::told(&end);
             env.note("step", || {
@@ -106,7 +107,8 @@ impl Player<'_> {
                 stop.set(true);
             }
             let time = (begun, env.now());
-            played.borrow_mut().push(Played { index: *index, time, faults: Vec::new(), end });
+            let faults = crate::run::fired(&before, &self.site.faults_fired());
+            played.borrow_mut().push(Played { index: *index, time, faults, end });
         }
     }
 

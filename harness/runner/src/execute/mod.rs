@@ -73,6 +73,8 @@ pub(crate) struct Failed {
     refused: Option<Refused>,
     /// What it was about does not exist, or has another status: a refusal that other operations may explain.
     clean: bool,
+    /// Something that it relied on went away or changed its status meanwhile.
+    raced: bool,
 }
 
 impl Failed {
@@ -235,6 +237,13 @@ impl<'a> Player<'a> {
         if excuse.is_some() && is_managed(step) {
             // Something may wait for a second try.
             self.judge().unsettled = true;
+        }
+        if let (Step::Attach { volume, .. }, Ok(_)) = (step, &ended) {
+            let mut judge = self.judge();
+            match excuse {
+                Some(_) => judge.half_seen.insert(volume.clone()),
+                None => judge.half_seen.remove(volume),
+            };
         }
         match ended {
             Ok(note) => match expected {
@@ -496,7 +505,7 @@ impl<'a> Player<'a> {
         let finding = Finding::new(blame::must_succeed(step), "operation", "step", "failed")
             .says(format!("`{}` failed", crate::story::print_step(step)))
             .compared("success", observed);
-        StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false }))
+        StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false, raced: false }))
     }
 
     /// A step that must be refused was not, or not in that way.
@@ -543,7 +552,12 @@ impl<'a> Player<'a> {
                 }
             }
         };
-        StepEnd::Failed(Box::new(Failed { finding, refused: class, clean: blame::is_clean(error) }))
+        StepEnd::Failed(Box::new(Failed {
+            finding,
+            refused: class,
+            clean: blame::is_clean(error),
+            raced: blame::is_race(error),
+        }))
     }
 }
 
@@ -596,7 +610,7 @@ fn lost(name: &Name, error: &FlowError) -> StepEnd {
         .says(format!("volume {name} cannot be attached for reading"))
         .compared("a device", error);
     let (refused, clean) = (blame::refusal_class(error), blame::is_clean(error));
-    StepEnd::Failed(Box::new(Failed { finding, refused, clean }))
+    StepEnd::Failed(Box::new(Failed { finding, refused, clean, raced: blame::is_race(error) }))
 }
 
 fn unreadable(name: &Name, error: ReadError) -> StepEnd {
@@ -606,7 +620,7 @@ fn unreadable(name: &Name, error: ReadError) -> StepEnd {
             let finding = Finding::new("DAT-001", "operation", "verify", "read")
                 .says(format!("volume {name} cannot be read"))
                 .compared("data", e);
-            StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false }))
+            StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false, raced: false }))
         }
     }
 }

@@ -162,10 +162,10 @@ impl Player<'_> {
     /// Why the step may have failed: a fault that fired meanwhile, or an outage.
     pub(super) fn excused(&self, step: &Step, before: &Before) -> Option<String> {
         let fired = self.fired(before);
-        if fired.as_ref().is_some_and(|point| is_of_data_path(point)) {
+        if fired.iter().any(|point| is_of_data_path(point)) {
             self.shaken();
         }
-        if let Some(point) = fired {
+        if let Some(point) = fired.first() {
             return Some(format!("fault at {point}"));
         }
         let judge = self.judge();
@@ -178,6 +178,13 @@ impl Player<'_> {
         if !self.is_tolerant() {
             return None;
         }
+        if let Step::Unmap { volume, .. } = step
+            && judge.half_seen.contains(volume)
+        {
+            return Some(format!(
+                "{volume} was attached under a disturbance, and a device is asked for UNMAP only then"
+            ));
+        }
         if before.shaken || self.site.env().now() < judge.shaken_until {
             return Some("the data path was disturbed a moment ago".into());
         }
@@ -185,6 +192,12 @@ impl Player<'_> {
             return None;
         }
         let hosts = self.hosts_of(&judge, step);
+        let partly =
+            |host: &Name| judge.outage.paths.contains_key(host) || !judge.outage.controllers.is_empty();
+        if let (Step::Extend { .. }, Some(host)) = (step, hosts.iter().find(|host| partly(host))) {
+            // That a host cannot see the new size over every path is to be reported; `settle` looks whether it does then.
+            return Some(format!("a path of host {host} is down"));
+        }
         // What was attached during an outage has only the paths that there were.
         let narrow = judge
             .volumes
@@ -199,19 +212,16 @@ impl Player<'_> {
             .map(|host| format!("host {host} may have no path left"))
     }
 
-    /// The point of an armed fault that fired meanwhile and under which an operation may fail.
-    fn fired(&self, before: &Before) -> Option<String> {
+    /// The points of armed faults that fired meanwhile and under which an operation may fail.
+    fn fired(&self, before: &Before) -> Vec<String> {
         let judge = self.judge();
         if judge.armed.is_empty() {
-            return None;
+            return Vec::new();
         }
-        self.site.faults_fired().into_iter().map(|(point, count)| (count, point)).find_map(
-            |(count, point)| {
-                let fired = count > before.faults.get(&point).copied().unwrap_or(0);
-                let may = judge.armed.iter().any(|f| covers(f, &point) && may_fail(f.action));
-                (fired && may).then_some(point)
-            },
-        )
+        let may = |point: &str| judge.armed.iter().any(|f| covers(f, point) && may_fail(f.action));
+        let fired = self.site.faults_fired().into_iter();
+        let new = fired.filter(|(point, count)| *count > before.faults.get(point).copied().unwrap_or(0));
+        new.map(|(point, _)| point).filter(|point| may(point)).collect()
     }
 
     /// Hosts whose paths the step, or what is read back after it, needs.

@@ -283,7 +283,12 @@ impl Player<'_> {
             let finding = Finding::new("EXT-004", "capacity", "host", "bytes")
                 .says(format!("host {host} does not see the new size of {volume}"))
                 .compared(format!("{} bytes", gib << 30), observed);
-            return Err(StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false })));
+            return Err(StepEnd::Failed(Box::new(Failed {
+                finding,
+                refused: None,
+                clean: false,
+                raced: false,
+            })));
         }
         if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
     }
