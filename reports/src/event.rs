@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::model::{Case, Counts, Finding, Leftover, Report, Run, RunVerdict, Step, Verdict};
+use crate::model::{Case, Counts, Defect, Finding, Leftover, Report, Run, RunVerdict, Step, Verdict};
 
 /// The schema name that every line carries.
 pub const SCHEMA: &str = "sanbench.event/1";
@@ -56,6 +56,11 @@ pub enum Event<'a> {
     Note {
         /// One sentence.
         message: &'a str,
+    },
+    /// A planted defect was looked for (`selftest`).
+    Defect {
+        /// Whether it was caught, by what and how fast.
+        defect: &'a Defect,
     },
     /// Clean-up left something.
     Leftover {

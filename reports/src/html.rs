@@ -319,17 +319,37 @@ fn case_body(case: &Case, extras: &Extras) -> Markup {
 
 fn defects(report: &Report) -> Markup {
     let caught = report.defects.iter().filter(|defect| defect.caught).count();
+    let planted = report.defects.iter().filter(|defect| defect.waits_for.is_empty()).count();
     html! {
         @if !report.defects.is_empty() {
             section aria-labelledby="h-defects" {
-                h2 #h-defects { "Strength of the bench: " (caught) " of " (report.defects.len()) " planted defects caught" }
+                h2 #h-defects { "Strength of the bench: " (caught) " of " (planted) " planted defects caught" }
+                @if planted < report.defects.len() {
+                    p.soft { (report.defects.len() - planted) " more wait for what they would be planted in." }
+                }
                 div.wide { table {
-                    thead { tr { th { "defect" } th { "caught" } th { "by" } th { "mode" } th.n { "runs" } th.n { "ms" } } }
+                    thead { tr {
+                        th { "defect" } th { "planted as" } th { "in" } th { "caught" } th { "by" } th { "story" } th { "mode" }
+                        th.n { "runs" } th.n { "ms" } th.n { "steps" }
+                    } }
                     tbody { @for defect in &report.defects {
                         tr {
                             td { code { (defect.id) } }
-                            td { @if defect.caught { span.tag.passed { "yes" } } @else { span.tag.failed { "no" } } }
-                            td { (defect.by) } td { (defect.mode.word()) } td.n { (defect.runs) } td.n { (defect.ms) }
+                            td { code { (defect.switch) } }
+                            td { (defect.home) }
+                            td {
+                                @if defect.caught { span.tag.passed { "yes" } }
+                                @else if defect.missed() { span.tag.failed { "no" } }
+                                @else { span.tag.not_run { "waits" } }
+                            }
+                            td {
+                                @if defect.waits_for.is_empty() { (defect.by) } @else { "for " (defect.waits_for) }
+                                @if defect.missed() { "expected " (defect.expected.join(" or ")) }
+                                @if !defect.note.is_empty() { " (" (defect.note) ")" }
+                            }
+                            td { (defect.story) } td { (defect.mode.word()) }
+                            td.n { (defect.runs) } td.n { (defect.ms) }
+                            td.n { @if let Some(steps) = defect.steps { (steps) } }
                         }
                     } }
                 } }

@@ -149,15 +149,24 @@ fn rest(out: &mut String, report: &Report) -> std::fmt::Result {
     }
     if !report.defects.is_empty() {
         let caught = report.defects.iter().filter(|defect| defect.caught).count();
-        writeln!(out, "## Planted defects: {caught} of {} caught\n", report.defects.len())?;
-        writeln!(out, "| defect | caught | by | mode | runs | ms |\n|---|---|---|---|--:|--:|")?;
+        let planted = report.defects.iter().filter(|defect| defect.waits_for.is_empty()).count();
+        writeln!(out, "## Planted defects: {caught} of {planted} caught\n")?;
+        writeln!(
+            out,
+            "| defect | planted as | caught | by | mode | runs | ms |\n|---|---|---|---|---|--:|--:|"
+        )?;
         for defect in &report.defects {
-            let caught = if defect.caught { "yes" } else { "**no**" };
-            let (by, mode) = (cell(&defect.by), defect.mode.word());
+            let (caught, by) = match (defect.caught, defect.missed()) {
+                (true, _) => ("yes", cell(&defect.by)),
+                (_, true) => ("**no**", cell(&format!("expected {}", defect.expected.join(" or ")))),
+                _ => ("waits", cell(&format!("for {}", defect.waits_for))),
+            };
+            let mode = defect.mode.word();
             writeln!(
                 out,
-                "| {} | {caught} | {by} | {mode} | {} | {} |",
+                "| {} | {} | {caught} | {by} | {mode} | {} | {} |",
                 cell(&defect.id),
+                cell(&defect.switch),
                 defect.runs,
                 defect.ms
             )?;

@@ -372,18 +372,47 @@ pub struct Leftover {
 /// A planted defect and whether it was caught.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Defect {
-    /// Id in the defect catalogue.
+    /// Id in the defect catalogue; several switches may share one. What the catalogue does not have goes by its own id.
     pub id: String,
-    /// A requirement failed by it.
+    /// Name of the switch that plants it; empty while nothing can.
+    #[serde(default)]
+    pub switch: String,
+    /// Part that it was planted in.
+    #[serde(default)]
+    pub home: String,
+    /// A requirement that names it failed.
     pub caught: bool,
     /// Requirement and checker that caught it, or empty.
     pub by: String,
+    /// Requirements of which one had to fail.
+    #[serde(default)]
+    pub expected: Vec<String>,
     /// Directed story or swarm.
     pub mode: DefectMode,
     /// Runs that were needed, or made in vain.
     pub runs: u64,
     /// Milliseconds that they took.
     pub ms: u64,
+    /// The story that shows it.
+    #[serde(default)]
+    pub story: String,
+    /// Steps of the shortest plan that shows it, where it was shrunk.
+    #[serde(default)]
+    pub steps: Option<u64>,
+    /// What has to be built before it can be planted; empty for one that was.
+    #[serde(default)]
+    pub waits_for: String,
+    /// What else there is to say: what failed instead, why nothing could be run.
+    #[serde(default)]
+    pub note: String,
+}
+
+impl Defect {
+    /// It was planted, and no requirement that names it failed.
+    #[must_use]
+    pub fn missed(&self) -> bool {
+        !self.caught && self.waits_for.is_empty()
+    }
 }
 
 /// How a planted defect was looked for.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Case, Counts, Ending, Finding, Level, Report, Requirement, RunVerdict, SCHEMA, Verdict, WaiverState,
+    Case, Counts, Defect, Ending, Finding, Level, Report, Requirement, RunVerdict, SCHEMA, Verdict,
+    WaiverState,
 };
 
 /// The requirement that missed planted defects are charged to.
@@ -16,7 +17,8 @@ impl Report {
     /// The rules, in this order:
     /// 1. a finding fails its requirement, whatever verdict stood there, and a requirement that nobody listed is then
     ///    listed as a MUST: nothing that a checker found can vanish from the verdict;
-    /// 2. a planted defect that was missed fails `BEN-004`, and all of them caught passes it;
+    /// 2. a planted defect that was missed fails `BEN-004`, one that cannot be planted yet leaves it not run, and all of
+    ///    them caught passes it;
     /// 3. a waiver that is not expired turns `failed` into `waived`; on a requirement that passed it is an *unexpected pass*;
     /// 4. `required = passed + failed + unknown + waived + not_run` over the required set; `not_applicable` lies outside
     ///    it; failures outside it are advisory;
@@ -101,14 +103,24 @@ impl Report {
         if self.defects.is_empty() {
             return;
         }
-        let missed: Vec<&str> = self.defects.iter().filter(|d| !d.caught).map(|d| d.id.as_str()).collect();
+        let named = |which: fn(&Defect) -> bool| {
+            let mut ids: Vec<&str> =
+                self.defects.iter().filter(|d| which(d)).map(|d| d.id.as_str()).collect();
+            ids.dedup();
+            ids.join(", ")
+        };
+        let (missed, waiting) = (named(Defect::missed), named(|d| !d.waits_for.is_empty()));
         if missed.is_empty() {
             if self.requirement(BITE).is_none() {
-                let reason = "every planted defect was caught";
-                self.requirements.push(Requirement::new(BITE, Level::Must, reason).with(Verdict::Passed, ""));
+                let entry = Requirement::new(BITE, Level::Must, "every planted defect is caught");
+                let entry = match waiting.is_empty() {
+                    true => entry.with(Verdict::Passed, ""),
+                    false => entry.with(Verdict::NotRun, format!("cannot be planted yet: {waiting}")),
+                };
+                self.requirements.push(entry);
             }
         } else {
-            let reason = format!("planted defects not caught: {}", missed.join(", "));
+            let reason = format!("planted defects not caught: {missed}");
             self.fail_requirement(BITE, &reason, Vec::new());
         }
     }
@@ -252,6 +264,11 @@ mod tests {
         report.defects.push(Defect { id: "D16".into(), caught: true, ..Defect::default() });
         report.settle();
         assert_eq!(report.exit_code(), 0);
+        report.defects.push(Defect { id: "D05".into(), waits_for: "vStores".into(), ..Defect::default() });
+        report.requirements.clear();
+        report.settle();
+        assert_eq!(report.exit_code(), 2);
+        assert_eq!(report.requirement(BITE).map(|r| r.reason.as_str()), Some("cannot be planted yet: D05"));
         report.defects.push(Defect { id: "D17".into(), ..Defect::default() });
         report.settle();
         assert_eq!(report.exit_code(), 1);

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::group;
-use crate::model::{Counts, Ending, Finding, Report, Requirement, RunVerdict, Verdict, WaiverState};
+use crate::model::{Counts, Defect, Ending, Finding, Report, Requirement, RunVerdict, Verdict, WaiverState};
 
 /// How many of the slowest cases the end table names.
 const SLOWEST: usize = 10;
@@ -293,17 +293,42 @@ fn defects(out: &mut String, report: &Report, style: Style) {
         return;
     }
     let caught = report.defects.iter().filter(|defect| defect.caught).count();
-    push(
-        out,
-        &style.paint(Ink::Bold, &format!("planted defects: {caught} of {} caught", report.defects.len())),
-    );
-    for defect in &report.defects {
-        let word =
-            if defect.caught { style.paint(Ink::Green, "caught") } else { style.paint(Ink::Red, "MISSED") };
-        let by = if defect.by.is_empty() { String::new() } else { format!(" by {}", clean(&defect.by)) };
-        let (id, mode) = (clean(&defect.id), defect.mode.word());
-        push(out, &format!("  {word} {id}{by} ({mode}, {} runs, {} ms)", defect.runs, defect.ms));
+    let planted = report.defects.iter().filter(|defect| defect.waits_for.is_empty()).count();
+    push(out, &style.paint(Ink::Bold, &format!("planted defects: {caught} of {planted} caught")));
+    let width =
+        |text: fn(&Defect) -> &str| report.defects.iter().map(|d| text(d).chars().count()).max().unwrap_or(0);
+    let (ids, switches, bys) = (width(|d| &d.id), width(|d| &d.switch), width(|d| &d.by));
+    for defect in report.defects.iter().filter(|d| d.waits_for.is_empty()) {
+        push(out, &format!("  {}", defect_line(defect, (ids, switches, bys), style)));
     }
+    let waiting: Vec<_> = report.defects.iter().filter(|d| !d.waits_for.is_empty()).collect();
+    if !waiting.is_empty() {
+        push(out, &style.paint(Ink::Bold, &format!("{} cannot be planted yet", waiting.len())));
+    }
+    for defect in waiting {
+        push(out, &format!("  {:ids$}  waits for {}", clean(&defect.id), clean(&defect.waits_for)));
+    }
+}
+
+/// One planted defect: verdict, ids, what caught it and how fast.
+fn defect_line(defect: &Defect, (ids, switches, bys): (usize, usize, usize), style: Style) -> String {
+    let word = match defect.caught {
+        true => style.paint(Ink::Green, "caught"),
+        false => style.paint(Ink::Red, "MISSED"),
+    };
+    let (id, switch, by) = (clean(&defect.id), clean(&defect.switch), clean(&defect.by));
+    let mut line = format!("{word} {id:ids$}  {switch:switches$}  {by:bys$}  {}", defect.mode.word());
+    line.push_str(&format!("  {} runs {:>6} ms", defect.runs, defect.ms));
+    if let Some(steps) = defect.steps {
+        line.push_str(&format!("  {steps} steps"));
+    }
+    if defect.missed() {
+        line.push_str(&format!("  expected {}", clean(&defect.expected.join(" or "))));
+    }
+    if !defect.note.is_empty() {
+        line.push_str(&format!("  ({})", clean(&defect.note)));
+    }
+    line
 }
 
 fn clean_up(out: &mut String, report: &Report, style: Style) {

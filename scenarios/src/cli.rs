@@ -34,6 +34,8 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Explain a requirement, story, suite, verb, fault point or defect
     Explain(ExplainArgs),
+    /// Plant every known defect and see that it is caught
+    Selftest(SelftestArgs),
     /// Run a recorded failure again
     Replay(ReplayArgs),
     /// The simulated array on its own
@@ -256,6 +258,41 @@ pub(crate) enum Listing {
 pub(crate) struct ExplainArgs {
     /// Requirement, story, suite, verb, fault point or defect
     pub(crate) id: String,
+}
+
+/// Options of `selftest`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 every defect caught, 1 a defect missed or a false alarm, 2 some defects cannot be planted yet,\n130 interrupted; the report then has what was done.\n\nExamples:\n  sanbench selftest --report out\n  sanbench selftest D17 D29 connector"
+)]
+pub(crate) struct SelftestArgs {
+    /// Defects by switch or catalogue id, or the part that they live in; none means all
+    #[arg(value_name = "DEFECT")]
+    pub(crate) defects: Vec<String>,
+    /// Look for each with random plans instead of its own story: for the night; goes on where it was interrupted
+    #[arg(long)]
+    pub(crate) swarm: bool,
+    /// The seed; every choice follows from it
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Seeds that --swarm gives each defect
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) seeds: u64,
+    /// Write report.json, report.html and the rest here
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// Runs at once (default: all cores)
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) jobs: Option<u64>,
+    /// Output on stdout
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+    /// Only what was missed, and the verdict
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Where --swarm keeps how far it is (default: $XDG_STATE_HOME/sanbench)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// Options of `replay`.

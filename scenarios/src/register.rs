@@ -34,8 +34,14 @@ pub struct CatalogueDefect {
     pub home: &'static str,
     /// The defect and its symptom.
     pub text: &'static str,
+    /// Public bugs that show it.
+    pub reference: &'static str,
+    /// The smallest workload that shows it.
+    pub workload: &'static str,
     /// Requirements that should catch it.
     pub caught_by: Vec<&'static str>,
+    /// It passes a happy-path run and reports success meanwhile.
+    pub subtle: bool,
 }
 
 /// Every requirement, ordered by group as in the catalogue.
@@ -55,7 +61,8 @@ pub fn defects() -> &'static [CatalogueDefect] {
     ALL.get_or_init(|| rows(include_str!("../data/defects.tsv")).filter_map(defect).collect())
 }
 
-fn rows(text: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
+/// Rows of a table with tabs between its cells; lines that begin with `#` are comments.
+pub(crate) fn rows(text: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
     text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).map(|l| l.split('\t').collect())
 }
 
@@ -75,8 +82,9 @@ fn requirement(cells: Vec<&'static str>) -> Option<Requirement> {
 }
 
 fn defect(cells: Vec<&'static str>) -> Option<CatalogueDefect> {
-    let [id, home, text, _reference, _workload, caught_by, _subtle] = cells[..] else { return None };
-    Some(CatalogueDefect { id, home, text, caught_by: ids(caught_by) })
+    let [id, home, text, reference, workload, caught_by, subtle] = cells[..] else { return None };
+    let (caught_by, subtle) = (ids(caught_by), !subtle.is_empty());
+    Some(CatalogueDefect { id, home, text, reference, workload, caught_by, subtle })
 }
 
 #[cfg(test)]

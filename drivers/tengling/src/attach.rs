@@ -33,8 +33,11 @@ pub(crate) struct HostState {
 pub(crate) struct HostLocks(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<HostState>>>>);
 
 impl HostLocks {
-    /// The lock of a host.
-    fn of(&self, name: &str) -> Arc<tokio::sync::Mutex<HostState>> {
+    /// The lock of a host; one for each call with the planted defect `no_host_lock`.
+    fn of(&self, name: &str, apart: bool) -> Arc<tokio::sync::Mutex<HostState>> {
+        if apart {
+            return Arc::default();
+        }
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(name.to_owned()).or_default().clone()
     }
@@ -54,7 +57,7 @@ impl TenglingDriver {
         }
         let lun = self.need_lun(volume).await?;
         let portals = self.client.portals().await?;
-        let lock = self.hosts.of(&names::host_name(&connector.host));
+        let lock = self.hosts.of(&self.client.host_name(&connector.host), self.defects.no_host_lock);
         let mut state = lock.lock().await;
         let host = self.client.ensure_host(&connector.host).await?;
         // Whether a failure must take this LUN out again, or would break an attachment that worked before.
@@ -66,7 +69,10 @@ impl TenglingDriver {
             Ok(number) => Ok(self.connection_info(volume, connector, &lun, number, portals)),
             Err(error) if before => Err(error),
             Err(error) => {
-                let undo = self.unmap(&lun.id, &host, &mut state).await;
+                let undo = match self.defects.undo_takes_lock_again {
+                    true => self.detach_host(Some(&lun), &connector.host).await,
+                    false => self.unmap(&lun.id, &host, &mut state).await,
+                };
                 Err(after_undo(error, undo))
             }
         }
@@ -115,11 +121,12 @@ impl TenglingDriver {
         number: u16,
         portals: Vec<Portal>,
     ) -> ConnectionInfo {
+        let most = if self.defects.first_portal_only { 1 } else { usize::MAX };
         let path = |p: Portal| TargetPath { portal: p.address, iqn: p.iqn, lun: number };
         ConnectionInfo {
             driver_volume_type: "iscsi".to_owned(),
             volume_id: volume.id,
-            paths: portals.into_iter().map(path).collect(),
+            paths: portals.into_iter().map(path).take(most).collect(),
             auth: self.config.chap.as_ref().map(|c| ChapAuth {
                 username: c.username.clone(),
                 password: c.password.clone(),
@@ -164,13 +171,27 @@ impl TenglingDriver {
 
     /// A volume or host that is gone has no mapping; what is left of the host's objects still goes.
     async fn detach_host(&self, lun: Option<&Lun>, host: &str) -> Result<(), DriverError> {
-        let name = names::host_name(host);
-        let lock = self.hosts.of(&name);
+        let name = self.client.host_name(host);
+        let lock = self.hosts.of(&name, self.defects.no_host_lock);
         let mut state = lock.lock().await;
-        let Some(host) = self.client.host_by_name(&name).await? else { return Ok(()) };
+        let Some(host) = self.client.host_by_name(&name).await? else { return self.nothing_to_detach() };
+        if let Some(lun) = lun
+            && self.defects.unmapped_detach_fails
+            && !self.is_member(lun, &host).await?
+        {
+            return self.nothing_to_detach();
+        }
         match lun {
             Some(lun) => self.unmap(&lun.id, &host, &mut state).await,
             None => self.client.tear_down_if_unused(&host).await,
+        }
+    }
+
+    /// What is not there needs no detach (ATT-003).
+    fn nothing_to_detach(&self) -> Result<(), DriverError> {
+        match self.defects.unmapped_detach_fails {
+            true => refuse(RefusalKind::NotFound, "the volume is not mapped to the host"),
+            false => Ok(()),
         }
     }
 
@@ -183,7 +204,7 @@ impl TenglingDriver {
             };
             match self.client.get_one::<Host>("host", host_id).await? {
                 Some(host) => {
-                    let lock = self.hosts.of(&host.name);
+                    let lock = self.hosts.of(&host.name, self.defects.no_host_lock);
                     let mut state = lock.lock().await;
                     self.unmap(&lun.id, &host, &mut state).await?;
                 }

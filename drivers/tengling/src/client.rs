@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::codes;
 use crate::config::{Limits, TenglingConfig};
+use crate::defects::DriverDefects;
 use crate::error::CallError;
 use crate::transport::{Incoming, Outgoing, SendError, Transport};
 use crate::value::Obj;
@@ -30,6 +31,8 @@ pub(crate) enum Repeat {
 const LOGOUT: Duration = Duration::from_secs(5);
 /// Sessions on unreachable controllers that are remembered for log-out.
 const MOST_STALE: usize = 16;
+/// What the planted defect `no_call_limit` puts in place of every limit.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 struct Session {
     endpoint: usize,
@@ -59,6 +62,7 @@ enum Loss {
 pub(crate) struct Client {
     pub(crate) env: Env,
     pub(crate) limits: Limits,
+    pub(crate) defects: DriverDefects,
     transport: Transport,
     username: String,
     password: sanbench_api::Secret,
@@ -67,8 +71,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(env: Env, config: &TenglingConfig) -> Self {
+    pub(crate) fn new(env: Env, config: &TenglingConfig, defects: DriverDefects) -> Self {
         Self {
+            defects,
             transport: Transport::new(env.clone(), config),
             limits: config.limits.clone(),
             username: config.username.clone(),
@@ -89,7 +94,7 @@ impl Client {
         body: Option<Value>,
         repeat: Repeat,
     ) -> Result<Value, CallError> {
-        let ends = self.env.now() + self.limits.budget;
+        let ends = self.env.now() + self.budget();
         let what = format!("{method} {path}");
         let body = body.map(|b| Bytes::from(b.to_string()));
         let (mut renewals, mut pauses, mut failures) = (0, 0, 0);
@@ -102,7 +107,7 @@ impl Client {
                 token: Some(session.token.clone()),
                 body: body.clone(),
             };
-            let limit = self.limits.call.min(ends.saturating_sub(self.env.now()));
+            let limit = self.call_limit().min(ends.saturating_sub(self.env.now()));
             let sent = self.transport.send(session.endpoint, &outgoing, limit).await;
             self.note(&method, path, &sent);
             let error = match sent {
@@ -176,6 +181,15 @@ impl Client {
                 return Err(error);
             }
         }
+    }
+
+    fn call_limit(&self) -> Duration {
+        if self.defects.no_call_limit { FOREVER } else { self.limits.call }
+    }
+
+    /// Time that one call may take with all its repetitions.
+    fn budget(&self) -> Duration {
+        self.limits.budget.max(if self.defects.no_call_limit { FOREVER } else { Duration::ZERO })
     }
 
     /// `GET`: always repeatable.
@@ -277,6 +291,9 @@ impl Client {
 
     async fn login(&self, endpoint: usize, serial: u64) -> Result<Session, CallError> {
         let body = json!({"username": self.username, "password": self.password.reveal(), "scope": "0"});
+        if self.defects.secrets_in_trace {
+            self.env.note("rest-client", || json!({"method": "POST", "path": "xx/sessions", "body": body}));
+        }
         let outgoing = Outgoing {
             method: Method::POST,
             path: "xx/sessions".to_owned(),

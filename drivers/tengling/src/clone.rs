@@ -10,6 +10,7 @@ use crate::client::{Client, Repeat};
 use crate::codes;
 use crate::error::{CallError, refuse};
 use crate::lun::{Lun, Split};
+use crate::names;
 use crate::settle::Made;
 
 /// Longest chain that is followed.
@@ -48,7 +49,9 @@ impl Client {
             let mut seen = BTreeSet::new();
             let mut depth = 0;
             while let Some(parent) = at.parent.clone() {
-                depth += 1;
+                if !(self.defects.silent_parents_not_counted && names::is_silent(&at.name, &at.description)) {
+                    depth += 1;
+                }
                 if !seen.insert(at.id.clone()) || seen.len() > MOST_LINKS {
                     return Err(DriverError::Fault {
                         message: format!("clone chain of LUN {} is a circle", lun.id),
@@ -98,6 +101,9 @@ impl Client {
                     } else if !started {
                         started = self.start_split(id).await?;
                     }
+                }
+                Err(e) if self.defects.poll_error_is_failure => {
+                    return refuse(RefusalKind::JobFailed, format!("the split of LUN {id} failed: {e}"));
                 }
                 // Not seeing a job does not mean that it failed (API-013).
                 Err(e) => {

@@ -8,7 +8,7 @@ use sanbench_api::{
     SnapshotRef, VolumeDriver, VolumeRef, async_trait,
 };
 use sanbench_world::Env;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, RwLock, Semaphore};
 
 use crate::attach::HostLocks;
 use crate::client::Client;
@@ -25,6 +25,8 @@ pub struct TenglingDriver {
     pub(crate) defects: DriverDefects,
     pub(crate) flattening: Semaphore,
     pub(crate) hosts: HostLocks,
+    /// Only the planted defect `flatten_holds_everything` ever takes it for itself.
+    pub(crate) service: RwLock<()>,
     /// Whether the product has linked clones; asked once.
     product: Mutex<Option<bool>>,
 }
@@ -47,9 +49,10 @@ impl TenglingDriver {
     /// The same with planted defects, for the bench's own proof that it sees them.
     pub fn with_defects(env: Env, config: TenglingConfig, defects: DriverDefects) -> Self {
         Self {
-            client: Client::new(env, &config),
+            client: Client::new(env, &config, defects),
             flattening: Semaphore::new(config.limits.flattens.max(1)),
             hosts: HostLocks::default(),
+            service: RwLock::default(),
             product: Mutex::new(None),
             defects,
             config,
@@ -94,10 +97,12 @@ impl VolumeDriver for TenglingDriver {
     }
 
     async fn get_volume_stats(&self) -> Result<BackendStats, DriverError> {
+        let _turn = self.service.read().await;
         self.client.stats(&self.config).await
     }
 
     async fn create_volume(&self, volume: &VolumeRef) -> Result<ModelUpdate, DriverError> {
+        let _turn = self.service.read().await;
         self.create(volume).await
     }
 
@@ -106,6 +111,7 @@ impl VolumeDriver for TenglingDriver {
     }
 
     async fn create_snapshot(&self, snapshot: &SnapshotRef) -> Result<ModelUpdate, DriverError> {
+        let _turn = self.service.read().await;
         let lun = self.need_lun(&snapshot.volume).await?;
         let name = names::object_name(&snapshot.id.0);
         let made = self.client.take_snapshot(&name, &snapshot.id.to_string(), &lun.id).await?;
@@ -138,8 +144,11 @@ impl VolumeDriver for TenglingDriver {
     }
 
     async fn extend_volume(&self, volume: &VolumeRef, new_size_gib: u64) -> Result<(), DriverError> {
-        let wanted = sectors(new_size_gib)?;
+        let mut wanted = sectors(new_size_gib)?;
         let lun = self.need_lun(volume).await?;
+        if self.defects.extend_adds {
+            wanted += lun.sectors;
+        }
         if wanted < lun.sectors {
             return refuse(
                 RefusalKind::InvalidInput,
@@ -150,6 +159,10 @@ impl VolumeDriver for TenglingDriver {
     }
 
     async fn flatten_volume(&self, volume: &VolumeRef) -> Result<(), DriverError> {
+        let _alone = match self.defects.flatten_holds_everything {
+            true => Some(self.service.write().await),
+            false => None,
+        };
         self.flatten(volume).await
     }
 
@@ -170,6 +183,7 @@ impl VolumeDriver for TenglingDriver {
         volume: &VolumeRef,
         connector: &ConnectorProperties,
     ) -> Result<ConnectionInfo, DriverError> {
+        let _turn = self.service.read().await;
         self.attach(volume, connector).await
     }
 

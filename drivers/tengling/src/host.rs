@@ -71,9 +71,17 @@ impl Client {
         self.find("host", name).await
     }
 
+    /// Name of the host object of a host.
+    pub(crate) fn host_name(&self, host: &str) -> String {
+        match self.defects.host_names_truncated {
+            true => host.chars().take(names::LIMIT).collect(),
+            false => names::host_name(host),
+        }
+    }
+
     /// Finds or creates the host object of a host.
     pub(crate) async fn ensure_host(&self, host: &str) -> Result<Host, DriverError> {
-        let name = names::host_name(host);
+        let name = self.host_name(host);
         if let Some(found) = self.host_by_name(&name).await? {
             return Ok(found);
         }

@@ -265,7 +265,7 @@ impl Inventory for TenglingDriver {
     }
 
     fn host_name(&self, host: &str) -> String {
-        names::host_name(host)
+        self.client.host_name(host)
     }
 
     async fn remove(&self, object: &ObjectRef) -> Result<(), DriverError> {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Repeat};
 use crate::error::{CallError, refuse};
+use crate::names;
 use crate::settle::Made;
 use crate::value::{BadAnswer, Obj, Record, quote};
 
@@ -99,6 +100,20 @@ pub(crate) struct NewLun<'a> {
     pub(crate) sectors: u64,
 }
 
+/// Body of the call that makes a thin LUN under this name.
+fn new_lun(new: &NewLun<'_>, name: &str) -> Value {
+    json!({
+        "TYPE": "11",
+        "NAME": name,
+        "DESCRIPTION": new.description,
+        "PARENTTYPE": "216",
+        "PARENTID": new.pool_id,
+        "ALLOCTYPE": "1",
+        "CAPACITY": new.sectors,
+        "MIRRORPOLICY": "1",
+    })
+}
+
 impl Client {
     /// The LUN of that name.
     pub(crate) async fn lun_by_name(&self, name: &str) -> Result<Option<Lun>, CallError> {
@@ -117,17 +132,28 @@ impl Client {
 
     /// Creates a thin LUN, or finds the one that has the name.
     pub(crate) async fn create_lun(&self, new: &NewLun<'_>) -> Result<Made<Lun>, DriverError> {
-        let body = json!({
-            "TYPE": "11",
-            "NAME": new.name,
-            "DESCRIPTION": new.description,
-            "PARENTTYPE": "216",
-            "PARENTID": new.pool_id,
-            "ALLOCTYPE": "1",
-            "CAPACITY": new.sectors,
-            "MIRRORPOLICY": "1",
-        });
+        if self.defects.second_create_after_lost_answer {
+            return self.create_lun_blindly(new).await;
+        }
+        let body = new_lun(new, new.name);
         self.create("lun", &body, || self.lun_by_name(new.name)).await
+    }
+
+    /// Planted defect D01: nobody looks what became of an attempt whose answer was lost.
+    async fn create_lun_blindly(&self, new: &NewLun<'_>) -> Result<Made<Lun>, DriverError> {
+        let mut attempt = 0;
+        loop {
+            let body = new_lun(new, &names::attempt_name(new.name, attempt));
+            match self.call(Method::POST, "lun", Some(body), Repeat::Never).await {
+                Ok(data) => {
+                    let lun = Lun::read(&data).map_err(CallError::from)?;
+                    self.rename_lun(&lun.id, new.name, new.description).await?;
+                    return Ok(Made::New(Lun { name: new.name.to_owned(), ..lun }));
+                }
+                Err(e) if e.is_doubtful() && attempt < self.limits.attempts => attempt += 1,
+                Err(e) => return Err(e.into()),
+            }
+        }
     }
 
     /// Waits until the LUN is online ("27"); "53" and "0" mean not yet.

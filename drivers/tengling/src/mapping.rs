@@ -204,6 +204,7 @@ impl Client {
         if let Some(group) = &lun_group {
             match self.members(&group.id).await {
                 Ok(0) => {}
+                Ok(_) if self.defects.last_detach_for_all => {}
                 Ok(_) => return Ok(()),
                 Err(e) if e.is_missing() => {}
                 Err(e) => return Err(e.into()),

@@ -37,6 +37,12 @@ pub(crate) fn silent_name(id: &Uuid, attempt: u32) -> String {
     }
 }
 
+/// Name under which the planted defect `second_create_after_lost_answer` makes a LUN first.
+pub(crate) fn attempt_name(name: &str, attempt: u32) -> String {
+    let kept: String = name.chars().take(LIMIT - 2).collect();
+    format!("{kept}x{}", attempt % 10)
+}
+
 /// Name of the short-lived snapshot from which a full copy of `id` is made.
 pub(crate) fn helper_name(id: &Uuid) -> String {
     derived(id, "s")

@@ -102,10 +102,11 @@ impl Client {
     /// The capability report. A configured pool that is missing now has no capacity, so nothing is scheduled to it.
     pub(crate) async fn stats(&self, config: &TenglingConfig) -> Result<BackendStats, DriverError> {
         let found = self.pools().await?;
+        let consumed = self.defects.consumed_as_provisioned;
         let pools = config
             .pools
             .iter()
-            .map(|name| pool_stats(config, name, found.iter().find(|p| p.name == *name)))
+            .map(|name| pool_stats(config, name, found.iter().find(|p| p.name == *name), consumed))
             .collect();
         Ok(BackendStats {
             volume_backend_name: config.backend_name.clone(),
@@ -117,7 +118,7 @@ impl Client {
     }
 }
 
-fn pool_stats(config: &TenglingConfig, name: &str, pool: Option<&Pool>) -> PoolStats {
+fn pool_stats(config: &TenglingConfig, name: &str, pool: Option<&Pool>, consumed: bool) -> PoolStats {
     let mut capabilities = BTreeMap::new();
     if let Some(pool) = pool {
         capabilities.insert("disk_type".to_owned(), Capability::Text(pool.disk_type.to_owned()));
@@ -128,7 +129,9 @@ fn pool_stats(config: &TenglingConfig, name: &str, pool: Option<&Pool>) -> PoolS
         pool_name: name.to_owned(),
         total_capacity_gb: Capacity::Gib(pool.map_or(0.0, |p| gib(p.total))),
         free_capacity_gb: Capacity::Gib(pool.map_or(0.0, |p| gib(p.free))),
-        provisioned_capacity_gb: pool.and_then(|p| p.provisioned).map(gib),
+        provisioned_capacity_gb: pool
+            .and_then(|p| if consumed { Some(p.total - p.free) } else { p.provisioned })
+            .map(gib),
         reserved_percentage: config.reserved_percentage,
         max_over_subscription_ratio: config.over_subscription,
         thin_provisioning_support: true,

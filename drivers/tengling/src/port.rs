@@ -98,7 +98,7 @@ impl Client {
         for port in ports.iter().take(MOST_PORTALS) {
             // A port that the other list does not know is taken for usable.
             let up = port.ethernet.as_ref().and_then(|e| links.get(e)).copied().unwrap_or(true);
-            if !up {
+            if !up && !self.defects.down_portals_offered {
                 continue;
             }
             match parse(&port.id, port.port) {

@@ -48,7 +48,13 @@ impl TenglingDriver {
         let name = names::object_name(&volume.name_id.0);
         let description = names::volume_description(&volume.name_id.0, None);
         let new = NewLun { name: &name, description: &description, pool_id: &pool.id, sectors: wanted };
-        let made = self.client.create_lun(&new).await?;
+        let mut made = self.client.create_lun(&new).await?;
+        if let Made::Found(old) = &made
+            && self.defects.recreate_existing
+        {
+            self.client.delete::<Lun>("lun", &old.id, &old.name).await?;
+            made = self.client.create_lun(&new).await?;
+        }
         let (lun, mine) = self.accept(made, &description, |l| l.sectors == wanted).await?;
         match self.client.lun_ready(lun.clone()).await {
             Ok(lun) => Ok(model(&lun)),
@@ -100,7 +106,7 @@ impl TenglingDriver {
         flatten: bool,
     ) -> Result<ModelUpdate, DriverError> {
         let wanted = sectors(volume.size_gib)?;
-        if wanted < source.sectors {
+        if wanted < source.sectors && !self.defects.smaller_accepted {
             let message = format!("{} GiB is smaller than the source", volume.size_gib);
             return refuse(RefusalKind::InvalidInput, message);
         }
@@ -112,8 +118,20 @@ impl TenglingDriver {
         }
         let name = names::object_name(&volume.name_id.0);
         let description = names::volume_description(&volume.name_id.0, Some(&source.origin));
-        let made = self.client.clone_lun(&name, &description, &source.link).await?;
-        let (lun, mine) = self.accept(made, &description, |l| l.sectors <= wanted).await?;
+        let made = match self.client.clone_lun(&name, &description, &source.link).await {
+            Err(e) if e.kind() == Some(RefusalKind::LimitReached) => {
+                if self.defects.limit_clone_is_done {
+                    return Ok(ModelUpdate::default());
+                }
+                if self.defects.limit_error_wrong_class {
+                    return refuse(RefusalKind::Other, e.to_string());
+                }
+                return Err(e);
+            }
+            made => made?,
+        };
+        let fits = |l: &Lun| l.sectors <= wanted || self.defects.smaller_accepted;
+        let (lun, mine) = self.accept(made, &description, fits).await?;
         match self.finish_clone(lun.clone(), &source.link, wanted, flatten).await {
             Ok(lun) => Ok(model(&lun)),
             Err(error) => Err(self.undo_create(mine, &lun, error).await),
@@ -134,7 +152,9 @@ impl TenglingDriver {
                 message: format!("LUN {} was cloned from {:?}", lun.id, lun.parent),
             });
         }
-        self.client.expand_lun(&lun, wanted).await?;
+        if wanted > lun.sectors && !self.defects.larger_size_ignored {
+            self.client.expand_lun(&lun, wanted).await?;
+        }
         if lun.parent.is_some() && (flatten || self.too_deep(&lun).await?) {
             self.make_independent(&lun).await?;
         }

@@ -143,6 +143,11 @@ impl TenglingDriver {
     /// Removes every silent parent without children, for what a crash between delete and reap left. Best effort: what
     /// fails now is tried at the next start.
     pub(crate) async fn sweep(&self) {
+        if self.defects.sweep_takes_user_snapshots {
+            for snapshot in self.client.snapshots().await.unwrap_or_default() {
+                let _ = self.client.remove_snapshot(&snapshot).await;
+            }
+        }
         let Ok(luns) = self.client.luns().await else { return };
         let orphans = luns.iter().filter(|l| {
             names::is_silent(&l.name, &l.description)

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use sanbench_api::VolumeDriver;
 
+use crate::defects::FlowDefects;
+
 /// One back end: a volume service with its driver.
 #[derive(Clone)]
 pub struct Backend {
@@ -85,21 +87,6 @@ pub enum Repeat {
     Steps,
     /// Every undo.
     Undos,
-}
-
-/// Planted defects of the workflow; none by default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FlowDefects {
-    /// The image is reported written without SYNCHRONIZE CACHE (IMG-011).
-    pub skip_flush_after_image: bool,
-    /// Zero ranges of an image are skipped although the volume holds old data (D49).
-    pub sparse_over_dirty: bool,
-    /// The control host's mapping survives an image write (INV-A3).
-    pub leave_control_attachment: bool,
-    /// A delete removes the row without passing through `deleting` (INV-D1).
-    pub wrong_status_edge: bool,
-    /// The staged image stays behind (INV-F1).
-    pub leak_temp_file: bool,
 }
 
 /// Options of the control plane.

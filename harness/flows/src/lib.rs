@@ -22,6 +22,7 @@ mod compute;
 mod config;
 mod control;
 mod db;
+mod defects;
 mod engine;
 mod error;
 pub mod image;
@@ -33,8 +34,9 @@ mod volume;
 
 pub use attach::LocalRead;
 pub use compute::{AttachOptions, DetachOptions};
-pub use config::{Backend, CacheLimits, Converter, FlowDefects, FlowsConfig, QuotaLimits, Repeat};
+pub use config::{Backend, CacheLimits, Converter, FlowsConfig, QuotaLimits, Repeat};
 pub use control::{ControlPlane, Leftovers, StartReport};
+pub use defects::FlowDefects;
 pub use engine::{FlowInfo, IllegalEvent, StepEvent, StepStatus, flow_catalogue, next_status};
 pub use error::{Cause, Failure, FlowError, Refusal};
 pub use model::{

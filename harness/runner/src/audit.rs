@@ -8,7 +8,7 @@ use sanbench_check::Finding;
 use sanbench_check::access::{PathView, check_paths};
 use sanbench_check::capacity::{ExpectedPool, check_stats};
 use sanbench_check::census::{
-    Census, DbAttachment, DbCensus, DbSnapshot, DbVolume, DriverNames, Quota, Rules,
+    Census, DbAttachment, DbCensus, DbMapping, DbSnapshot, DbVolume, DriverNames, Quota, Rules,
 };
 use sanbench_check::scheduler::{self, check_decision};
 use sanbench_flows::scheduler::{Decision, Operation};
@@ -121,6 +121,7 @@ fn credit(judge: &mut Judge, observed: &Census) {
     judge.ledger.compared("QTA-001", rows);
     let hosts = observed.hosts.iter().filter(|h| h.is_empty()).count() as u64;
     judge.ledger.compared("CLU-006", hosts);
+    judge.ledger.compared("SNP-011", observed.array.as_ref().map_or(0, |a| a.snapshots.len() as u64));
     let internal = observed.db.volumes.iter().filter(|v| v.internal).count() as u64;
     judge.ledger.compared("QTA-005", internal);
 }
@@ -174,6 +175,11 @@ fn census(site: &dyn Site, array: Option<ArrayInventory>) -> Result<Census, Flow
                     host: a.host.clone(),
                     status: a.status.as_str().to_owned(),
                 })
+                .collect(),
+            mappings: control
+                .block_device_mappings()?
+                .into_iter()
+                .map(|b| DbMapping { volume: b.volume, attachment: b.attachment, path: b.host_path })
                 .collect(),
             quota: Some(Quota {
                 volumes: quota.volumes,

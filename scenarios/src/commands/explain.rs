@@ -6,6 +6,7 @@ use sanbench_runner::story::verbs::{self, Type};
 use sanbench_protocol::CHAPTERS;
 
 use super::list::exercised;
+use crate::defects::Plantable;
 use crate::failure::Refusal;
 use crate::register;
 use crate::registry::Registry;
@@ -84,20 +85,9 @@ pub(super) fn explain(registry: &Registry, id: &str) -> Result<String, Refusal> 
             k.name, k.promise, k.environments, k.name
         ));
     }
+    parts.extend(catalogue_defect(registry, id));
     for d in defects::all(registry).iter().filter(|d| d.name == id || d.catalogue == id) {
-        parts.push(format!(
-            "planted defect {} ({}, {})\n  {}\n  plant it: sanbench run --defect {}\n",
-            d.name, d.catalogue, d.home, d.text, d.name
-        ));
-    }
-    if let Some(d) = register::defects().iter().find(|d| d.id == id) {
-        parts.push(format!(
-            "catalogue defect {} ({})\n  {}\n  caught by: {}\n",
-            d.id,
-            d.home,
-            d.text,
-            d.caught_by.join(", ")
-        ));
+        parts.push(planted_defect(d));
     }
     if parts.is_empty() {
         let shown: String = id.chars().filter(|c| !c.is_control()).take(80).collect();
@@ -114,4 +104,33 @@ fn point(name: &str, what: &str, promise: &str, environments: &str) -> String {
         text += &format!("    {action:<15} {what}\n");
     }
     text
+}
+
+/// An entry of the defect catalogue.
+fn catalogue_defect(registry: &Registry, id: &str) -> Option<String> {
+    let d = register::defects().iter().find(|d| d.id == id)?;
+    let subtle = if d.subtle { ", subtle: a happy-path run passes and reports success" } else { "" };
+    let mut text = format!("catalogue defect {} ({}{subtle})\n  {}\n", d.id, d.home, d.text);
+    text += &format!("  seen in:   {}\n  workload:  {}\n", d.reference, d.workload);
+    text += &format!("  caught by: {}\n", d.caught_by.join(", "));
+    let built: Vec<&str> =
+        defects::all(registry).iter().filter(|p| p.catalogue == id).map(|p| p.name).collect();
+    match defects::waiting().iter().find(|w| w.id == id) {
+        Some(waiting) => text += &format!("  waits for: {}\n", waiting.waits_for),
+        None => text += &format!("  planted:   {}\n", built.join(", ")),
+    }
+    Some(text)
+}
+
+/// A switch.
+fn planted_defect(d: &Plantable) -> String {
+    let mut text = format!("planted defect {} ({}, in the {})\n  {}\n", d.name, d.catalogue, d.home, d.text);
+    text += &format!("  seen in:   {}\n", d.reference());
+    if let Some(directed) = d.directed() {
+        text += &format!("  stories:   {}\n", directed.stories.join(", "));
+        text += &format!("  must fail: {}\n", directed.by.join(" or "));
+        let story = directed.stories.first().copied().unwrap_or_default();
+        text += &format!("  plant it:  sanbench run {story} --defect {}\n", d.name);
+    }
+    text + &format!("  prove it:  sanbench selftest {}\n", d.name)
 }

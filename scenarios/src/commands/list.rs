@@ -19,12 +19,13 @@ pub(super) fn list(registry: &Registry, args: &ListArgs) -> Result<String, Refus
         return Ok(text + "\n");
     }
     let width = rows.iter().filter_map(|r| r["id"].as_str()).map(str::len).max().unwrap_or(0);
+    let marks = rows.iter().filter_map(|r| r["mark"].as_str()).map(str::len).max().unwrap_or(0).max(6);
     let mut out = String::new();
     for row in &rows {
         let text = |key: &str| row[key].as_str().unwrap_or_default();
         let mark = match text("mark") {
             "" => String::new(),
-            mark => format!("{mark:<6} "),
+            mark => format!("{mark:<marks$} "),
         };
         out.push_str(&format!("{:width$}  {mark}{}\n", text("id"), text("title")));
     }
@@ -70,10 +71,7 @@ fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value>, Refusal> {
                 json!({"id": k.name, "mark": "kind", "title": format!("Promise: {}", k.promise), "environments": k.environments})
             }))
             .collect(),
-        Listing::Defects => defects::all(registry)
-            .iter()
-            .map(|d| json!({"id": d.name, "mark": d.catalogue, "title": format!("{} ({})", d.text, d.home)}))
-            .collect(),
+        Listing::Defects => planted(registry),
         Listing::Drivers => {
             registry.drivers.iter().map(|d| json!({"id": d.class, "title": d.title})).collect()
         }
@@ -83,6 +81,27 @@ fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value>, Refusal> {
 fn fault(name: &str, what: &str, promise: &str, environments: &str) -> Value {
     let title = format!("{what} Promise: {promise}");
     json!({"id": name, "mark": "point", "title": title, "environments": environments})
+}
+
+/// Defects that can be planted, then those that wait.
+fn planted(registry: &Registry) -> Vec<Value> {
+    let built = defects::all(registry).into_iter().map(|d| {
+        let (stories, by) = d.directed().map(|d| (d.stories.clone(), d.by.clone())).unwrap_or_default();
+        let title = format!("{} [{}; {}]", d.text, d.home, by.join(" "));
+        json!({
+            "id": d.name, "mark": d.catalogue, "title": title, "home": d.home, "built": true,
+            "stories": stories, "requirements": by,
+        })
+    });
+    let waiting = defects::waiting().iter().map(|w| {
+        let known = register::defects().iter().find(|d| d.id == w.id);
+        let text = known.map_or("", |d| d.text);
+        json!({
+            "id": "(waits)", "mark": w.id, "title": format!("{text} [waits for {}]", w.waits_for),
+            "home": known.map_or("", |d| d.home), "built": false, "waits_for": w.waits_for,
+        })
+    });
+    built.chain(waiting).collect()
 }
 
 /// Stories by the requirement that they name.

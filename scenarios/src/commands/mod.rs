@@ -8,6 +8,7 @@ mod list;
 mod replay;
 mod report;
 mod run;
+mod selftest;
 mod sweep;
 
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub(crate) fn main(registry: &Registry, words: impl IntoIterator<Item = std::ffi
         Some(Command::Run(args)) => run::run(registry, &args),
         Some(Command::List(args)) => list::list(registry, &args).map(say),
         Some(Command::Explain(args)) => explain::explain(registry, &args.id).map(say),
+        Some(Command::Selftest(args)) => selftest::selftest(registry, &args),
         Some(Command::Replay(args)) => replay::replay(registry, &args),
         Some(Command::Sweep(args)) => sweep::sweep(registry, &args),
         Some(Command::Report(command)) => report::report(&command),

@@ -46,8 +46,12 @@ pub(super) fn run(registry: &Registry, args: &RunArgs) -> Result<u8, Refusal> {
     let selection = resolve(registry, &args.targets)?;
     let faults = super::faults(&args.faults)?;
     let planted = Planted::from_words(registry, &args.defect).map_err(|word| {
-        let names = defects::all(registry).iter().map(|d| d.name).collect::<Vec<_>>().join(", ");
-        Refusal::new(format!("no defect `{word}` can be planted")).hint(format!("defects: {names}"))
+        let known = defects::waiting().iter().find(|w| w.id == word);
+        let hint = match known {
+            Some(waiting) => format!("{word} waits for {}", waiting.waits_for),
+            None => "`sanbench list defects` names them".to_owned(),
+        };
+        Refusal::new(format!("no defect `{word}` can be planted")).hint(hint)
     })?;
     let place = place(&args.env)?;
     if matches!(place, Where::Profile(_)) && !args.defect.is_empty() {
@@ -437,6 +441,7 @@ impl RunPlan<'_> {
             planned: self.specs.iter().map(|s| (s.id.clone(), s.story.clone())).collect(),
             not_applicable: Default::default(),
             histories: self.args.report.is_some(),
+            defects: self.planted.bench,
         };
         let (mut report, mut extras) = assemble(&self.selection, facts, outcomes);
         report.run.duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);

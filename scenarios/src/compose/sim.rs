@@ -181,7 +181,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         array: array.clone(),
         hosts: spec.plan.site.hosts.iter().zip(1u8..).map(|((name, _), n)| (name.clone(), n)).collect(),
     };
-    if setup.planted.leak_hash_order {
+    if setup.planted.bench.leak_hash_order {
         leak(&array_env);
     }
     let counter = world.clone();

@@ -7,6 +7,7 @@ use sanbench_reports::{Coverage, Ending, Extras, Report, Requirement, Run, Verdi
 use sanbench_runner::CaseOutcome;
 use sha2::{Digest, Sha256};
 
+use crate::defects::BenchDefects;
 use crate::register;
 use crate::targets::Selection;
 
@@ -26,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) not_applicable: BTreeMap<String, String>,
     /// Keep histories for the report directory.
     pub(crate) histories: bool,
+    /// What is wrong with the bench on purpose.
+    pub(crate) defects: BenchDefects,
 }
 
 /// Puts the report together and settles it.
@@ -84,7 +87,7 @@ pub(crate) fn assemble(selection: &Selection, facts: Facts, outcomes: Vec<CaseOu
     let ids: BTreeSet<&String> = selection.required.iter().chain(exercised.keys()).collect();
     for id in ids {
         let stories = exercised.get(id).cloned().unwrap_or_default();
-        let mut entry = judge(id, &ledger, &stories, &missing, &report);
+        let mut entry = judge(id, &ledger, &stories, &missing, &report, facts.defects);
         entry.required = selection.required.contains(id);
         entry.evidence.extend(evidence.remove(id).unwrap_or_default());
         // What some case did judge is judged, whatever others could not apply.
@@ -113,6 +116,7 @@ fn judge(
     stories: &[String],
     missing: &BTreeSet<&str>,
     report: &Report,
+    defects: BenchDefects,
 ) -> Requirement {
     let (level, title) = match register::requirement_by_id(id) {
         Some(known) => (known.level, known.statement),
@@ -132,11 +136,12 @@ fn judge(
     let (verdict, reason) = match ledger.verdict(id) {
         Judged::Failed => (Verdict::Failed, String::new()),
         Judged::Unknown => (Verdict::Unknown, "a comparison could not be decided".to_owned()),
-        _ if not_started.is_some() => {
+        _ if not_started.is_some() && !defects.missing_case_accepted => {
             (Verdict::NotRun, format!("story {} did not run", not_started.map_or("", String::as_str)))
         }
         _ if unfinished.is_some() => (Verdict::Unknown, unfinished.unwrap_or_default()),
         Judged::Passed => (Verdict::Passed, String::new()),
+        Judged::NotRun if defects.not_run_counts_as_passed => (Verdict::Passed, String::new()),
         Judged::NotRun => (Verdict::NotRun, "no checker compared anything for it".to_owned()),
     };
     entry.with(verdict, reason)

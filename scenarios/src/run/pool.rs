@@ -5,36 +5,34 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sanbench_runner::{CaseOutcome, CaseSpec};
-
-/// Runs every case with `run` on up to `jobs` threads and hands the outcomes to `seen` in the order of the cases.
-/// Stops starting cases once `stop` is set; cases that were not started are missing from the answer.
-pub(crate) fn run_all(
-    specs: &[CaseSpec],
+/// Runs every item with `run` on up to `jobs` threads and hands the outcomes to `seen` in the order of the items.
+/// Stops starting items once `stop` is set; items that were not started are missing from the answer.
+pub(crate) fn run_all<T: Sync, R: Send>(
+    items: &[T],
     jobs: usize,
     stop: &AtomicBool,
-    run: impl Fn(&CaseSpec) -> CaseOutcome + Sync,
-    mut seen: impl FnMut(&CaseOutcome),
-) -> Vec<CaseOutcome> {
+    run: impl Fn(&T) -> R + Sync,
+    mut seen: impl FnMut(&R),
+) -> Vec<R> {
     let next = AtomicUsize::new(0);
-    let mut outcomes = Vec::with_capacity(specs.len());
+    let mut outcomes = Vec::with_capacity(items.len());
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
-        for _ in 0..jobs.clamp(1, specs.len().max(1)) {
+        for _ in 0..jobs.clamp(1, items.len().max(1)) {
             let sender = sender.clone();
             let (next, run) = (&next, &run);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(spec) = specs.get(index) else { break };
-                    if sender.send((index, run(spec))).is_err() {
+                    let Some(item) = items.get(index) else { break };
+                    if sender.send((index, run(item))).is_err() {
                         break;
                     }
                 }
             });
         }
         drop(sender);
-        // Outcomes arrive in any order and are told in the order of the cases.
+        // Outcomes arrive in any order and are told in the order of the items.
         let mut waiting = BTreeMap::new();
         for (index, outcome) in receiver {
             waiting.insert(index, outcome);

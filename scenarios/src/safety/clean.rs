@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sanbench_api::{ArrayInventory, DriverError, Inventory, ObjectKind, ObjectRef};
 
 use super::tag::Tag;
+use crate::defects::BenchDefects;
 
 /// What a clean-up did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -23,10 +24,20 @@ const ROUNDS: usize = 8;
 /// # Errors
 /// The array cannot be listed.
 pub async fn clean(inventory: &dyn Inventory, tags: &[Tag]) -> Result<Cleaned, DriverError> {
+    clean_with(inventory, tags, BenchDefects::default()).await
+}
+
+/// The same, with what the selftest has planted.
+pub(crate) async fn clean_with(
+    inventory: &dyn Inventory,
+    tags: &[Tag],
+    defects: BenchDefects,
+) -> Result<Cleaned, DriverError> {
+    let owned = |listing: &ArrayInventory| owned(listing, tags, defects.clean_takes_foreign);
     let mut cleaned = Cleaned::default();
     for _ in 0..ROUNDS {
         cleaned.left.clear();
-        let objects = owned(&inventory.list().await?, tags);
+        let objects = owned(&inventory.list().await?);
         if objects.is_empty() {
             return Ok(cleaned);
         }
@@ -46,16 +57,17 @@ pub async fn clean(inventory: &dyn Inventory, tags: &[Tag]) -> Result<Cleaned, D
         }
     }
     if cleaned.left.is_empty() {
-        let rest = owned(&inventory.list().await?, tags);
+        let rest = owned(&inventory.list().await?);
         cleaned.left =
             rest.iter().map(|o| format!("{:?} {}: comes back", o.kind, o.name).to_lowercase()).collect();
     }
     Ok(cleaned)
 }
 
-/// Our objects in an order that respects what depends on what: mappings, clones, snapshots, LUNs.
-pub(super) fn owned(inventory: &ArrayInventory, tags: &[Tag]) -> Vec<ObjectRef> {
-    let ours = |name: &str| tags.iter().any(|t| t.owns(name));
+/// Our objects in an order that respects what depends on what: mappings, clones, snapshots, LUNs. `careless` is the planted
+/// defect D74: whatever has a name like those of a driver is ours.
+pub(super) fn owned(inventory: &ArrayInventory, tags: &[Tag], careless: bool) -> Vec<ObjectRef> {
+    let ours = |name: &str| careless || tags.iter().any(|t| t.owns(name));
     let object = |kind, id: &str, name: &str| ObjectRef { kind, id: id.into(), name: name.into() };
     let mut objects = Vec::new();
     let hosts: BTreeSet<&str> =

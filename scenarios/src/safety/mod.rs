@@ -8,6 +8,7 @@ mod journal;
 mod needs;
 mod tag;
 
+pub(crate) use clean::clean_with;
 pub use clean::{Cleaned, clean};
 pub use guard::{Counts, GuardedDriver};
 pub use journal::{Entry, Journal, JournalError};

@@ -109,6 +109,8 @@ pub struct Limits {
     pub vstores: usize,
     /// Largest LUN, in blocks of 512 bytes.
     pub lun_blocks: u64,
+    /// Linked clones of one LUN or snapshot.
+    pub clones: usize,
     /// Longest chain of parent links in the store.
     pub chain: u32,
     /// Largest host LUN id.
@@ -126,6 +128,7 @@ impl Default for Limits {
             objects: 8_192,
             vstores: 256,
             lun_blocks: 64 << 31, // 64 TiB
+            clones: 65_536,
             chain: 256,
             host_lun_id: 511,
             name_bytes: 255,

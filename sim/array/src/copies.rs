@@ -8,13 +8,17 @@ use crate::{Array, Outcome, Refusal};
 impl Array {
     /// The present content of a copy's source, frozen.
     fn copy_source(&self, source: DeviceId) -> Result<Content, Refusal> {
-        match source {
-            DeviceId::Lun(id) => Ok(self.luns.get(id).ok_or(Refusal::NoSuchLun)?.content.clone()),
+        let mut content = match source {
+            DeviceId::Lun(id) => self.luns.get(id).ok_or(Refusal::NoSuchLun)?.content.clone(),
             DeviceId::Snapshot(id) => {
                 let snapshot = self.snapshots.get(id).ok_or(Refusal::NoSuchSnapshot)?;
-                self.snapshot_content(snapshot).cloned().ok_or(Refusal::NotActivated)
+                self.snapshot_content(snapshot).cloned().ok_or(Refusal::NotActivated)?
             }
+        };
+        if self.defects.copy_skips_parent && content.own_extents() > 0 {
+            content.drop_link();
         }
+        Ok(content)
     }
 
     /// The source has content, the target exists, is another device and not smaller.

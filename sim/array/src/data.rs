@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::object::{DeviceId, DeviceInfo, Geometry, Mapped};
+use crate::store::content::pieces;
 use crate::store::{BLOCK_BYTES, Content, EXTENT_BLOCKS};
 use crate::{Array, IoError};
 
@@ -43,7 +44,7 @@ impl Array {
                 blocks: lun.content.blocks(),
                 size_generation: lun.size_generation,
                 read_only: false,
-                online: true,
+                online: !lun.broken,
             }),
             DeviceId::Snapshot(id) => self.snapshots.get(id).map(|snapshot| Geometry {
                 blocks: snapshot.blocks,
@@ -110,7 +111,17 @@ impl Array {
     pub fn write(&mut self, now: Duration, id: DeviceId, lba: u64, data: &[u8]) -> Result<(), IoError> {
         self.advance(now);
         let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
-        self.write_lun(lun, lba, data)?;
+        let copied_up = self.copied_up(lun, lba, data.len() as u64 / BLOCK_BYTES);
+        match self.write_lun(lun, lba, data) {
+            Err(IoError::NoSpace) if self.defects.full_pool_breaks_lun => {
+                if let Some(lun) = self.luns.get_mut(lun) {
+                    lun.broken = true;
+                }
+                return Err(IoError::Offline);
+            }
+            done => done?,
+        }
+        self.show_to_snapshots(lun, &copied_up);
         self.note_pool_of(lun);
         if self.defects.clone_shares_writes
             && let Some(source) = self.source_lun(lun)
@@ -118,6 +129,38 @@ impl Array {
             let _ = self.write_lun(source, lba, data);
         }
         Ok(())
+    }
+
+    /// Extents that a write is going to copy up; asked only for the planted defect D19.
+    fn copied_up(&self, lun: u64, lba: u64, blocks: u64) -> Vec<u64> {
+        match self.luns.get(lun).filter(|_| self.defects.copy_up_reaches_snapshots) {
+            Some(lun) => pieces(lba, blocks)
+                .map(|(index, ..)| index)
+                .filter(|index| lun.content.is_inherited(*index))
+                .collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Planted defect D19: the snapshots of a LUN show these extents as the LUN has them now.
+    fn show_to_snapshots(&mut self, lun: u64, extents: &[u64]) {
+        if extents.is_empty() {
+            return;
+        }
+        let Some(now) = self.luns.get(lun).map(|lun| lun.content.clone()) else { return };
+        let ids: Vec<u64> = self.snapshots.iter().filter(|s| s.parent == lun).map(|s| s.id).collect();
+        for id in ids {
+            let Some(mut content) =
+                self.snapshots.get(id).and_then(|s| s.layer.as_ref()).map(|l| l.content.clone())
+            else {
+                continue;
+            };
+            extents.iter().for_each(|index| content.share(*index, now.visible(*index).cloned()));
+            let layer = self.new_layer(content);
+            if let Some(snapshot) = self.snapshots.get_mut(id) {
+                snapshot.layer = Some(layer);
+            }
+        }
     }
 
     fn note_pool_of(&mut self, lun: u64) {

@@ -4,17 +4,17 @@
 /// The set of planted defects. The default is a correct array.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Defects {
-    /// D78: the range that an extend adds shows old garbage instead of zeros.
+    /// EXT-001: the range that an extend adds shows old garbage instead of zeros.
     pub stale_tail_after_extend: bool,
-    /// D78: after an extend, reads of the old range come from the content as it was before the extend.
+    /// EXT-001: after an extend, reads of the old range come from the content as it was before the extend.
     pub stale_read_after_extend: bool,
-    /// D21: what is written to a linked clone also lands in its source LUN.
+    /// CLN-001: what is written to a linked clone also lands in its source LUN.
     pub clone_shares_writes: bool,
     /// D17: a split trusts a stale map and forgets the odd extents that the child never touched.
     pub flatten_skips_hole: bool,
     /// D18: an activated snapshot keeps following its LUN.
     pub snapshot_not_frozen: bool,
-    /// D36: LUN masking is ignored; every initiator reaches every mapped LUN.
+    /// ATT-001: LUN masking is ignored; every initiator reaches every mapped LUN.
     pub masking_ignored: bool,
     /// D25: UNMAP rounds its range outward to whole extents.
     pub unmap_out_of_bounds: bool,
@@ -40,17 +40,31 @@ pub struct Defects {
     pub group_snapshot_torn: bool,
     /// QOS-001: the limits of a LUN act on all LUNs of its hosts.
     pub qos_per_host: bool,
+    /// D18: a clone of a snapshot does not see what was first written since the snapshot before.
+    pub snapshot_map_misses_new: bool,
+    /// D19: what a clone copies up when it is written shows in its older snapshots.
+    pub copy_up_reaches_snapshots: bool,
+    /// D20: the split of a clone that has nothing of its parent fails.
+    pub empty_split_fails: bool,
+    /// D21: a full copy of a clone that has content of its own leaves out what its parent holds.
+    pub copy_skips_parent: bool,
+    /// D69: a write that finds the pool full takes the whole LUN out of service.
+    pub full_pool_breaks_lun: bool,
 }
 
 impl Defects {
     /// Every switch: name, id in the catalogue of defects, what it does.
     pub const ALL: &'static [(&'static str, &'static str, &'static str)] = &[
-        ("stale_tail_after_extend", "D78", "the range added by an extend shows old garbage instead of zeros"),
-        ("stale_read_after_extend", "D78", "reads after an extend are served from the content before it"),
-        ("clone_shares_writes", "D21", "writes to a linked clone also land in its source LUN"),
+        (
+            "stale_tail_after_extend",
+            "EXT-001",
+            "the range added by an extend shows old garbage instead of zeros",
+        ),
+        ("stale_read_after_extend", "EXT-001", "reads after an extend are served from the content before it"),
+        ("clone_shares_writes", "CLN-001", "writes to a linked clone also land in its source LUN"),
         ("flatten_skips_hole", "D17", "a split forgets odd extents that the child never touched"),
         ("snapshot_not_frozen", "D18", "an activated snapshot keeps following its LUN"),
-        ("masking_ignored", "D36", "every initiator reaches every mapped LUN"),
+        ("masking_ignored", "ATT-001", "every initiator reaches every mapped LUN"),
         ("unmap_out_of_bounds", "D25", "UNMAP rounds its range outward to whole extents"),
         ("duplicate_wwn", "D32", "two devices in a row share one WWN"),
         ("lost_write_on_cow", "D22", "a partial write loses neighbouring bytes when it copies up"),
@@ -63,6 +77,15 @@ impl Defects {
         ("job_lost_on_failover", "API-014", "background work counts as done when a controller fails"),
         ("group_snapshot_torn", "SNP-009", "snapshots activated together are not frozen at one instant"),
         ("qos_per_host", "QOS-001", "the limits of a LUN act on all LUNs of its hosts"),
+        (
+            "snapshot_map_misses_new",
+            "D18",
+            "clones of a snapshot miss what was new since the snapshot before",
+        ),
+        ("copy_up_reaches_snapshots", "D19", "what a clone copies up shows in its older snapshots"),
+        ("empty_split_fails", "D20", "the split of a clone that has nothing of its parent fails"),
+        ("copy_skips_parent", "D21", "a full copy of a changed clone leaves out what its parent holds"),
+        ("full_pool_breaks_lun", "D69", "a write into a full pool takes the whole LUN out of service"),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -86,6 +109,11 @@ impl Defects {
             "job_lost_on_failover" => &mut self.job_lost_on_failover,
             "group_snapshot_torn" => &mut self.group_snapshot_torn,
             "qos_per_host" => &mut self.qos_per_host,
+            "snapshot_map_misses_new" => &mut self.snapshot_map_misses_new,
+            "copy_up_reaches_snapshots" => &mut self.copy_up_reaches_snapshots,
+            "empty_split_fails" => &mut self.empty_split_fails,
+            "copy_skips_parent" => &mut self.copy_skips_parent,
+            "full_pool_breaks_lun" => &mut self.full_pool_breaks_lun,
             _ => return false,
         };
         *switch = true;

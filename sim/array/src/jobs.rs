@@ -353,7 +353,10 @@ impl Array {
         let content = &mut lun.content;
         let (next, copied) = match &job.kind {
             JobKind::Split { .. } => {
-                let Some(index) = content.next_inherited(job.cursor) else { return Some(Step::Finished) };
+                let Some(index) = content.next_inherited(job.cursor) else {
+                    let fails = self.defects.empty_split_fails && job.done == 0;
+                    return Some(if fails { Step::Failed } else { Step::Finished });
+                };
                 if !may_copy {
                     return None;
                 }

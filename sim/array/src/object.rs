@@ -201,6 +201,8 @@ pub struct Lun {
     /// Only with [`crate::Defects::stale_read_after_extend`]: the content before the last extend.
     #[serde(skip)]
     pub(crate) stale_view: Option<Content>,
+    /// Out of service; only the planted defect `full_pool_breaks_lun` does that.
+    pub(crate) broken: bool,
 }
 
 impl Lun {

@@ -48,6 +48,10 @@ impl Array {
     ) -> Result<Outcome, Refusal> {
         self.admit_device(&name, &description)?;
         self.luns.admits(self.scope, &name, self.limits.devices)?;
+        let siblings = self.luns.iter().filter(|lun| lun.origin.is_some_and(|o| o.source == source)).count();
+        if siblings >= self.limits.clones {
+            return Err(Refusal::LimitReached);
+        }
         let (layer, pool, blocks, place) = match source {
             DeviceId::Lun(id) => {
                 let lun = self.luns.get_mut(id).ok_or(Refusal::NoSuchLun)?;
@@ -63,7 +67,10 @@ impl Array {
                 let content = self.snapshot_content(snapshot).ok_or(Refusal::NotActivated)?;
                 let (pool, blocks) = (snapshot.pool, snapshot.blocks);
                 let place = (snapshot.access.home, snapshot.owner);
-                let layer = if std::ptr::eq(content, &layer.content) {
+                let layer = if self.defects.snapshot_map_misses_new {
+                    let content = self.without_new(id, content.clone());
+                    self.new_layer(content)
+                } else if std::ptr::eq(content, &layer.content) {
                     layer
                 } else {
                     self.new_layer(content.clone())
@@ -82,6 +89,25 @@ impl Array {
             None,
             Some(origin),
         ))
+    }
+
+    /// Planted defect D18: the content of a snapshot without the extents that the snapshot before it did not have.
+    fn without_new(&self, id: u64, mut content: Content) -> Content {
+        let Some(of) = self.snapshots.get(id).map(|s| (s.parent, s.activated)) else { return content };
+        let older = self.snapshots.iter().filter(|s| s.parent == of.0 && s.id != id && s.activated <= of.1);
+        let Some(before) =
+            older.filter_map(|s| Some((s.activated, s.layer.as_ref()?))).max_by_key(|(at, _)| *at)
+        else {
+            return content;
+        };
+        let mut at = 0;
+        while let Some(index) = content.next_visible(at) {
+            if before.1.content.visible(index).is_none() {
+                content.clear(index);
+            }
+            at = index + 1;
+        }
+        content
     }
 
     fn insert_lun(
@@ -126,6 +152,7 @@ impl Array {
             content,
             quota,
             stale_view: None,
+            broken: false,
         });
         Outcome::Created(id)
     }

@@ -152,8 +152,9 @@ impl<'a> Array<'a> {
             let name = self.rules.names.snapshot(*id);
             match self.seen.snapshots.iter().find(|snapshot| snapshot.name == name) {
                 None => {
+                    // Nobody asked for its removal: somebody's own tidying took it.
                     out.push(missing(
-                        "CLU-005",
+                        "SNP-011",
                         "snapshot",
                         format!("snapshot {id} is not on the array as {name}"),
                     ));

@@ -10,6 +10,7 @@ pub(super) fn compare(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
     volumes(world, seen, out);
     snapshots(world, seen, out);
     attachments(world, seen, out);
+    mappings(seen, out);
     quota(seen, out);
     for open in &seen.open {
         out.push(leftover("CLU-001", "flow", format!("{open} has neither ended nor been undone")));
@@ -116,6 +117,16 @@ fn attachments(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
     for (id, host) in expected.iter().filter(|key| !found.contains(*key)) {
         let message = format!("volume {id} has no attachment to {host}");
         out.push(missing("ATT-004", "attachment row", message));
+    }
+}
+
+/// A mapping without its attachment blocks the next attach of the pair.
+fn mappings(seen: &DbCensus, out: &mut Vec<Finding>) {
+    for mapping in &seen.mappings {
+        if !seen.attachments.iter().any(|row| Some(row.id) == mapping.attachment) {
+            let message = format!("a block device mapping of volume {} has no attachment", mapping.volume);
+            out.push(leftover("ATT-012", "block device mapping", message));
+        }
     }
 }
 

@@ -20,6 +20,31 @@ pub(super) fn compare(world: &World, observed: &Census, rules: &Rules<'_>, out: 
             .map(|(id, volume)| (*id, volume, wwn(*id)))
             .collect();
         one(host, &attached, out);
+        disks(host, &attached, observed, out);
+    }
+}
+
+/// What a guest was given is the whole device of its volume: a path device or a map, and no part of one.
+fn disks(
+    host: &HostCensus,
+    attached: &[(VolumeId, &Volume, Option<Wwn>)],
+    observed: &Census,
+    out: &mut Vec<Finding>,
+) {
+    for (id, _, wwn) in attached {
+        let Some(wwn) = wwn else { continue };
+        let row = observed.db.attachments.iter().find(|row| row.volume == *id && row.host == host.host);
+        let Some(row) = row else { continue };
+        let mapping = observed.db.mappings.iter().find(|mapping| mapping.attachment == Some(row.id));
+        let Some(path) = mapping.and_then(|mapping| mapping.path.as_deref()) else { continue };
+        let device = host.devices.iter().filter(|device| device.wwn == Some(*wwn)).map(|device| &device.name);
+        let map = host.maps.iter().filter(|map| map.wwid.to_ascii_lowercase().contains(&wwn.to_string()));
+        let whole: Vec<String> =
+            device.chain(map.map(|map| &map.name)).map(|name| format!("/dev/{name}")).collect();
+        if !whole.iter().any(|name| name == path) {
+            let message = format!("the guest on {} was not given the device of volume {id}", host.host);
+            out.push(differs("ATT-006", "guest disk", "path", message, whole.join(" or "), path));
+        }
     }
 }
 

@@ -64,6 +64,8 @@ pub struct DbCensus {
     pub snapshots: Vec<DbSnapshot>,
     /// Attachment rows that are not deleted.
     pub attachments: Vec<DbAttachment>,
+    /// Block device mappings of the compute service.
+    pub mappings: Vec<DbMapping>,
     /// Quota, where it is kept.
     pub quota: Option<Quota>,
     /// Flows of the intent log that have neither ended nor been undone, and worker rows.
@@ -109,6 +111,17 @@ pub struct DbAttachment {
     pub host: String,
     /// Status word.
     pub status: String,
+}
+
+/// A block device mapping: that a guest has, or is to have, a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DbMapping {
+    /// Which volume.
+    pub volume: VolumeId,
+    /// The attachment it belongs to.
+    pub attachment: Option<AttachmentId>,
+    /// The device that the guest was given, as `/dev/<name>` on its host; `None` while it has none.
+    pub path: Option<String>,
 }
 
 /// Quota of the project.
@@ -186,7 +199,10 @@ pub fn compare(world: &World, observed: &Census, rules: &Rules<'_>) -> Vec<Findi
     db::compare(world, &observed.db, &mut findings);
     hosts::compare(world, observed, rules, &mut findings);
     for file in &observed.files {
-        findings.push(leftover("CLU-001", "file", format!("temporary file {file} is still there")));
+        findings.push(match file.starts_with("/dev/") {
+            true => leftover("IMG-010", "file", format!("a regular file has the name of a device: {file}")),
+            false => leftover("CLU-001", "file", format!("temporary file {file} is still there")),
+        });
     }
     findings
 }

@@ -151,6 +151,11 @@ fn observed() -> Census {
             host: "c1".into(),
             status: "attached".into(),
         }],
+        mappings: vec![DbMapping {
+            volume: volume(1),
+            attachment: Some(AttachmentId(Uuid::from_bytes([1; 16]))),
+            path: Some("/dev/dm-0".into()),
+        }],
         quota: Some(Quota { volumes: 4, gigabytes: 7, snapshots: 1, reserved: 0 }),
         open: Vec::new(),
     };
@@ -348,6 +353,13 @@ fn rows() {
     assert_eq!(fires(|_, c| c.db.quota.as_mut().unwrap().gigabytes = 9), ["QTA-001 census:quota:gigabytes"]);
     assert_eq!(fires(|_, c| c.db.open.push("flow 3".into())), ["CLU-001 census:flow:left over"]);
     assert_eq!(fires(|_, c| c.files.push("/tmp/x".into())), ["CLU-001 census:file:left over"]);
+    assert_eq!(fires(|_, c| c.files.push("/dev/sda".into())), ["IMG-010 census:file:left over"]);
+    assert_eq!(
+        fires(|_, c| c.db.mappings[0].attachment = None),
+        ["ATT-012 census:block device mapping:left over"]
+    );
+    let part = |_: &mut World, c: &mut Census| c.db.mappings[0].path = Some("/dev/dm-0p1".into());
+    assert_eq!(fires(part), ["ATT-006 census:guest disk:path"]);
 }
 
 #[test]

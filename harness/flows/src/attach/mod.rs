@@ -74,6 +74,11 @@ impl LocalAttachment {
         self.attached.as_ref().map(|a| Arc::clone(&a.device))
     }
 
+    /// Name of the device.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.attached.as_ref().map(|a| a.path.as_str())
+    }
+
     /// Forced detach: every part is tried, and nothing there is success.
     pub(crate) async fn release(&mut self) -> Result<(), StepError> {
         self.attached = None;

@@ -121,6 +121,9 @@ fn create_bdm(cx: &mut AttachCx) -> StepFuture<'_> {
 
 fn destroy_bdm(cx: &mut AttachCx) -> StepFuture<'_> {
     Box::pin(async move {
+        if cx.plane.config.defects.bdm_left_after_failed_attach {
+            return Ok(());
+        }
         let (instance, volume, id) = (cx.instance, cx.volume, cx.id);
         cx.plane.db.read(|db| {
             // Only our own: an earlier attachment of the same pair is not touched.

@@ -11,7 +11,7 @@ use crate::attach::api;
 use crate::control::Plane;
 use crate::db::FlowRow;
 use crate::engine::{self, Flow, FlowContext, OnUndoFailure, Recovery, Step, StepFuture};
-use crate::error::{FlowError, Refusal};
+use crate::error::{FlowError, Refusal, StepError};
 use crate::model::AttachmentView;
 use crate::status::{AttachStatus, AttachmentStatus, VolumeStatus};
 use crate::volume::create::conflict;
@@ -37,6 +37,8 @@ pub(crate) struct DetachCx {
     force: bool,
     begun: bool,
     recovered: bool,
+    /// Planted defect D56: the call to the array failed, and nobody cares.
+    forgotten: bool,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
@@ -56,6 +58,7 @@ impl FlowContext for DetachCx {
             force,
             begun: false,
             recovered: true,
+            forgotten: false,
             guard: None,
         }))
     }
@@ -75,7 +78,15 @@ pub(crate) async fn detach(
         .find(|a| a.instance == instance && a.status == AttachmentStatus::Attached)
         .ok_or_else(|| Refusal::NotAttached { volume: volume.to_string(), to: instance.to_string() })?;
     let params = json!({"attachment": row.id, "force": options.force});
-    let mut cx = DetachCx { plane, row, force: options.force, begun: false, recovered: false, guard: None };
+    let mut cx = DetachCx {
+        plane,
+        row,
+        force: options.force,
+        begun: false,
+        recovered: false,
+        forgotten: false,
+        guard: None,
+    };
     engine::run(&DETACH, volume.to_string(), params, &mut cx).await
 }
 
@@ -96,9 +107,7 @@ fn begin(cx: &mut DetachCx) -> StepFuture<'_> {
                 Some(VolumeStatus::Error | VolumeStatus::ErrorExtending) => {
                     Ok(db.set_attach_status(volume, AttachStatus::Detaching)?)
                 }
-                Some(status) => {
-                    Err(crate::error::StepError::from(conflict("volume", volume, status.as_str(), "in-use")))
-                }
+                Some(status) => Err(StepError::from(conflict("volume", volume, status.as_str(), "in-use"))),
                 None => Err(Refusal::NotFound { kind: "volume", id: volume.to_string() }.into()),
             }
         })?;
@@ -140,6 +149,13 @@ fn unplug(cx: &mut DetachCx) -> StepFuture<'_> {
     Box::pin(async move {
         engine::ask(&cx.plane.env, "guest.unplug").await?;
         cx.plane.guests().remove(&(cx.row.instance, cx.row.volume));
+        if cx.plane.config.defects.available_before_detached {
+            let volume = cx.row.volume;
+            cx.plane.db.read(|db| {
+                db.cas_volume(volume, &[VolumeStatus::Detaching], VolumeStatus::Available)?;
+                db.set_attach_status(volume, AttachStatus::Detached)
+            })?;
+        }
         Ok(cx.plane.db.single(|db| db.remove_guest_disk(cx.row.instance, cx.row.volume))?)
     })
 }
@@ -155,14 +171,22 @@ fn disconnect(cx: &mut DetachCx) -> StepFuture<'_> {
 }
 
 fn unmap(cx: &mut DetachCx) -> StepFuture<'_> {
-    Box::pin(async move { api::terminate(&cx.plane, cx.row.id, cx.force).await })
+    Box::pin(async move {
+        match api::terminate(&cx.plane, cx.row.id, cx.force).await {
+            Err(StepError::Failed(_)) if cx.plane.config.defects.detach_error_forgotten => {
+                cx.forgotten = true;
+                Ok(())
+            }
+            answer => answer,
+        }
+    })
 }
 
 fn delete_attachment(cx: &mut DetachCx) -> StepFuture<'_> {
     Box::pin(async move {
-        let row = &cx.row;
+        let (row, forgotten) = (&cx.row, cx.forgotten);
         cx.plane.db.read(|db| {
-            if db.remove_attachment(row.id)? {
+            if !forgotten && db.remove_attachment(row.id)? {
                 db.recompute_volume(row.volume)?;
             }
             db.remove_bdm(row.instance, row.volume)

@@ -279,7 +279,7 @@ impl Plane {
         request: &Request,
     ) -> Result<(String, Promise), crate::error::StepError> {
         self.refresh_stats().await;
-        let allocated = self.db.read(|db| db.allocated_gib())?;
+        let allocated = self.db.read(|db| db.allocated_gib(self.config.defects.allocated_counts_some))?;
         let options = Options {
             multiplier: self.config.capacity_weight_multiplier,
             default_ratio: self.config.default_over_subscription,

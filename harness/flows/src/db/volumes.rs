@@ -182,10 +182,13 @@ impl Db<'_> {
     }
 
     /// Sum of the sizes of all volumes of the pool, whatever their status (`allocated_capacity_gb`).
-    pub(crate) fn allocated_gib(&self) -> rusqlite::Result<BTreeMap<String, u64>> {
+    ///
+    /// `careless` is the planted defect D11: only volumes that are available or in use count.
+    pub(crate) fn allocated_gib(&self, careless: bool) -> rusqlite::Result<BTreeMap<String, u64>> {
         let rows = self.all(
-            "SELECT host, SUM(size_gib) FROM volumes WHERE host IS NOT NULL GROUP BY host",
-            [],
+            "SELECT host, SUM(size_gib) FROM volumes WHERE host IS NOT NULL \
+             AND (NOT ?1 OR status IN ('available', 'in-use')) GROUP BY host",
+            [careless],
             |row| Ok((row.get(0)?, uint(row, 1)?)),
         )?;
         Ok(rows.into_iter().collect())

@@ -11,7 +11,8 @@ use tokio::sync::OnceCell;
 
 use crate::config::Converter;
 
-use super::{Format, Image, ImageBytes, ImageError, ImageReader, Inspected, MAX_CHUNK, inspect};
+use super::inspect::inspect_with;
+use super::{Format, Image, ImageBytes, ImageError, ImageReader, Inspected, MAX_CHUNK};
 
 /// Time limit of one conversion.
 const CONVERT_LIMIT: Duration = Duration::from_secs(1800);
@@ -71,7 +72,13 @@ impl ImageWork {
     }
 
     /// Opens the image and checks its sum. Fault point `image.read`: `Fail` stops the stream, `DropReply` cuts it.
-    pub(crate) async fn fetch(&self, image: &Arc<Image>) -> Result<Staged, ImageError> {
+    ///
+    /// `checksum_ignored` is the planted defect D48.
+    pub(crate) async fn fetch(
+        &self,
+        image: &Arc<Image>,
+        checksum_ignored: bool,
+    ) -> Result<Staged, ImageError> {
         let mut bytes = image.open()?;
         match self.env.fault("image.read") {
             Some(Fault::Fail | Fault::CrashNode | Fault::Answer(_)) => {
@@ -87,7 +94,7 @@ impl ImageWork {
             }
             None => {}
         }
-        if let Some(sum) = image.sha256 {
+        if let Some(sum) = image.sha256.filter(|_| !checksum_ignored) {
             let mut hash = Sha256::new();
             let mut at = 0;
             while at < bytes.len() {
@@ -103,15 +110,16 @@ impl ImageWork {
     }
 
     /// Safety inspection, then conversion to raw where the environment has a converter and the format asks for it.
-    /// `limit` bounds the virtual size in bytes.
+    /// `limit` bounds the virtual size in bytes; `trusting` is the planted defect D52.
     pub(crate) async fn prepare(
         &self,
         staged: &mut Staged,
         image: &Image,
         name: &str,
         limit: u64,
+        trusting: bool,
     ) -> Result<(), ImageError> {
-        let inspected = inspect(&staged.bytes, image.disk_format, limit)?;
+        let inspected = inspect_with(&staged.bytes, image.disk_format, limit, trusting)?;
         let format = inspected.format;
         staged.inspected = Some(inspected);
         let in_process = match format {

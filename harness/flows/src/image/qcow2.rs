@@ -29,7 +29,9 @@ pub(crate) struct Qcow2Layout {
 
 impl Qcow2Layout {
     /// Reads and judges the header. `limit` bounds the virtual size in bytes.
-    pub(crate) fn read(bytes: &ImageBytes, limit: u64) -> Result<Self, ImageError> {
+    ///
+    /// `trusting` is the planted defect D52.
+    pub(crate) fn read(bytes: &ImageBytes, limit: u64, trusting: bool) -> Result<Self, ImageError> {
         let mut head = [0; 112];
         let got = bytes.read_some(0, &mut head)?;
         if got < 72 {
@@ -41,7 +43,7 @@ impl Qcow2Layout {
         if !matches!(version, 2 | 3) {
             return Err(ImageError::Unsupported(format!("qcow version {version}")));
         }
-        if be64(8) != 0 || be32(16) != 0 {
+        if (be64(8) != 0 || be32(16) != 0) && !trusting {
             return Err(ImageError::Unsafe("backing file".into()));
         }
         if be32(32) != 0 {
@@ -52,7 +54,9 @@ impl Qcow2Layout {
                 return Err(ImageError::Corrupt("qcow2 version 3 header is cut short".into()));
             }
             let compression = if be32(100) >= 105 && got > 104 { head[104] } else { 0 };
-            refuse_features(be64(72), compression)?;
+            if !trusting {
+                refuse_features(be64(72), compression)?;
+            }
         }
         let cluster_bits = be32(20);
         if !(9..=21).contains(&cluster_bits) {

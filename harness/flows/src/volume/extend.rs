@@ -7,10 +7,11 @@ use sanbench_api::VolumeId;
 use serde_json::json;
 
 use super::create::{conflict, type_size};
+use crate::attach::LocalAttachment;
 use crate::control::{Plane, Promise};
 use crate::db::{Amount, FlowRow};
 use crate::engine::{self, Flow, FlowContext, OnUndoFailure, Recovery, Step, StepFuture};
-use crate::error::{FlowError, Refusal};
+use crate::error::{FlowError, Refusal, StepError};
 use crate::model::ExtendReport;
 use crate::scheduler::Operation;
 use crate::status::{AttachmentStatus, VolumeStatus};
@@ -99,7 +100,8 @@ pub(crate) async fn extend(plane: Arc<Plane>, id: VolumeId, new_gib: u64) -> Res
 fn reserve_quota(cx: &mut ExtendCx) -> StepFuture<'_> {
     Box::pin(async move {
         if cx.reservation.is_none() {
-            let amount = Amount { volumes: 0, gigabytes: cx.new_gib - cx.old_gib, snapshots: 0 };
+            let counted = if cx.plane.config.defects.extend_quota_whole { 0 } else { cx.old_gib };
+            let amount = Amount { volumes: 0, gigabytes: cx.new_gib - counted, snapshots: 0 };
             let limits = cx.plane.config.quota;
             cx.reservation = Some(cx.plane.db.tx(|db| db.reserve(amount, &limits))?);
         }
@@ -136,12 +138,9 @@ fn begin(cx: &mut ExtendCx) -> StepFuture<'_> {
             };
             match before {
                 Some(before) => Ok(db.set_previous(id, Some(before))?),
-                None => Err(crate::error::StepError::from(conflict(
-                    "volume",
-                    id,
-                    row.status.as_str(),
-                    "available or in-use",
-                ))),
+                None => {
+                    Err(StepError::from(conflict("volume", id, row.status.as_str(), "available or in-use")))
+                }
             }
         })?;
         cx.begun = true;
@@ -153,8 +152,11 @@ fn begin(cx: &mut ExtendCx) -> StepFuture<'_> {
 fn restore_status(cx: &mut ExtendCx) -> StepFuture<'_> {
     Box::pin(async move {
         let id = cx.id;
+        let careless = cx.plane.config.defects.refused_extend_sets_available;
         cx.plane.db.read(|db| {
-            if let Some(previous) = db.volume(id)?.and_then(|row| row.previous_status) {
+            let previous = db.volume(id)?.and_then(|row| row.previous_status);
+            let previous = if careless { Some(VolumeStatus::Available) } else { previous };
+            if let Some(previous) = previous {
                 db.cas_volume(id, &[VolumeStatus::Extending], previous)?;
             }
             Ok(())
@@ -196,8 +198,30 @@ fn grow(cx: &mut ExtendCx) -> StepFuture<'_> {
     Box::pin(async move {
         let row = cx.plane.volume(cx.id)?;
         let driver = cx.plane.driver(&row)?;
-        Ok(driver.extend_volume(&cx.plane.volume_ref(&row), cx.new_gib).await?)
+        let wanted = match cx.plane.config.defects.guest_format_probed {
+            true => probed_size(&cx.plane, cx.id).await?.unwrap_or(cx.new_gib),
+            false => cx.new_gib,
+        };
+        Ok(driver.extend_volume(&cx.plane.volume_ref(&row), wanted).await?)
     })
+}
+
+/// Planted defect D78: the size that a qcow2 header says which the guest wrote, in GiB and one more, as if it were the
+/// size that the data needs.
+async fn probed_size(plane: &Arc<Plane>, id: VolumeId) -> Result<Option<u64>, StepError> {
+    let mut local = LocalAttachment::prepare(plane, id).await?;
+    local.map().await?;
+    local.connect().await?;
+    let head = match local.device() {
+        Some(device) => device.read(0, 1).await?,
+        None => Default::default(),
+    };
+    local.release().await?;
+    if !head.starts_with(b"QFI\xfb") {
+        return Ok(None);
+    }
+    let size = head.get(24..32).and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes);
+    Ok(Some(size.div_ceil(1 << 30) + 1))
 }
 
 fn finish(cx: &mut ExtendCx) -> StepFuture<'_> {
@@ -237,6 +261,9 @@ fn notify(cx: &mut ExtendCx) -> StepFuture<'_> {
                 cx.plane.warn("extend on the host", e);
             }
             cx.hosts.insert(row.host, seen);
+            if cx.plane.config.defects.extend_tells_first_host {
+                break;
+            }
         }
         Ok(())
     })

@@ -182,7 +182,7 @@ fn fetch(cx: &mut BuildCx) -> StepFuture<'_> {
         let Some(image) = cx.image.clone().filter(|_| !cx.cloned) else { return Ok(()) };
         let name = ImageWork::temp_name(image.id, cx.id);
         cx.plane.db.single(|db| db.insert_temp(&name))?;
-        cx.staged = Some(cx.plane.work.fetch(&image).await?);
+        cx.staged = Some(cx.plane.work.fetch(&image, cx.plane.config.defects.checksum_ignored).await?);
         Ok(())
     })
 }
@@ -193,7 +193,8 @@ fn inspect(cx: &mut BuildCx) -> StepFuture<'_> {
         let (Some(image), Some(staged)) = (cx.image.clone(), cx.staged.as_mut()) else { return Ok(()) };
         let limit = cx.size_gib.min(cx.plane.config.max_image_gib).saturating_mul(GIB);
         let name = ImageWork::temp_name(image.id, cx.id);
-        cx.plane.work.prepare(staged, &image, &name, limit).await?;
+        let trusting = cx.plane.config.defects.headers_not_inspected;
+        cx.plane.work.prepare(staged, &image, &name, limit, trusting).await?;
         Ok(())
     })
 }
@@ -282,7 +283,17 @@ fn write_content(cx: &mut BuildCx) -> StepFuture<'_> {
         let careless = cx.plane.config.defects.sparse_over_dirty;
         let zeroes = if cx.fresh || careless { Zeroes::Skip } else { Zeroes::Write };
         let mut reader = staged.reader()?;
-        write(&cx.plane.env, &device, &mut reader, zeroes, cx.plane.config.image_writes_in_flight).await
+        let defects = cx.plane.config.defects;
+        let in_flight = cx.plane.config.image_writes_in_flight;
+        let written =
+            write(&cx.plane.env, &device, &mut reader, zeroes, in_flight, defects.holes_do_not_advance).await;
+        match (written, cx.local.as_ref().and_then(LocalAttachment::path)) {
+            // Planted defect D50: the name that the device had is free, and a file takes it.
+            (Err(StepError::Failed(Cause::Block(_))), Some(path)) if defects.write_failure_goes_to_a_file => {
+                Ok(cx.plane.db.single(|db| db.insert_temp(path))?)
+            }
+            (written, _) => written,
+        }
     })
 }
 
@@ -305,6 +316,13 @@ fn detach(cx: &mut BuildCx) -> StepFuture<'_> {
             && let Some(local) = cx.local.take()
         {
             return local.forget_mapping().await;
+        }
+        if cx.plane.config.defects.release_not_awaited
+            && let Some(mut local) = cx.local.take()
+        {
+            let env = cx.plane.env.clone();
+            drop(env.spawn(async move { local.release().await }));
+            return Ok(());
         }
         if let Some(local) = cx.local.as_mut() {
             local.release().await?;

@@ -24,20 +24,22 @@ type Write = Task<Result<(), BlockError>>;
 
 /// Writes everything the reader yields, with at most `in_flight` writes outstanding. On an error it waits for those
 /// that are under way, so that none lands after the volume has been given back. Fault point: `image.write`, once a
-/// chunk.
+/// chunk. `holes_do_not_advance` is the planted defect D51.
 pub(super) async fn write(
     env: &Env,
     device: &Arc<dyn BlockDevice>,
     reader: &mut ImageReader,
     zeroes: Zeroes,
     in_flight: usize,
+    holes_do_not_advance: bool,
 ) -> Result<(), StepError> {
     let limit = device.capacity_blocks().saturating_mul(u64::from(BLOCK_SIZE));
     if reader.virtual_size() > limit {
         return Err(ImageError::TooBig { virtual_size: reader.virtual_size(), limit }.into());
     }
     let mut pending: VecDeque<Write> = VecDeque::new();
-    let answer = pump(env, device, reader, zeroes, in_flight.max(1), &mut pending).await;
+    let pace = (in_flight.max(1), holes_do_not_advance);
+    let answer = pump(env, device, reader, zeroes, pace, &mut pending).await;
     let mut result = answer;
     while let Some(write) = pending.pop_front() {
         let landed = settle(write).await;
@@ -53,15 +55,21 @@ async fn pump(
     device: &Arc<dyn BlockDevice>,
     reader: &mut ImageReader,
     zeroes: Zeroes,
-    in_flight: usize,
+    (in_flight, holes_do_not_advance): (usize, bool),
     pending: &mut VecDeque<Write>,
 ) -> Result<(), StepError> {
+    // Planted defect D51: bytes of holes that were skipped and not counted.
+    let mut lost = 0;
     let zero = Bytes::from(vec![0; if zeroes == Zeroes::Write { MAX_CHUNK as usize } else { 0 }]);
     while let Some(chunk) = reader.next_chunk()? {
         engine::ask(env, "image.write").await?;
         match chunk {
-            Chunk::Data { offset, bytes } => push(env, device, offset, bytes, in_flight, pending).await?,
-            Chunk::Zero { .. } if zeroes == Zeroes::Skip => {}
+            Chunk::Data { offset, bytes } => {
+                push(env, device, offset - lost, bytes, in_flight, pending).await?;
+            }
+            Chunk::Zero { len, .. } if zeroes == Zeroes::Skip => {
+                lost += if holes_do_not_advance { len } else { 0 };
+            }
             Chunk::Zero { mut offset, mut len } => {
                 while len > 0 {
                     let piece = len.min(MAX_CHUNK);

@@ -134,6 +134,11 @@ impl Content {
         None
     }
 
+    /// Whether a reader sees this extent, and only because the parent has it.
+    pub(crate) fn is_inherited(&self, index: u64) -> bool {
+        matches!(self.map.get(index), None | Some(Slot::Absent)) && self.inherited(index).is_some()
+    }
+
     /// The extent that a reader sees; none reads zero.
     pub(crate) fn visible(&self, index: u64) -> Option<&Arc<Extent>> {
         match self.map.get(index) {

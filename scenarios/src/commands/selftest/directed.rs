@@ -1,0 +1,89 @@
+//! Each defect by the stories that are directed at it.
+
+use sanbench_reports::{Defect, DefectMode};
+
+use super::{Selftest, Told, named, probes, wall_clock};
+use crate::compose::run_sim_case;
+use crate::defects::{Plantable, Planted};
+
+/// Cases of each story that are tried; all but stories with lanes need one.
+const TRIES: u64 = 4;
+
+/// One row for each chosen defect, in their order; those not reached when the user stopped it are left out.
+pub(super) fn judge(test: &Selftest<'_>, told: &mut Told) -> Vec<Defect> {
+    crate::run::run_all(
+        &test.chosen,
+        test.jobs,
+        &test.stop,
+        |defect| judge_one(test, defect),
+        |row| told.defect(row),
+    )
+}
+
+fn judge_one(test: &Selftest<'_>, defect: &Plantable) -> Defect {
+    let clock = wall_clock();
+    let mut row = row(defect, DefectMode::Directed);
+    let (Some(directed), Ok(setup)) = (defect.directed(), test.setup(Planted::only(defect))) else {
+        row.note = "no story is directed at it".to_owned();
+        return row;
+    };
+    'tries: for k in 0..TRIES {
+        for story in &directed.stories {
+            if let Some(probe) = probes::by_name(story) {
+                row.runs += 1;
+                (*story).clone_into(&mut row.story);
+                match probe.look(Planted::only(defect).bench) {
+                    Some(finding) if directed.by.contains(&finding.requirement.as_str()) => {
+                        row.caught = true;
+                        row.by = format!("{} ({})", finding.requirement, finding.checker);
+                        break 'tries;
+                    }
+                    other => row.note = other.map_or("nothing failed".to_owned(), |f| f.message),
+                }
+                continue;
+            }
+            let spec = match test.case(story, k) {
+                Ok(spec) => spec,
+                Err(refusal) => {
+                    row.note = refusal.to_string();
+                    break 'tries;
+                }
+            };
+            let (outcome, _) = run_sim_case(&setup, &spec);
+            row.runs += 1;
+            (*story).clone_into(&mut row.story);
+            if let Some(finding) = named(&outcome.case.findings, &directed.by) {
+                row.caught = true;
+                row.by = format!("{} ({})", finding.requirement, finding.checker);
+                row.note.clear();
+                break 'tries;
+            }
+            row.note = instead(&outcome);
+        }
+    }
+    row.ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+    row
+}
+
+/// What came of a run that did not catch its defect by name.
+fn instead(outcome: &sanbench_runner::CaseOutcome) -> String {
+    match (outcome.case.findings.first(), &outcome.broken, &outcome.unreachable) {
+        (Some(found), ..) => format!("{} failed instead: {}", found.requirement, found.message),
+        (None, Some(broken), _) => format!("the run broke: {broken}"),
+        (None, None, Some(unreachable)) => format!("undecided: {unreachable}"),
+        _ => "nothing failed".to_owned(),
+    }
+}
+
+/// The row of a defect before anything has run.
+pub(super) fn row(defect: &Plantable, mode: DefectMode) -> Defect {
+    let by = defect.directed().map(|d| d.by.clone()).unwrap_or_default();
+    Defect {
+        id: defect.catalogue.to_owned(),
+        switch: defect.name.to_owned(),
+        home: defect.home.to_owned(),
+        expected: by.iter().map(|id| (*id).to_owned()).collect(),
+        mode,
+        ..Defect::default()
+    }
+}

@@ -1,0 +1,11 @@
+story "A login that the target cannot serve just then is tried again"
+requires MPX-012 ATT-001 CLU-006
+host compute-1
+fault "target.login" nth=1 do=fail
+
+create v size=1GiB
+attach v compute-1
+write v at=0 length=64KiB
+detach v compute-1
+delete v
+census
