@@ -1,5 +1,5 @@
 story "Flatten keeps every byte of a clone that was written, of a source that went on, and of a snapshot between them"
-requires FLT-001 FLT-003 FLT-006 SNP-002 CLN-001 DAT-004
+requires FLT-001 FLT-003 SNP-002 CLN-001 DAT-004
 host compute-1
 
 create a size=1GiB

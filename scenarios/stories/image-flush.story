@@ -1,5 +1,5 @@
 story "An image is on stable storage when it is reported written, whatever becomes of the detach behind it"
-requires IMG-001 IMG-011 SCS-018
+requires IMG-001 IMG-011
 write-cache on
 # The second flush is that of the first volume's detach: its content was flushed before.
 fault "target.command.before:SYNCHRONIZE CACHE" nth=2 do=fail

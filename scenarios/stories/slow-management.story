@@ -1,5 +1,5 @@
 story "A management call that is not answered ends in time, and the operation goes on"
-requires API-003 CRE-001 CON-004
+requires API-003 CRE-001
 host compute-1
 fault "rest.before:GET storagepool" nth=3 do=delay ms=1000000
 

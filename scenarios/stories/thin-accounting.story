@@ -1,5 +1,5 @@
 story "Thin volumes count with their size, not with what was written to them"
-requires CAP-001 CAP-008 CAP-009 QTA-001 QTA-003
+requires CAP-001 CAP-008 QTA-001 QTA-003
 host compute-1
 
 create a size=10GiB

@@ -204,6 +204,22 @@ pub trait Connector: Send + Sync {
     /// Makes every path and the map show the array's present size, and answers it in bytes (INV-H8).
     async fn extend_volume(&self, info: &ConnectionInfo) -> Result<u64, ConnectorError>;
 
+    /// Registers `key` on every path of a connected volume and takes its persistent reservation (write exclusive, registrants
+    /// only), to outlast a loss of power (SPC-4 clause 5.14, APTPL): what mpathpersist does. Repeatable.
+    async fn reserve_volume(&self, _info: &ConnectionInfo, _key: u64) -> Result<(), ConnectorError> {
+        Err(ConnectorError::BadConnectionInfo { message: "this host takes no reservations".to_owned() })
+    }
+
+    /// The key that holds the volume's persistent reservation; `release` is a key of ours whose registrations, and the
+    /// reservation with them, go afterwards.
+    async fn reservation(
+        &self,
+        _info: &ConnectionInfo,
+        _release: Option<u64>,
+    ) -> Result<Option<u64>, ConnectorError> {
+        Ok(None)
+    }
+
     /// The host inventory now.
     fn census(&self) -> HostCensus;
 }

@@ -131,7 +131,7 @@ pub struct ConnectorDefects {
     pub return_partition: bool,
     /// D71: UNMAP is sent to devices that do not offer it.
     pub assume_unmap: bool,
-    /// Disconnect does not flush (INV-H4).
+    /// B1897787: disconnect does not flush (INV-H4).
     pub skip_flush_on_disconnect: bool,
 }
 
@@ -159,7 +159,7 @@ impl ConnectorDefects {
         ("logout_shared_session", "D67", "a disconnect logs out of a session that other volumes use"),
         ("return_partition", "D68", "the first partition is returned in place of the whole device"),
         ("assume_unmap", "D71", "UNMAP is sent to devices that do not offer it"),
-        ("skip_flush_on_disconnect", "-", "a disconnect does not flush"),
+        ("skip_flush_on_disconnect", "B1897787", "a disconnect does not flush"),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.

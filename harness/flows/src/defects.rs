@@ -21,8 +21,6 @@ pub struct FlowDefects {
     pub headers_not_inspected: bool,
     /// D54: the control host's detach goes on in the background.
     pub release_not_awaited: bool,
-    /// D55: a volume is available while its detach still runs.
-    pub available_before_detached: bool,
     /// D56: a detach whose last call failed is reported done; the attachment stays.
     pub detach_error_forgotten: bool,
     /// D58: a failed attach leaves its block device mapping.
@@ -66,7 +64,6 @@ impl FlowDefects {
         ),
         ("headers_not_inspected", "D52", "image headers that name other files are not refused"),
         ("release_not_awaited", "D54", "the detach of the control host is not waited for"),
-        ("available_before_detached", "D55", "a volume becomes available before its detach has ended"),
         (
             "detach_error_forgotten",
             "D56",
@@ -101,7 +98,6 @@ impl FlowDefects {
             "holes_do_not_advance" => &mut self.holes_do_not_advance,
             "headers_not_inspected" => &mut self.headers_not_inspected,
             "release_not_awaited" => &mut self.release_not_awaited,
-            "available_before_detached" => &mut self.available_before_detached,
             "detach_error_forgotten" => &mut self.detach_error_forgotten,
             "bdm_left_after_failed_attach" => &mut self.bdm_left_after_failed_attach,
             "guest_format_probed" => &mut self.guest_format_probed,

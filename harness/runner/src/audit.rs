@@ -75,6 +75,7 @@ pub(crate) fn audit(
     array: Option<ArrayInventory>,
 ) -> Result<Vec<Finding>, FlowError> {
     let mut findings = judge.transitions(&site.control().take_transitions());
+    judge.ledger.compared("OBS-005", u64::from(findings.is_empty()));
     findings.extend(judge.lifecycles.quiescent());
     findings.extend(decisions(&site.control(), judge));
     if !findings.is_empty() {

@@ -22,17 +22,25 @@ pub(crate) fn refusal_class(error: &FlowError) -> Option<Refused> {
         FlowError::Failed(failure) => match &failure.cause {
             Cause::NoValidBackend(_) => Some(Refused::NoBackend),
             Cause::Image(_) => Some(Refused::UnsafeImage),
+            Cause::Block(_) => Some(Refused::Io),
             Cause::Driver(DriverError::Refused { kind, .. }) => match kind {
                 RefusalKind::Busy => Some(Refused::Busy),
                 RefusalKind::NoSpace => Some(Refused::NoSpace),
                 RefusalKind::InvalidInput => Some(Refused::Invalid),
                 RefusalKind::Exists => Some(Refused::Exists),
+                RefusalKind::LimitReached => Some(Refused::Limit),
                 _ => None,
             },
             _ => None,
         },
         FlowError::Crashed | FlowError::Internal(_) => None,
     }
+}
+
+/// The host was given another volume's device.
+pub(crate) fn is_wrong_device(error: &FlowError) -> bool {
+    use sanbench_api::ConnectorError;
+    matches!(error.cause(), Some(Cause::Connector(ConnectorError::WrongDevice { .. })))
 }
 
 /// Refused before anything was changed.
@@ -79,6 +87,12 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::Reimage { .. } => "IMG-001",
         Step::Squat { .. } | Step::Wait { .. } | Step::Arm { .. } | Step::Disarm => "BEN-001",
         Step::Settle => "CON-004",
+        Step::Repeat { .. } => "CRE-002",
+        Step::Revoke { .. } => "ATT-013",
+        Step::Forge { .. } => "DAT-001",
+        Step::Reserve { .. } | Step::Reserved { .. } | Step::Unreserve { .. } => "SCS-012",
+        Step::Fill { .. } | Step::Drain { .. } => "BEN-001",
+        Step::OutOfSpace { .. } => "CAP-005",
         Step::PowerLoss => "DUR-005",
         Step::FailController { .. } | Step::RestoreController { .. } => "MPX-005",
         Step::Cut { .. } | Step::Heal { .. } => "MPX-001",
@@ -98,7 +112,8 @@ pub(crate) fn must_be_refused(
             let id = match image {
                 Some(ImageKind::BackingFile) => "IMG-004",
                 Some(ImageKind::DataFile) => "IMG-005",
-                Some(ImageKind::Truncated) => "IMG-003",
+                // An honest image that was refused was cut on its way.
+                Some(ImageKind::Truncated | ImageKind::Sample | ImageKind::Raw) => "IMG-003",
                 Some(ImageKind::AbsurdSize) => "IMG-008",
                 _ => "IMG-007",
             };
@@ -108,6 +123,9 @@ pub(crate) fn must_be_refused(
                 vec![id, "CRE-009"]
             }
         }
+        (Step::Create { .. }, Refused::Io) => vec!["IMG-010", "CRE-009"],
+        (Step::Create { source: Source::Volume(_), .. }, Refused::Limit) => vec!["CLN-008"],
+        (Step::Create { .. } | Step::Snapshot { .. }, Refused::Limit) => vec!["CAP-011"],
         (Step::Create { source: Source::Volume(_), .. }, Refused::Invalid) => vec!["CLN-005"],
         (Step::Create { source: Source::Snapshot(_), .. }, Refused::Invalid) => vec!["SNP-006"],
         (Step::Create { .. }, Refused::Busy) => vec!["CRE-009"],
@@ -116,9 +134,31 @@ pub(crate) fn must_be_refused(
         (Step::Create { .. }, Refused::NoBackend | Refused::NoSpace) => vec!["SCH-001", "CAP-004"],
         (Step::Extend { .. }, _) => vec!["EXT-002"],
         (Step::Delete { .. } | Step::DeleteSnapshot { .. }, _) => vec!["CRE-008"],
+        (Step::Attach { .. }, Refused::Busy) => vec!["ATT-012"],
+        (Step::Detach { .. }, Refused::Busy) => vec!["ATT-003"],
         (Step::Attach { .. }, _) => vec!["ATT-009"],
         (Step::Create { .. }, _) => vec!["CRE-004"],
         _ => vec!["CRE-008"],
+    }
+}
+
+/// Requirements that a step upholds which ended well although this fault fired.
+pub(crate) fn overcome(step: &Step, point: &str) -> &'static [&'static str] {
+    match (step, point) {
+        (Step::Attach { .. }, "target.login") => &["MPX-012"],
+        (_, "target.login") => &["ISC-015", "ISC-024"],
+        (Step::Flatten { .. }, "rest.before:GET lun") => &["API-013"],
+        _ => &[],
+    }
+}
+
+/// The requirement that a fault at this point puts to the test, for a step that it makes fail.
+pub(crate) fn under_fault(step: &Step, point: &str) -> Option<&'static str> {
+    match (step, point) {
+        (Step::Attach { .. }, "target.login") => Some("MPX-012"),
+        (_, "target.login") => Some("ISC-015"),
+        (Step::Flatten { .. }, "rest.before:GET lun") => Some("API-013"),
+        _ => None,
     }
 }
 

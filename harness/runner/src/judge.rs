@@ -76,6 +76,10 @@ pub(crate) struct Judge {
     pub(crate) internal: BTreeSet<VolumeId>,
     /// Hosts for which an attach has been repeated.
     pub(crate) repeated: BTreeSet<Name>,
+    /// Volumes whose persistent reservation a host of the story holds, and whether the power was lost since.
+    pub(crate) reserved: BTreeMap<Name, bool>,
+    /// Types of the story allow several hosts.
+    pub(crate) multiattach: bool,
     /// Something written was deleted: a new volume must not show it.
     pub(crate) something_deleted: bool,
     pub(crate) decisions_judged: usize,
@@ -185,6 +189,8 @@ impl Judge {
             wwns: BTreeMap::new(),
             internal: BTreeSet::new(),
             repeated: BTreeSet::new(),
+            reserved: BTreeMap::new(),
+            multiattach: false,
             something_deleted: false,
             decisions_judged: 0,
             outage: Outage::default(),
@@ -236,7 +242,7 @@ impl Judge {
             clone_depth_limit: promise.max_clone_depth.unwrap_or(i64::MAX),
             flatten_from_snapshot: promise.flatten_from_snapshot,
             linked_clones: promise.max_clone_depth.is_none_or(|limit| limit > 0),
-            multiattach: false,
+            multiattach: self.multiattach,
         };
         for backend in backends {
             self.control.set_backend(backend, rules);

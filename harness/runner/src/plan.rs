@@ -80,6 +80,12 @@ pub struct SitePlan {
     /// New LUNs of the simulated array have a volatile write cache.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub write_cache: bool,
+    /// Linked clones that the simulated array allows of one source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clones: Option<u64>,
+    /// What is unusual about a host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tunes: BTreeMap<Name, Tune>,
     /// In which order ready tasks of a simulated world run.
     #[serde(default, skip_serializing_if = "Schedule::is_fifo")]
     pub schedule: Schedule,
@@ -102,6 +108,49 @@ impl Schedule {
     fn is_fifo(&self) -> bool {
         *self == Self::Fifo
     }
+}
+
+/// What is unusual about a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tune {
+    /// Sessions to every portal; 0 is one.
+    pub interfaces: u64,
+    /// Seconds by which device events come late.
+    pub events: u64,
+    /// Characters of its name; 0 leaves it as short as it is.
+    pub name_length: u64,
+}
+
+/// A call that is made once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Repeated {
+    /// `create_volume` of one that exists.
+    Create,
+    /// `terminate_connection` of one that is not mapped.
+    Detach,
+    /// `delete_volume` of one that is gone.
+    Delete,
+}
+
+/// A call that needs space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Starved {
+    /// WRITE.
+    Write,
+    /// UNMAP of parts of shared extents, and of a range beside them that needs no space.
+    Unmap,
+}
+
+/// What a guest writes that means something to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forged {
+    /// The header of a qcow2 image.
+    Qcow2,
+    /// A partition table.
+    Partitions,
 }
 
 /// What an image is.
@@ -197,6 +246,10 @@ pub enum Refused {
     State,
     /// Something else of that name is there.
     Exists,
+    /// The array allows no more objects of this kind.
+    Limit,
+    /// The data path failed: the device answered an error or was gone.
+    Io,
 }
 
 /// Where a new volume's content comes from.
@@ -366,6 +419,74 @@ pub enum Step {
         /// Volume that does not exist.
         volume: Name,
     },
+    /// A call whose work is done is made once more.
+    Repeat {
+        /// Which.
+        what: Repeated,
+        /// Volume.
+        volume: Name,
+        /// Host, for `detach`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<Name>,
+    },
+    /// A mapping is taken away behind the host's back.
+    Revoke {
+        /// Volume.
+        volume: Name,
+        /// Host.
+        host: Name,
+    },
+    /// A host takes the volume's persistent reservation.
+    Reserve {
+        /// Volume.
+        volume: Name,
+        /// Host.
+        host: Name,
+    },
+    /// The reservation is still that host's.
+    Reserved {
+        /// Volume.
+        volume: Name,
+        /// Host.
+        host: Name,
+    },
+    /// A host gives the volume's persistent reservation up.
+    Unreserve {
+        /// Volume.
+        volume: Name,
+        /// Host.
+        host: Name,
+    },
+    /// The guest writes what means something to others.
+    Forge {
+        /// Volume.
+        volume: Name,
+        /// What.
+        what: Forged,
+    },
+    /// Somebody else fills a pool.
+    Fill {
+        /// Pool.
+        pool: Name,
+        /// Bytes that stay free.
+        leave: Size,
+    },
+    /// A call that needs space which is not there.
+    OutOfSpace {
+        /// Which.
+        what: Starved,
+        /// Volume.
+        volume: Name,
+        /// Offset.
+        at: Size,
+        /// Length.
+        length: Size,
+    },
+    /// What filled a pool is taken away.
+    Drain {
+        /// Pool.
+        pool: Name,
+    },
     /// The array loses its power, and gets it back.
     PowerLoss,
     /// A controller of the array fails.
@@ -415,6 +536,10 @@ impl Step {
         matches!(
             self,
             Self::Squat { .. }
+                | Self::Fill { .. }
+                | Self::Drain { .. }
+                | Self::Revoke { .. }
+                | Self::OutOfSpace { .. }
                 | Self::PowerLoss
                 | Self::FailController { .. }
                 | Self::RestoreController { .. }

@@ -121,6 +121,27 @@ pub trait Site: Send + Sync {
         Err(not_here("make objects behind the driver's back"))
     }
 
+    /// Portals of the array that work now, where the site knows.
+    fn portals(&self) -> Option<Vec<std::net::SocketAddr>> {
+        None
+    }
+
+    /// Lets somebody else fill a pool but for so many bytes; answers the name of the LUN that does.
+    ///
+    /// # Errors
+    /// The site cannot do it, or the array refuses.
+    async fn fill(&self, _pool: &Name, _leave: u64) -> Result<String, SiteError> {
+        Err(not_here("fill a pool"))
+    }
+
+    /// Takes away what filled a pool; answers the name of the LUN that did.
+    ///
+    /// # Errors
+    /// The site cannot do it, or the array refuses.
+    async fn drain(&self, _pool: &Name) -> Result<String, SiteError> {
+        Err(not_here("drain a pool"))
+    }
+
     /// Lets a fault wait for its point, counted from now.
     ///
     /// # Errors

@@ -105,6 +105,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         defects: Default::default(),
         target_defects: Default::default(),
         write_cache: false,
+        clones: None,
         spin: sanbench_target::SPIN,
         on_crash: None,
     };

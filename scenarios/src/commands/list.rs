@@ -85,7 +85,7 @@ fn fault(name: &str, what: &str, promise: &str, environments: &str) -> Value {
 
 /// Defects that can be planted, then those that wait.
 fn planted(registry: &Registry) -> Vec<Value> {
-    let built = defects::all(registry).into_iter().map(|d| {
+    let built = defects::all(registry).into_iter().filter(|d| d.directed().is_some()).map(|d| {
         let (stories, by) = d.directed().map(|d| (d.stories.clone(), d.by.clone())).unwrap_or_default();
         let title = format!("{} [{}; {}]", d.text, d.home, by.join(" "));
         json!({

@@ -162,6 +162,7 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
                 defects: setup.planted.array,
                 target_defects: setup.planted.target,
                 write_cache: spec.plan.site.write_cache,
+                clones: spec.plan.site.clones,
                 spin: Default::default(),
                 on_crash: None,
             };
@@ -234,6 +235,18 @@ impl Levers for LiveLevers {
 
     fn squat(&self, name: &str) -> Result<(), SiteError> {
         self.array.squat(self.world.node("array", &[]).now(), name)
+    }
+
+    fn portals(&self) -> Vec<SocketAddr> {
+        self.array.working_portals()
+    }
+
+    fn fill(&self, pool: &str, leave: u64) -> Result<String, SiteError> {
+        self.array.fill(self.world.node("array", &[]).now(), pool, leave)
+    }
+
+    fn drain(&self, pool: &str) -> Result<String, SiteError> {
+        self.array.drain(self.world.node("array", &[]).now(), pool)
     }
 
     fn arm(&self, point: &str, nth: u64, fault: Fault) {

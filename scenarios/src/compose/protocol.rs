@@ -13,6 +13,7 @@ use sanbench_runner::{CaseOutcome, CaseSpec, Site};
 use sanbench_world::Env;
 use serde_json::json;
 
+use super::simulated::TARGET_CHAP;
 use super::site::ComposedSite;
 
 /// Size of the scratch volume.
@@ -114,7 +115,14 @@ async fn prepare(site: &ComposedSite, ground: &mut Ground) -> Result<Setup, Driv
         let Some(scratch) = ground.volumes.first_mut() else { continue };
         let info = driver.initialize_connection(&scratch.volume, &properties).await?;
         scratch.mapped.push(properties.clone());
-        hosts.extend(host(env, &properties, &info));
+        let mut found = host(env, &properties, &info);
+        // The simulated target can prove itself as well.
+        if let Some(chap) = found.as_mut().and_then(|host| host.chap.as_mut())
+            && site.portals().is_some()
+        {
+            chap.target = Some((TARGET_CHAP.0.to_owned(), TARGET_CHAP.1.to_owned()));
+        }
+        hosts.extend(found);
     }
     let mut hidden = None;
     if let (Some(scratch), Some(name)) = (ground.volumes.get_mut(1), names.get(1))

@@ -8,10 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use sanbench_runner::CaseOutcome;
 use sanbench_runner::plan::{Plan, Step};
 use sanbench_world::{Segment, SegmentKind};
 
 use crate::config::is_secret;
+
+/// Shorter values are words that texts hold anyway.
+const SHORTEST: usize = 8;
 
 /// What must not be seen, each as the JSON string that would carry it, quotes included.
 pub(super) struct Secrets(BTreeSet<Vec<u8>>);
@@ -30,6 +34,45 @@ impl Secrets {
                 .map(|(_, value)| serde_json::Value::from(value.as_str()).to_string().into_bytes())
                 .collect(),
         )
+    }
+
+    /// Whether one of them stands in a text.
+    pub(super) fn are_in(&self, text: &str) -> bool {
+        self.0.iter().any(|secret| {
+            let bare = secret.get(1..secret.len().saturating_sub(1)).unwrap_or_default();
+            bare.len() >= SHORTEST && text.as_bytes().windows(bare.len()).any(|part| part == bare)
+        })
+    }
+
+    /// Judges what is shown to people: histories, answers, findings (API-008).
+    pub(super) fn judge(&self, in_history: bool, outcome: &mut CaseOutcome) {
+        let case = &mut outcome.case;
+        let shown = case.steps.iter().map(|s| &s.note).chain(case.findings.iter().map(|f| &f.observed));
+        let place = match in_history {
+            true => "the history",
+            false if shown.into_iter().any(|text| self.are_in(text)) => "the report",
+            false => {
+                outcome.ledger.compared("API-008", 1);
+                return;
+            }
+        };
+        let found = sanbench_check::Finding::new("API-008", "secrets", "output", "secret")
+            .says(format!("a secret stands in {place}"))
+            .compared("no secret in any output", "a password or CHAP secret in clear text");
+        outcome.ledger.found(found.clone());
+        case.verdict = sanbench_reports::Verdict::Failed;
+        case.reason.clone_from(&found.message);
+        case.findings.push(sanbench_reports::Finding {
+            requirement: found.requirement,
+            checker: found.checker.to_owned(),
+            signature: found.signature,
+            message: found.message,
+            expected: found.expected,
+            observed: found.observed,
+            case: case.id.clone(),
+            seed: case.seed,
+            ..sanbench_reports::Finding::default()
+        });
     }
 
     /// Overwrites them in every management connection, also where a secret lies across two segments.

@@ -164,6 +164,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         defects: setup.planted.array,
         target_defects: setup.planted.target,
         write_cache: spec.plan.site.write_cache,
+        clones: spec.plan.site.clones,
         spin: Default::default(),
         on_crash: Some(Arc::new(move || crasher.crash(ARRAY, Crash::PowerLoss))),
     };
@@ -223,13 +224,16 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         outcome.broken = Some(format!("a task panicked: {panic}"));
     }
     let mut hasher = Sha256::new();
+    let mut told = false;
     for line in world.take_trace() {
         let line = line.to_json_line() + "\n";
+        told |= secrets.are_in(&line);
         hasher.update(line.as_bytes());
         if setup.keep_history {
             outcome.history.push_str(&line);
         }
     }
+    secrets.judge(told, &mut outcome);
     outcome.case.history_sha256 = Some(crate::run::hex(&hasher.finalize()));
     outcome.points = world.points_hit();
     outcome.faults = world.faults_fired().values().sum();
@@ -283,6 +287,18 @@ impl Levers for SimLevers {
 
     fn squat(&self, name: &str) -> Result<(), SiteError> {
         self.array.squat(self.world.now(), name)
+    }
+
+    fn portals(&self) -> Vec<SocketAddr> {
+        self.array.working_portals()
+    }
+
+    fn fill(&self, pool: &str, leave: u64) -> Result<String, SiteError> {
+        self.array.fill(self.world.now(), pool, leave)
+    }
+
+    fn drain(&self, pool: &str) -> Result<String, SiteError> {
+        self.array.drain(self.world.now(), pool)
     }
 
     fn arm(&self, point: &str, nth: u64, fault: Fault) {

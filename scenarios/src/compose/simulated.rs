@@ -5,11 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sanbench_array::{Array, ArrayConfig, ArrayHandle, Command, Defects, JobFault, PoolConfig, PortalConfig};
+use sanbench_array::{
+    Array, ArrayConfig, ArrayHandle, ChapCredentials, Command, Defects, JobFault, Limits, PoolConfig, PortalConfig,
+    Secret,
+};
 use sanbench_rest::RestConfig;
 use sanbench_runner::SiteError;
 use sanbench_target::{TargetConfig, TargetDefects};
 use sanbench_world::{Env, Fault, Listener, Task};
+
+/// Name and secret with which the simulated target proves itself to initiators that ask.
+pub(crate) const TARGET_CHAP: (&str, &str) = ("array", "Target-34-chars!");
 
 /// Controllers of an array.
 pub(crate) const CONTROLLERS: u16 = 2;
@@ -37,6 +43,8 @@ pub(crate) struct ArrayParts {
     pub(crate) target_defects: TargetDefects,
     /// New LUNs have a volatile write cache.
     pub(crate) write_cache: bool,
+    /// Linked clones allowed of one source.
+    pub(crate) clones: Option<u64>,
     /// What a fault point calls when it says that the node must crash.
     pub(crate) on_crash: Option<Arc<dyn Fn() + Send + Sync>>,
     /// How long a connection of the target looks for more input before it sleeps; zero in the simulation.
@@ -99,6 +107,41 @@ impl RunningArray {
         done.map_err(|e| SiteError::Internal(e.to_string()))
     }
 
+    /// Portals whose controller works.
+    pub(crate) fn working_portals(&self) -> Vec<SocketAddr> {
+        let array = self.handle.lock();
+        let up = |controller: u8| array.controllers().get(usize::from(controller)).is_none_or(|c| c.up);
+        array.portals().iter().filter(|portal| up(portal.controller)).map(|portal| portal.address).collect()
+    }
+
+    /// Fills a pool but for so many bytes with a thick LUN of somebody else.
+    ///
+    /// # Errors
+    /// There is no such pool, or the array refuses.
+    pub(crate) fn fill(&self, now: Duration, pool: &str, leave: u64) -> Result<String, SiteError> {
+        let mut array = self.handle.lock();
+        let found = array.pool_by_name(pool).map(|pool| (pool.id, pool.free_blocks()));
+        let (id, free) = found.ok_or_else(|| SiteError::Internal(format!("the array has no pool {pool}")))?;
+        let (name, description) = (filler(pool), "made by somebody else".to_owned());
+        let blocks = free.saturating_sub(leave / 512);
+        let command = Command::CreateLun { name: name.clone(), description, pool: id, blocks, thin: false };
+        array.apply(now, command).map_err(|e| SiteError::Internal(e.to_string()))?;
+        Ok(name)
+    }
+
+    /// Takes away what filled a pool.
+    ///
+    /// # Errors
+    /// Nothing fills it.
+    pub(crate) fn drain(&self, now: Duration, pool: &str) -> Result<String, SiteError> {
+        let mut array = self.handle.lock();
+        let name = filler(pool);
+        let lun = array.lun_by_name(&name).map(|lun| lun.id);
+        let lun = lun.ok_or_else(|| SiteError::Internal(format!("nothing fills pool {pool}")))?;
+        array.apply(now, Command::DeleteLun { lun }).map_err(|e| SiteError::Internal(e.to_string()))?;
+        Ok(name)
+    }
+
     /// Makes a LUN of 1 GiB that nobody of the run has asked for.
     ///
     /// # Errors
@@ -109,6 +152,11 @@ impl RunningArray {
         let done = self.handle.lock().apply(now, command);
         done.map(|_| ()).map_err(|e| SiteError::Internal(e.to_string()))
     }
+}
+
+/// Name of the LUN that fills a pool.
+fn filler(pool: &str) -> String {
+    format!("filler-{}", pool.chars().take(20).collect::<String>())
 }
 
 fn start(
@@ -148,6 +196,10 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         listeners.push(env.listen(*portal).await.map_err(|e| named(*portal, e))?);
     }
     let portals: Vec<SocketAddr> = listeners.iter().map(|l| l.local_addr()).collect();
+    let mut limits = Limits::default();
+    if let Some(clones) = parts.clones {
+        limits.clones = usize::try_from(clones).unwrap_or(usize::MAX);
+    }
     let config = ArrayConfig {
         product: parts.product,
         target_iqn: target_iqn(&parts.serial),
@@ -166,6 +218,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
             .collect(),
         controllers: CONTROLLERS as u8,
         write_cache: parts.write_cache,
+        limits,
         defects: parts.defects,
         ..ArrayConfig::default()
     };
@@ -190,6 +243,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
     let target_config = TargetConfig {
         on_crash: parts.on_crash,
         defects: parts.target_defects,
+        own_chap: Some(ChapCredentials { name: TARGET_CHAP.0.into(), secret: Secret::new(TARGET_CHAP.1) }),
         spin: parts.spin,
         ..TargetConfig::default()
     };

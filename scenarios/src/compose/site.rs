@@ -8,7 +8,7 @@ use sanbench_check::Finding;
 use sanbench_flows::image::ImageStore;
 use sanbench_flows::{Backend, CacheLimits, ControlPlane, FlowDefects, FlowsConfig};
 use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
-use sanbench_runner::plan::{PlacedFault, Plan};
+use sanbench_runner::plan::{PlacedFault, Plan, Tune};
 use sanbench_runner::story::Name;
 use sanbench_runner::{Promise, Site, SiteError, SiteImage};
 use sanbench_world::{Env, Fault};
@@ -68,6 +68,12 @@ pub(crate) trait Levers: Send + Sync {
     fn set_path(&self, host: &Name, path: u64, up: bool) -> Result<(), SiteError>;
     /// Somebody else makes a LUN of 1 GiB.
     fn squat(&self, name: &str) -> Result<(), SiteError>;
+    /// Portals that work now.
+    fn portals(&self) -> Vec<std::net::SocketAddr>;
+    /// Somebody else fills a pool.
+    fn fill(&self, pool: &str, leave: u64) -> Result<String, SiteError>;
+    /// What filled a pool goes.
+    fn drain(&self, pool: &str) -> Result<String, SiteError>;
     /// A fault waits for its point from now on.
     fn arm(&self, point: &str, nth: u64, fault: Fault);
     /// Faults that have not fired are taken away.
@@ -135,14 +141,16 @@ impl ComposedSite {
         let mut host_names = BTreeMap::new();
         for (n, (name, paths)) in plan.site.hosts.iter().enumerate() {
             let Some(env) = parts.hosts.get(name) else { continue };
-            let host = parts.tag.host(n + 1);
-            let connector = connector(env, &parts, &host, n + 1, *paths > 1);
+            let tune = plan.site.tunes.get(name).copied().unwrap_or_default();
+            let host = host_named(parts.tag, n + 1, tune);
+            let connector = connector(env, &parts, &host, n + 1, *paths > 1, tune);
             host_names.insert(name.clone(), host);
             connectors.insert(name.clone(), connector);
         }
         let control_host = parts.tag.host(0);
         let multipath = truth(options.get("use_multipath_for_image_xfer"));
-        let control_connector = connector(&parts.control, &parts, &control_host, 0, multipath);
+        let control_connector =
+            connector(&parts.control, &parts, &control_host, 0, multipath, Tune::default());
         let flows = FlowsConfig {
             image_cache: truth(options.get("image_volume_cache_enabled")).then(|| CacheLimits {
                 max_gib: number(options.get("image_volume_cache_max_size_gb")),
@@ -246,8 +254,28 @@ fn plane(
     .map_err(|e| SiteError::Internal(e.to_string()))
 }
 
-fn connector(env: &Env, parts: &SiteParts, host: &str, n: usize, multipath: bool) -> Arc<dyn Connector> {
-    Arc::new(HostConnector::new(env.clone(), host_config(env, parts, host, n, multipath)))
+/// Name of the `n`-th host. A long one is long in the middle: it begins and ends as the short one does.
+fn host_named(tag: Tag, n: usize, tune: Tune) -> String {
+    let (short, head) = (tag.host(n), format!("sb-{tag}-"));
+    let missing = usize::try_from(tune.name_length).unwrap_or(0).saturating_sub(short.len() + 1);
+    match missing {
+        0 => short,
+        _ => format!("{head}{}-{n}", "x".repeat(missing)),
+    }
+}
+
+fn connector(
+    env: &Env,
+    parts: &SiteParts,
+    host: &str,
+    n: usize,
+    multipath: bool,
+    tune: Tune,
+) -> Arc<dyn Connector> {
+    let mut config = host_config(env, parts, host, n, multipath);
+    config.interfaces = u16::try_from(tune.interfaces.clamp(1, 8)).unwrap_or(1);
+    config.uevents.delay = std::time::Duration::from_secs(tune.events);
+    Arc::new(HostConnector::new(env.clone(), config))
 }
 
 fn host_config(env: &Env, parts: &SiteParts, host: &str, n: usize, multipath: bool) -> HostConfig {
@@ -297,7 +325,7 @@ impl Site for ComposedSite {
     fn intruder(&self, host: &Name) -> Option<Arc<dyn Connector>> {
         let n = self.host_order.iter().position(|name| name == host)? + 1;
         let mut config =
-            host_config(self.parts.hosts.get(host)?, &self.parts, &self.parts.tag.host(n), n, false);
+            host_config(self.parts.hosts.get(host)?, &self.parts, self.host_names.get(host)?, n, false);
         config.scan_attempts = 0;
         // Sessions of its own: it must not end those of the host's real connector.
         config.session.isid_qualifier += INTRUDER;
@@ -362,6 +390,18 @@ impl Site for ComposedSite {
 
     async fn squat(&self, name: &str) -> Result<(), SiteError> {
         self.levers()?.squat(name)
+    }
+
+    fn portals(&self) -> Option<Vec<std::net::SocketAddr>> {
+        self.parts.levers.as_ref().map(|levers| levers.portals())
+    }
+
+    async fn fill(&self, pool: &Name, leave: u64) -> Result<String, SiteError> {
+        self.levers()?.fill(pool.as_str(), leave)
+    }
+
+    async fn drain(&self, pool: &Name) -> Result<String, SiteError> {
+        self.levers()?.drain(pool.as_str())
     }
 
     fn arm(&self, fault: &PlacedFault) -> Result<(), SiteError> {

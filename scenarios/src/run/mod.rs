@@ -16,9 +16,6 @@ pub(crate) use output::{Output, print};
 pub(crate) use pool::{run_all, run_each};
 pub(crate) use shard::shard;
 
-/// Makes the case of a seed for the swarm; none in a version without a generator.
-pub(crate) const GENERATE: Option<fn(u64) -> sanbench_runner::CaseSpec> = None;
-
 /// A case id as a folder name.
 pub(crate) fn file_name(id: &str) -> String {
     sanbench_reports::write::file_stem(id)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sanbench_array::Chap;
+use sanbench_array::{Chap, ChapCredentials};
 
 use crate::defects::TargetDefects;
 
@@ -84,6 +84,8 @@ pub struct TargetConfig {
     pub removed_targets: BTreeSet<String>,
     /// CHAP that initiators without a record of their own must pass; `None` lets them in without.
     pub default_chap: Option<Chap>,
+    /// Name and secret with which the target proves itself to initiators whose record has none (mutual CHAP).
+    pub own_chap: Option<ChapCredentials>,
     /// Refuse normal sessions of initiators that the array does not know and that would see nothing (status 02/02).
     pub refuse_strangers: bool,
     /// One `scsi` note for each command (many); login, logout and unit attentions are always noted.
@@ -125,6 +127,7 @@ impl Default for TargetConfig {
             redirects: BTreeMap::new(),
             removed_targets: BTreeSet::new(),
             default_chap: None,
+            own_chap: None,
             refuse_strangers: false,
             trace_commands: false,
             spin: Duration::ZERO,

@@ -309,10 +309,12 @@ impl Login {
 
     /// What this initiator must prove, if anything. Looked up anew at each use: the record may change between requests.
     fn record(&self, array: &Array, config: &TargetConfig) -> Option<Chap> {
-        match array.initiator(&self.initiator) {
+        let mut record = match array.initiator(&self.initiator) {
             Some(known) => known.chap.clone().or_else(|| config.default_chap.clone()),
             None => config.default_chap.clone(),
-        }
+        }?;
+        record.mutual = record.mutual.or_else(|| config.own_chap.clone());
+        Some(record)
     }
 
     fn authenticate(

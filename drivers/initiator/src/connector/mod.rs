@@ -6,6 +6,7 @@
 //! | `connect` | log in, scan, verify the identity, build the map, undo on failure |
 //! | `disconnect` | flush, remove map, devices, names; log out |
 //! | `extend` | one size on all paths and the map |
+//! | `reserve` | persistent reservations over all paths |
 //! | `heal` | what goes on between calls: expelled paths go, missing ones join |
 //!
 //! What exists on the host is in the [`HostTable`]; the live objects behind it (sessions, devices, maps) are kept beside it
@@ -16,6 +17,7 @@ mod connect;
 mod disconnect;
 mod extend;
 mod heal;
+mod reserve;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -354,6 +356,20 @@ impl Connector for HostConnector {
     async fn extend_volume(&self, info: &ConnectionInfo) -> Result<u64, ConnectorError> {
         let info = info.clone();
         self.run("connector.extend", |inner| async move { inner.extend(&info).await }).await
+    }
+
+    async fn reserve_volume(&self, info: &ConnectionInfo, key: u64) -> Result<(), ConnectorError> {
+        let info = info.clone();
+        self.run("connector.reserve", move |inner| async move { inner.reserve(&info, key).await }).await
+    }
+
+    async fn reservation(
+        &self,
+        info: &ConnectionInfo,
+        release: Option<u64>,
+    ) -> Result<Option<u64>, ConnectorError> {
+        let info = info.clone();
+        self.run("connector.reserve", move |inner| async move { inner.holder(&info, release).await }).await
     }
 
     fn census(&self) -> HostCensus {

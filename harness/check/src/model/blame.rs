@@ -68,6 +68,8 @@ pub(super) fn requirement(
     }
     match view.origin {
         Origin::Clone if view.inherits(expected, lba) => "CLN-001",
+        // Newer than the snapshot that it was made from.
+        Origin::FromSnapshot if view.inherits(expected, lba) && diagnosis.kind == Kind::Later => "SNP-002",
         Origin::FromSnapshot if view.inherits(expected, lba) => "SNP-006",
         _ if *expected == Expected::Zero => "DAT-003",
         _ => generic(diagnosis),

@@ -37,6 +37,8 @@ pub(crate) struct DetachCx {
     force: bool,
     begun: bool,
     recovered: bool,
+    /// The guest has let go of the disk.
+    unplugged: bool,
     /// Planted defect D56: the call to the array failed, and nobody cares.
     forgotten: bool,
     guard: Option<OwnedMutexGuard<()>>,
@@ -58,6 +60,7 @@ impl FlowContext for DetachCx {
             force,
             begun: false,
             recovered: true,
+            unplugged: false,
             forgotten: false,
             guard: None,
         }))
@@ -84,6 +87,7 @@ pub(crate) async fn detach(
         force: options.force,
         begun: false,
         recovered: false,
+        unplugged: false,
         forgotten: false,
         guard: None,
     };
@@ -130,6 +134,13 @@ fn roll_back(cx: &mut DetachCx) -> StepFuture<'_> {
             }
             Ok(())
         })?;
+        if cx.unplugged {
+            // In-use again, so the host has the device again; where that fails now, its next use tries once more.
+            cx.guard = None;
+            if let Err(e) = super::device(Arc::clone(&cx.plane), volume, cx.row.host.clone()).await {
+                cx.plane.warn("device after a failed detach", &e);
+            }
+        }
         Ok(())
     })
 }
@@ -149,13 +160,7 @@ fn unplug(cx: &mut DetachCx) -> StepFuture<'_> {
     Box::pin(async move {
         engine::ask(&cx.plane.env, "guest.unplug").await?;
         cx.plane.guests().remove(&(cx.row.instance, cx.row.volume));
-        if cx.plane.config.defects.available_before_detached {
-            let volume = cx.row.volume;
-            cx.plane.db.read(|db| {
-                db.cas_volume(volume, &[VolumeStatus::Detaching], VolumeStatus::Available)?;
-                db.set_attach_status(volume, AttachStatus::Detached)
-            })?;
-        }
+        cx.unplugged = true;
         Ok(cx.plane.db.single(|db| db.remove_guest_disk(cx.row.instance, cx.row.volume))?)
     })
 }

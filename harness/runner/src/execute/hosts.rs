@@ -37,6 +37,7 @@ impl Player<'_> {
             Err(_) if self.judge().group.is_some() => return Ok("gone again".into()),
             info => info?,
         };
+        self.offered(volume, &info)?;
         // A LUN number that this host knew as another volume: what it shows must be this one.
         if let Some(path) = info.paths.first() {
             let mut judge = self.judge();
@@ -109,6 +110,9 @@ impl Player<'_> {
             return Err(StepEnd::Findings(findings));
         }
         self.judge().expect(volume, &["DAT-004"]);
+        if self.volume(volume)?.hosts.len() > 1 {
+            self.judge().expect(volume, &["ATT-004"]);
+        }
         self.judge().data.end_flush(flush, "ATT-007")?;
         if let Some(v) = self.judge().volumes.get_mut(volume) {
             v.hosts.remove(host);
@@ -186,6 +190,7 @@ impl Player<'_> {
         }
         let Some((lun, found)) = reached else {
             self.judge().ledger.compared("ATT-001", 1);
+            self.judge().ledger.compared("ATT-016", u64::from(!self.plan.site.tunes.is_empty()));
             return Ok("not let in".into());
         };
         let finding = Finding::new("ATT-001", "masking", "initiator", "reaches")

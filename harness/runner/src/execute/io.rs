@@ -19,7 +19,7 @@ impl Player<'_> {
             let certainty = if written.is_ok() { Certainty::Done } else { Certainty::Unknown };
             self.judge().data.end_change(ticket, certainty)?;
             if let Err(e) = written {
-                return Err(self.failed(step, &e.to_string()));
+                return Err(self.write_failed(step, volume, &e));
             }
             done += count;
         }
@@ -160,7 +160,8 @@ impl Player<'_> {
         let mut dice = dice(self.seed, "holes", &format!("{name} {}", self.site.env().now().as_nanos()));
         let (verified, findings) = read::verify(&self.judge, v.id, device.as_ref(), &mut dice, scan)
             .await
-            .map_err(|e| unreadable(name, e))?;
+            .map_err(|e| self.charged_reading(unreadable(name, e)))?;
+        let findings = self.came_late(name, findings);
         if !findings.is_empty() {
             return Err(StepEnd::Findings(findings));
         }

@@ -54,6 +54,9 @@ impl Player<'_> {
         if stop.get() {
             return (played, None);
         }
+        if let Some(finding) = self.held_up(steps, &played) {
+            return (played, Some(StepEnd::Findings(vec![finding])));
+        }
         let findings = self.judge().control.complete_group(operations);
         if !findings.is_empty() {
             return (played, Some(StepEnd::Findings(findings)));

@@ -7,8 +7,10 @@
 //! | `lanes` | groups: lanes side by side |
 //! | `tolerance` | what may fail, and why |
 //! | `settle` | heals, tries again, looks at everything |
+//! | `contract` | what driver and connector promise, asked directly |
 //! | `volumes`, `hosts`, `io`, `outages` | the steps |
 
+mod contract;
 mod hosts;
 mod io;
 mod lanes;
@@ -116,6 +118,9 @@ impl StepEnd {
 
 /// One write of the story covers at most this many bytes at once.
 const WRITE_CHUNK: u64 = 256 << 10;
+/// A step that has not ended after this time never will (CON-004); longer than any limit of driver, flows and initiator, and
+/// than the copies and splits of stories.
+const LONGEST_STEP: std::time::Duration = std::time::Duration::from_secs(4 * 3600);
 
 /// A case at play.
 pub(crate) struct Player<'a> {
@@ -133,6 +138,7 @@ impl<'a> Player<'a> {
         let mut judge = Judge::new(site.tag());
         judge.promise(site.drivers().keys(), site.promise());
         judge.data.set_volatile(plan.site.write_cache);
+        judge.multiattach = plan.site.types.iter().any(|(_, specs)| specs.contains_key("multiattach"));
         Self { site, judge: RefCell::new(judge), plan, seed, scan }
     }
 
@@ -164,7 +170,12 @@ impl<'a> Player<'a> {
         if managed {
             self.judge().listing = None;
         }
-        let ended = self.act(step).await;
+        let Ok(ended) = self.site.env().timeout(LONGEST_STEP, self.act(step)).await else {
+            return self.hung(step);
+        };
+        if let Some(finding) = self.waited_out(step, begun, &before) {
+            return StepEnd::Findings(vec![finding]);
+        }
         let ended = match self.judged_end(step, ended, expected, &before, Met::default()) {
             end @ (StepEnd::Done(_) | StepEnd::Refused(_)) => end,
             end @ StepEnd::Tolerated(_) => return end,
@@ -174,6 +185,11 @@ impl<'a> Player<'a> {
             && self.excused(step, &before).is_none()
         {
             return StepEnd::Findings(vec![finding]);
+        }
+        if let StepEnd::Refused(_) = &ended
+            && let Err(end) = self.refused_twice(step).await
+        {
+            return end;
         }
         match self.look(step, managed, &before).await {
             Ok(()) => {}
@@ -292,7 +308,7 @@ impl<'a> Player<'a> {
         }
         for (point, count) in self.site.faults_fired() {
             if count > before.faults.get(&point).copied().unwrap_or(0) {
-                for id in blame::lost_answer(&point) {
+                for id in blame::lost_answer(&point).iter().chain(blame::overcome(step, &point)) {
                     self.judge().ledger.compared(id, 1);
                 }
             }
@@ -338,7 +354,7 @@ impl<'a> Player<'a> {
                 self.extend(step, volume, size.whole_gib().unwrap_or(1)).await
             }
             Step::Snapshot { snapshot, volume, .. } => self.snapshot(step, snapshot, volume).await,
-            Step::Flatten { volume, .. } => self.flatten(step, volume).await,
+            Step::Flatten { volume, .. } => self.flatten_judged(step, volume).await,
             Step::Detach { volume, host, .. } => self.detach(step, volume, host).await,
             Step::Delete { volume, .. } => self.delete(step, volume).await,
             Step::DeleteSnapshot { snapshot, .. } => self.delete_snapshot(step, snapshot).await,
@@ -363,6 +379,17 @@ impl<'a> Player<'a> {
                 Ok(String::new())
             }
             Step::Settle => self.settle().await,
+            Step::Repeat { what, volume, host } => self.repeat(*what, volume, host.as_ref()).await,
+            Step::Revoke { volume, host } => self.revoke(volume, host).await,
+            Step::Reserve { volume, host } => self.reserve(step, volume, host).await,
+            Step::Reserved { volume, host } => self.reserved(volume, host, false).await,
+            Step::Unreserve { volume, host } => self.reserved(volume, host, true).await,
+            Step::Forge { volume, what } => self.forge(step, volume, *what).await,
+            Step::Fill { pool, leave } => self.fill(pool, leave.0).await,
+            Step::Drain { pool } => self.drain(pool).await,
+            Step::OutOfSpace { what, volume, at, length } => {
+                self.out_of_space(step, *what, volume, at.0, length.0).await
+            }
         }
     }
 
@@ -436,6 +463,11 @@ impl<'a> Player<'a> {
 
     /// Deletes what it can without judging, after a failure: so that a real array is left clean.
     pub(crate) async fn abandon(&self) {
+        // What hangs may hold what this needs.
+        let _ = self.site.env().timeout(LONGEST_STEP, self.abandon_all()).await;
+    }
+
+    async fn abandon_all(&self) {
         let control = self.site.control();
         for attachment in control.attachments().unwrap_or_default() {
             let _ =
@@ -502,7 +534,7 @@ impl<'a> Player<'a> {
 
     /// A step that must succeed has failed.
     fn failed(&self, step: &Step, observed: &str) -> StepEnd {
-        let finding = Finding::new(blame::must_succeed(step), "operation", "step", "failed")
+        let finding = Finding::new(self.charged(step), "operation", "step", "failed")
             .says(format!("`{}` failed", crate::story::print_step(step)))
             .compared("success", observed);
         StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false, raced: false }))
@@ -543,7 +575,12 @@ impl<'a> Player<'a> {
             return StepEnd::Refused(error.to_string());
         }
         let finding = match (expected, self.failed(step, &error.to_string())) {
-            (None, StepEnd::Failed(failed)) => failed.finding,
+            (None, StepEnd::Failed(mut failed)) => {
+                if blame::is_wrong_device(error) {
+                    "ATT-006".clone_into(&mut failed.finding.requirement);
+                }
+                failed.finding
+            }
             (wanted, _) => {
                 let wanted = wanted.unwrap_or(Refused::State);
                 match self.not_refused(step, wanted, &error.to_string()) {
@@ -576,6 +613,11 @@ fn is_managed(step: &Step) -> bool {
             | Step::Wait { .. }
             | Step::Arm { .. }
             | Step::Disarm
+            | Step::Reserve { .. }
+            | Step::Reserved { .. }
+            | Step::Unreserve { .. }
+            | Step::Forge { .. }
+            | Step::OutOfSpace { .. }
     )
 }
 

@@ -24,6 +24,7 @@ impl Player<'_> {
         let mut upheld = self.judge().data.power_loss();
         self.judge().upsets += 1;
         self.site.power_loss().await.map_err(not_possible)?;
+        self.judge().reserved.values_mut().for_each(|power| *power = true);
         upheld.extend(self.judge().data.power_loss());
         self.judge().upsets += 1;
         self.shaken();

@@ -142,7 +142,14 @@ impl Player<'_> {
             | Step::Intrude { volume, .. }
             | Step::Verify { volume }
             | Step::Scan { volume }
-            | Step::Reimage { volume, .. } => add(volume),
+            | Step::Reimage { volume, .. }
+            | Step::Repeat { volume, .. }
+            | Step::Revoke { volume, .. }
+            | Step::Forge { volume, .. }
+            | Step::OutOfSpace { volume, .. }
+            | Step::Reserve { volume, .. }
+            | Step::Reserved { volume, .. }
+            | Step::Unreserve { volume, .. } => add(volume),
             _ => {}
         }
         if let Some(name) = snapshot {

@@ -55,7 +55,9 @@ impl Player<'_> {
             Source::Volume(name) => ModelSource::Volume(self.volume(name)?.id),
             Source::Blank | Source::Image(_) => ModelSource::Blank,
         };
+        let allocated = self.allocated()?;
         let answer = self.site.control().create_volume(request).await;
+        self.placed_by(id, allocated)?;
         let host = self.site.control().volume(id).ok().flatten().and_then(|v| v.host).unwrap_or_default();
         if let Err(error) = answer {
             if let Some(copy) = copy {
@@ -274,6 +276,9 @@ impl Player<'_> {
                     blind.get_or_insert((host.clone(), observed));
                 }
             }
+        }
+        if self.judge().group.is_none() {
+            findings.extend(self.all_told(volume, &v, &report));
         }
         let told = |h: &Name| self.site.host_name(h).is_some_and(|h| report.hosts.contains_key(&h));
         if let Some(host) = v.hosts.iter().find(|h| !told(h)).filter(|_| self.judge().group.is_none()) {

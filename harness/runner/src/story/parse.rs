@@ -6,7 +6,10 @@ use super::error::StoryError;
 use super::lex::{self, Word};
 use super::value::{Name, Size};
 use super::verbs::{self, Param, Place, Type, Verb};
-use crate::plan::{FaultAction, ImageKind, PlacedFault, Plan, PlanStep, Refused, Source, Step};
+use crate::plan::{
+    FaultAction, Forged, ImageKind, PlacedFault, Plan, PlanStep, Refused, Repeated, Source, Starved, Step,
+    Tune,
+};
 
 /// Most lines that a story may have.
 const LINES_MAX: usize = 20_000;
@@ -345,6 +348,20 @@ fn header(
         }
         "schedule" => site.schedule = from_word(args.text(0)).unwrap_or_default(),
         "write-cache" => site.write_cache = args.text(0) == "on",
+        "array" => {
+            site.clones = args.key(at, "clones", "a number")?.or(site.clones);
+        }
+        "tune" => {
+            let tune = Tune {
+                interfaces: args.key(at, "interfaces", "a number")?.unwrap_or(0),
+                events: args.key(at, "events", "a number")?.unwrap_or(0),
+                name_length: args.key(at, "name-length", "a number")?.unwrap_or(0),
+            };
+            if tune.interfaces > 8 || tune.name_length > 200 {
+                return Err(at.error(first, "at most 8 interfaces and 200 characters", None));
+            }
+            site.tunes.insert(names.known(at, "host", first)?, tune);
+        }
         "type" => site.types.push((names.make(at, "type", first)?, args.pairs())),
         "image" => {
             let kind = args
@@ -473,6 +490,22 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
         "fail-controller" => Step::FailController { controller: args.pos(at, 0, "a number")? },
         "restore-controller" => Step::RestoreController { controller: args.pos(at, 0, "a number")? },
         "wait" => Step::Wait { seconds: args.pos(at, 0, "a number")? },
+        "fill" => Step::Fill { pool: args.pos(at, 0, "a name")?, leave: args.blocks(at, "leave", 0)? },
+        "drain" => Step::Drain { pool: args.pos(at, 0, "a name")? },
+        "out-of-space" => Step::OutOfSpace {
+            what: from_word(args.text(0)).unwrap_or(Starved::Write),
+            volume: names.known(at, "volume", word(1))?,
+            at: args.blocks(at, "at", 0)?,
+            length: args.blocks(at, "length", 512)?,
+        },
+        "repeat" => {
+            let what = from_word::<Repeated>(args.text(0)).unwrap_or(Repeated::Create);
+            let host = args.named.get("host").map(|w| names.known(at, "host", w)).transpose()?;
+            if (what == Repeated::Detach) != host.is_some() {
+                return Err(at.error(word(0), "`repeat detach` needs host=, the others take none", None));
+            }
+            Step::Repeat { what, volume: names.known(at, "volume", word(1))?, host }
+        }
         // The name stays free: the volume is still to be made.
         "squat" => Step::Squat { volume: args.pos(at, 0, "a name")? },
         "cut" | "heal" => {
@@ -494,6 +527,14 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
                 "attach" => Step::Attach { volume, host: host()?, refused },
                 "detach" => Step::Detach { volume, host: host()?, refused },
                 "intrude" => Step::Intrude { volume, host: host()? },
+                "revoke" => Step::Revoke { volume, host: host()? },
+                "reserve" => Step::Reserve { volume, host: host()? },
+                "reserved" => Step::Reserved { volume, host: host()? },
+                "unreserve" => Step::Unreserve { volume, host: host()? },
+                "forge" => Step::Forge {
+                    volume,
+                    what: args.named.get("as").and_then(|w| from_word(&w.text)).unwrap_or(Forged::Qcow2),
+                },
                 "write" => Step::Write {
                     volume,
                     at: args.blocks(at, "at", 0)?,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{FaultAction, PlacedFault, Plan, Schedule, Source, Step};
+use crate::plan::{FaultAction, PlacedFault, Plan, Schedule, Source, Step, Tune};
 
 /// The whole story as text; [`super::parse`] reads it back to an equal plan.
 pub fn print(plan: &Plan) -> String {
@@ -23,11 +23,18 @@ pub fn print(plan: &Plan) -> String {
     if plan.site.write_cache {
         line("write-cache on".to_owned());
     }
+    if let Some(clones) = plan.site.clones {
+        line(format!("array clones={clones}"));
+    }
     if plan.site.schedule != Schedule::Fifo {
         line(format!("schedule {}", word(&plan.site.schedule)));
     }
     for (name, paths) in &plan.site.hosts {
         line(if *paths == 1 { format!("host {name}") } else { format!("host {name} paths={paths}") });
+    }
+    for (name, tune) in &plan.site.tunes {
+        let Tune { interfaces, events, name_length } = tune;
+        line(format!("tune {name} interfaces={interfaces} events={events} name-length={name_length}"));
     }
     for (name, specs) in &plan.site.types {
         line(format!("type {name}{}", pairs(specs)));
@@ -101,6 +108,20 @@ pub fn print_step(step: &Step) -> String {
         Step::Scan { volume } => (format!("scan {volume}"), &None),
         Step::Census => ("census".to_owned(), &None),
         Step::Reimage { volume, image } => (format!("reimage {volume} image={image}"), &None),
+        Step::Repeat { what, volume, host } => {
+            let host = host.as_ref().map(|h| format!(" host={h}")).unwrap_or_default();
+            (format!("repeat {} {volume}{host}", word(what)), &None)
+        }
+        Step::Revoke { volume, host } => (format!("revoke {volume} {host}"), &None),
+        Step::Reserve { volume, host } => (format!("reserve {volume} {host}"), &None),
+        Step::Reserved { volume, host } => (format!("reserved {volume} {host}"), &None),
+        Step::Unreserve { volume, host } => (format!("unreserve {volume} {host}"), &None),
+        Step::Forge { volume, what } => (format!("forge {volume} as={}", word(what)), &None),
+        Step::Fill { pool, leave } => (format!("fill {pool} leave={leave}"), &None),
+        Step::OutOfSpace { what, volume, at, length } => {
+            (format!("out-of-space {} {volume} at={at} length={length}", word(what)), &None)
+        }
+        Step::Drain { pool } => (format!("drain {pool}"), &None),
         Step::Squat { volume } => (format!("squat {volume}"), &None),
         Step::PowerLoss => ("power-loss".to_owned(), &None),
         Step::FailController { controller } => (format!("fail-controller {controller}"), &None),

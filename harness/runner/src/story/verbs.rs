@@ -64,7 +64,7 @@ pub struct Verb {
 
 /// Refusals that a step may expect (`refused=`): the step must fail with exactly this and change nothing.
 pub const REFUSALS: &[&str] =
-    &["busy", "invalid", "no-space", "no-backend", "unsafe-image", "quota", "state", "exists"];
+    &["busy", "invalid", "no-space", "no-backend", "unsafe-image", "quota", "state", "exists", "limit", "io"];
 
 /// Actions of a placed fault.
 pub const FAULTS: &[&str] = &[
@@ -211,6 +211,26 @@ pub const VERBS: &[Verb] = &[
         named: &[],
         help: "In which order ready tasks of a simulated world run (default fifo); the seed chooses within it.",
         example: "schedule random",
+    },
+    Verb {
+        name: "array",
+        place: Place::Header,
+        positional: &[],
+        named: &[key("clones", Type::Count, true, "linked clones that it allows of one source")],
+        help: "Limits of the simulated array.",
+        example: "array clones=2",
+    },
+    Verb {
+        name: "tune",
+        place: Place::Header,
+        positional: &[HOST],
+        named: &[
+            key("interfaces", Type::Count, false, "sessions to every portal, 1 to 8 (default 1)"),
+            key("events", Type::Count, false, "seconds by which device events come late (default 0)"),
+            key("name-length", Type::Count, false, "characters of the host's name, up to 200"),
+        ],
+        help: "Says what is unusual about a host.",
+        example: "tune compute-1 interfaces=2 events=3",
     },
     Verb {
         name: "create",
@@ -377,6 +397,86 @@ pub const VERBS: &[Verb] = &[
         named: &[],
         help: "Makes an object of somebody else on the simulated array, under the name that this volume would get.",
         example: "squat web3",
+    },
+    Verb {
+        name: "repeat",
+        place: Place::Step,
+        positional: &[pos("CALL", Type::Word(&["create", "detach", "delete"]), "which call"), VOLUME],
+        named: &[key("host", Type::Name, false, "for detach: the host")],
+        help: "Makes a call of the driver once more whose work is done; it must succeed and change nothing.",
+        example: "repeat create web",
+    },
+    Verb {
+        name: "revoke",
+        place: Place::Step,
+        positional: &[VOLUME, HOST],
+        named: &[],
+        help: "Takes the volume's mapping away behind the host's back, as a user who deletes the attachment does.",
+        example: "revoke web compute-1",
+    },
+    Verb {
+        name: "reserve",
+        place: Place::Step,
+        positional: &[VOLUME, HOST],
+        named: &[],
+        help: "Lets a host register on all of its paths and take the volume's persistent reservation, with APTPL.",
+        example: "reserve web compute-1",
+    },
+    Verb {
+        name: "reserved",
+        place: Place::Step,
+        positional: &[VOLUME, HOST],
+        named: &[],
+        help: "Expects the host to hold the volume's persistent reservation, and its paths to be registered.",
+        example: "reserved web compute-1",
+    },
+    Verb {
+        name: "unreserve",
+        place: Place::Step,
+        positional: &[VOLUME, HOST],
+        named: &[],
+        help: "Lets the host give up its registrations, and the reservation with them.",
+        example: "unreserve web compute-1",
+    },
+    Verb {
+        name: "forge",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[key(
+            "as",
+            Type::Word(&["qcow2", "partitions"]),
+            true,
+            "an image header, or a partition table",
+        )],
+        help: "Lets the guest write content that means something to others; nobody but the guest may care.",
+        example: "forge web as=qcow2",
+    },
+    Verb {
+        name: "fill",
+        place: Place::Step,
+        positional: &[pos("POOL", Type::Name, "a pool")],
+        named: &[key("leave", Type::Size, true, "what stays free")],
+        help: "Lets somebody else fill a pool of the simulated array.",
+        example: "fill pool0 leave=1MiB",
+    },
+    Verb {
+        name: "out-of-space",
+        place: Place::Step,
+        positional: &[pos("CALL", Type::Word(&["write", "unmap"]), "which call"), VOLUME],
+        named: &[
+            key("at", Type::Size, true, "offset, a multiple of 512B"),
+            key("length", Type::Size, true, "length, a multiple of 512B"),
+        ],
+        help: "Makes a call that needs space in a full pool: it must fail with SPACE ALLOCATION FAILED and change nothing.",
+        example: "out-of-space write web at=1GiB length=1MiB",
+    },
+    Verb {
+        name: "drain",
+        place: Place::Step,
+        positional: &[pos("POOL", Type::Name, "a pool that was filled")],
+        named: &[],
+        help: "Takes away what filled a pool.",
+        example: "drain pool0",
     },
     Verb {
         name: "power-loss",

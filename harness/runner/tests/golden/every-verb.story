@@ -5,9 +5,11 @@ option tengling_max_clone_depth 2
 pool pool0 64GiB
 pool pool1 32GiB
 write-cache on
+array clones=8
 schedule random
 host compute-1 paths=2
 host compute-2
+tune compute-2 interfaces=2 events=3 name-length=60
 type gold volume_backend_name=tldriver capabilities:disk="<in> ssd"
 image small kind=sample
 image evil kind=backing-file size=1MiB
@@ -51,6 +53,16 @@ wait 30
 heal compute-1 path=2
 heal compute-2
 squat later
+repeat create web
+repeat detach web host=compute-2
+revoke web compute-2
+reserve web compute-1
+reserved web compute-1
+unreserve web compute-1
+forge web as=qcow2
+fill pool0 leave=1MiB
+out-of-space write web at=1GiB length=64KiB
+drain pool0
 arm "rest.before:POST lun" nth=0 do=delay ms=20
 @a write web at=0 length=4KiB
 @b snapshot tuesday copy

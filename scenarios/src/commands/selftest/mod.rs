@@ -16,6 +16,7 @@ use sanbench_reports::event::{Event, EventStream};
 use sanbench_reports::text::{self, Style};
 use sanbench_reports::{Case, Defect, Ending, Extras, Finding, Report, Run, Verdict, write_dir};
 use sanbench_runner::CaseSpec;
+use sanbench_runner::generate::Profile;
 
 use super::run::{on_interrupt, prepare_dir, wall_clock};
 use crate::cli::{Format, SelftestArgs};
@@ -23,7 +24,7 @@ use crate::compose::{SimSetup, run_sim_case};
 use crate::defects::{self, Plantable, Planted, Waiting};
 use crate::failure::Refusal;
 use crate::registry::Registry;
-use crate::run::print;
+use crate::run::{one_case, print};
 use crate::targets;
 
 /// What a selftest is about.
@@ -91,7 +92,9 @@ fn order(id: &str) -> (u8, String) {
 
 /// The defects that the words name: by switch, by catalogue id, by home; none means all.
 fn choose(registry: &Registry, words: &[String]) -> Result<(Vec<Plantable>, Vec<Waiting>), Refusal> {
-    let (all, waiting) = (defects::all(registry), defects::waiting());
+    // What no story shows yet is in the other list.
+    let all: Vec<Plantable> = defects::all(registry).into_iter().filter(|d| d.directed().is_some()).collect();
+    let waiting = defects::waiting();
     if words.is_empty() {
         return Ok((all, waiting.to_vec()));
     }
@@ -167,8 +170,11 @@ impl Selftest<'_> {
     /// Case `k` of a story or chapter; the same one as `run` has under that seed.
     fn case(&self, story: &str, k: u64) -> Result<CaseSpec, Refusal> {
         let selection = targets::resolve(self.registry, &[story.to_owned()])?;
-        let mut cases = crate::run::cases(&selection, self.args.seed, k + 1, None);
-        cases.pop().ok_or_else(|| Refusal::new(format!("story {story} has no case")))
+        let quiet = Profile::by_name("none").unwrap_or_default();
+        let chosen = selection.stories.first();
+        let chosen = chosen.ok_or_else(|| Refusal::new(format!("{story} is no story")))?;
+        let spec = one_case(chosen, self.args.seed, k, &quiet, false);
+        Ok(CaseSpec { id: format!("{story}/{k}"), ..spec })
     }
 
     /// The stories of the chosen defects, each once; they are read here, so that a broken one is refused before any runs.

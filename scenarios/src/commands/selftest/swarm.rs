@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use sanbench_reports::{Defect, DefectMode};
 use sanbench_runner::CaseSpec;
+use sanbench_runner::generate::{Profile, SWARM, generate};
 use serde::{Deserialize, Serialize};
 
 use super::directed::row;
@@ -18,12 +19,19 @@ const ROUND: u64 = 64;
 /// Name of the state file.
 const FILE: &str = "selftest-swarm.json";
 
-/// Makes the case of a seed; pure.
-pub(super) type Generate = fn(u64) -> CaseSpec;
+/// The case of a seed; pure.
+fn case(seed: u64, profile: &Profile) -> CaseSpec {
+    CaseSpec {
+        id: format!("{SWARM}/{seed}"),
+        story: SWARM.to_owned(),
+        plan: generate(seed, profile),
+        seed,
+        scan: false,
+    }
+}
 
 /// A search that can be stopped and gone on with.
 pub(super) struct Swarm {
-    generate: Generate,
     file: PathBuf,
     state: State,
 }
@@ -56,8 +64,6 @@ impl Swarm {
     /// # Errors
     /// This version makes no plans, or the state folder cannot be used.
     pub(super) fn open(test: &Selftest<'_>) -> Result<Self, Refusal> {
-        let generate = crate::run::GENERATE
-            .ok_or_else(|| Refusal::new("--swarm: this version generates no plans").hint("leave it away"))?;
         let dir = test.args.state.clone().unwrap_or_else(super::super::state_dir);
         let fail = |e: std::io::Error| {
             Refusal::new(format!("--state {}: {e}", dir.display())).hint("name a folder that can be written")
@@ -81,7 +87,7 @@ impl Swarm {
                 }
             },
         };
-        Ok(Self { generate, file, state })
+        Ok(Self { file, state })
     }
 
     /// One row for each chosen defect that was decided, one after the other: each has all threads.
@@ -101,6 +107,7 @@ impl Swarm {
     /// `None` when the user stopped it.
     fn judge_one(&mut self, test: &Selftest<'_>, defect: &Plantable, told: &Told) -> Option<Defect> {
         let setup = test.setup(Planted::only(defect)).ok()?;
+        let profile = Profile::by_name("default")?;
         let mut so_far = self.state.defects.get(defect.name).cloned().unwrap_or_default();
         while so_far.by.is_empty() && so_far.tried < test.args.seeds {
             if test.stopped() {
@@ -110,13 +117,12 @@ impl Swarm {
             let from = test.args.seed.saturating_add(so_far.tried);
             let seeds: Vec<u64> =
                 (from..from.saturating_add(ROUND.min(test.args.seeds - so_far.tried))).collect();
-            let generate = self.generate;
             let found = crate::run::run_all(
                 &seeds,
                 test.jobs,
                 &test.stop,
                 |seed| {
-                    let (outcome, _) = run_sim_case(&setup, &generate(*seed));
+                    let (outcome, _) = run_sim_case(&setup, &case(*seed, &profile));
                     outcome.case.findings.first().map(|f| format!("{} ({})", f.requirement, f.checker))
                 },
                 |_| {},

@@ -1,0 +1,72 @@
+//! Persistent reservations of a volume, over all of its paths (mpathpersist's role): every path is an I_T nexus of its own, and
+//! each must be registered.
+
+use std::sync::Arc;
+
+use sanbench_api::{BlockError, ConnectionInfo, ConnectorError};
+use sanbench_wire::scsi::reservation::{Kind, OutList, action};
+
+use super::Inner;
+use crate::device::{PathDevice, PathFault};
+use crate::lock;
+
+/// Type of reservation: others may read, registrants may write (SPC-4 table 51).
+const KIND: Kind = Kind(5);
+
+impl Inner {
+    /// Path devices of the volume.
+    fn paths(&self, info: &ConnectionInfo) -> Result<Vec<Arc<PathDevice>>, ConnectorError> {
+        let table = lock(&self.table);
+        let live = lock(&self.live);
+        let ours = |at: &crate::host::Hctl| table.device(*at).is_some_and(|d| d.wwn == info.wwn);
+        let paths: Vec<_> =
+            live.devices.iter().filter(|(at, _)| ours(at)).map(|(_, device)| device.clone()).collect();
+        match paths.is_empty() {
+            true => {
+                Err(ConnectorError::BadConnectionInfo { message: "the volume is not connected".to_owned() })
+            }
+            false => Ok(paths),
+        }
+    }
+
+    pub(super) async fn reserve(&self, info: &ConnectionInfo, key: u64) -> Result<(), ConnectorError> {
+        let paths = self.paths(info)?;
+        let register = OutList { service_key: key, persist: true, ..OutList::default() };
+        for path in &paths {
+            path.reserve_out(action::REGISTER_AND_IGNORE, Kind(0), register).await.map_err(refused)?;
+        }
+        let reserve = OutList { key, ..OutList::default() };
+        match paths.first() {
+            Some(path) => path.reserve_out(action::RESERVE, KIND, reserve).await.map_err(refused),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn holder(
+        &self,
+        info: &ConnectionInfo,
+        release: Option<u64>,
+    ) -> Result<Option<u64>, ConnectorError> {
+        let paths = self.paths(info)?;
+        let mut holder = None;
+        if let Some(path) = paths.first() {
+            holder = path.reservation().await.map_err(refused)?.1.map(|(key, _)| key);
+        }
+        for path in paths.iter().filter(|_| release.is_some()) {
+            // A registration that goes takes what it holds with it; one that has gone already is as good.
+            let _ = path.reserve_out(action::REGISTER_AND_IGNORE, Kind(0), OutList::default()).await;
+        }
+        Ok(holder)
+    }
+}
+
+fn refused(fault: PathFault) -> ConnectorError {
+    let error = match fault {
+        PathFault::Block(error) => error,
+        PathFault::NotSent(message) => BlockError::NoPath { message },
+        PathFault::Lost { why, .. } => BlockError::NoAnswer { message: why },
+        PathFault::Aborted => BlockError::NoAnswer { message: "aborted".to_owned() },
+        PathFault::Stranger(found) => BlockError::Protocol { message: format!("another volume: {found:?}") },
+    };
+    ConnectorError::Device(error)
+}
