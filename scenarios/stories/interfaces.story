@@ -8,8 +8,8 @@ create b size=1GiB
 attach a compute-1
 attach b compute-1
 write a at=0 length=64KiB
-extend a size=2GiB
 detach a compute-1
+extend b size=2GiB
 write b at=0 length=64KiB
 detach b compute-1
 delete a

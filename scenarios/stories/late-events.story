@@ -7,6 +7,7 @@ create a size=1GiB
 create b size=1GiB
 attach a compute-1
 write a at=0 length=64KiB
+wait 5
 detach a compute-1
 attach b compute-1
 write b at=0 length=64KiB

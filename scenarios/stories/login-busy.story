@@ -1,6 +1,6 @@
 story "A login that the target cannot serve just then is tried again"
 requires MPX-012 ATT-001 CLU-006
-host compute-1
+host compute-1 paths=1
 fault "target.login" nth=1 do=fail
 
 create v size=1GiB

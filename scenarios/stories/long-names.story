@@ -1,5 +1,5 @@
 story "Hosts whose long names begin alike are kept apart"
-requires ATT-001 ATT-016 ATT-004
+requires ATT-001 ATT-016
 host compute-1
 host compute-2
 tune compute-1 name-length=60

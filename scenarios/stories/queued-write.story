@@ -2,7 +2,7 @@ story "A write that waits in the array on a lost path is never applied after new
 requires MPX-002 MPX-001 DAT-002
 host compute-1 paths=2
 # The array takes its time over the second write, longer than the host believes in the path.
-fault "target.command.before:WRITE*" nth=2 do=delay ms=40000
+fault "target.command.before:WRITE" nth=2 do=delay ms=40000
 
 create v size=1GiB
 attach v compute-1

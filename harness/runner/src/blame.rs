@@ -22,7 +22,7 @@ pub(crate) fn refusal_class(error: &FlowError) -> Option<Refused> {
         FlowError::Failed(failure) => match &failure.cause {
             Cause::NoValidBackend(_) => Some(Refused::NoBackend),
             Cause::Image(_) => Some(Refused::UnsafeImage),
-            Cause::Block(_) => Some(Refused::Io),
+            Cause::Block(_) | Cause::Connector(_) => Some(Refused::Io),
             Cause::Driver(DriverError::Refused { kind, .. }) => match kind {
                 RefusalKind::Busy => Some(Refused::Busy),
                 RefusalKind::NoSpace => Some(Refused::NoSpace),
@@ -134,7 +134,7 @@ pub(crate) fn must_be_refused(
         (Step::Create { .. }, Refused::NoBackend | Refused::NoSpace) => vec!["SCH-001", "CAP-004"],
         (Step::Extend { .. }, _) => vec!["EXT-002"],
         (Step::Delete { .. } | Step::DeleteSnapshot { .. }, _) => vec!["CRE-008"],
-        (Step::Attach { .. }, Refused::Busy) => vec!["ATT-012"],
+        (Step::Attach { .. }, Refused::Busy | Refused::Io) => vec!["ATT-012"],
         (Step::Detach { .. }, Refused::Busy) => vec!["ATT-003"],
         (Step::Attach { .. }, _) => vec!["ATT-009"],
         (Step::Create { .. }, _) => vec!["CRE-004"],

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sanbench_array::{
-    Array, ArrayConfig, ArrayHandle, ChapCredentials, Command, Defects, JobFault, Limits, PoolConfig, PortalConfig,
-    Secret,
+    Array, ArrayConfig, ArrayHandle, ChapCredentials, Command, Defects, JobFault, Limits, PoolConfig, Portal,
+    PortalConfig, Secret,
 };
 use sanbench_rest::RestConfig;
 use sanbench_runner::SiteError;
@@ -111,7 +111,8 @@ impl RunningArray {
     pub(crate) fn working_portals(&self) -> Vec<SocketAddr> {
         let array = self.handle.lock();
         let up = |controller: u8| array.controllers().get(usize::from(controller)).is_none_or(|c| c.up);
-        array.portals().iter().filter(|portal| up(portal.controller)).map(|portal| portal.address).collect()
+        let works = |portal: &&Portal| portal.enabled && up(portal.controller);
+        array.portals().iter().filter(works).map(|portal| portal.address).collect()
     }
 
     /// Fills a pool but for so many bytes with a thick LUN of somebody else.

@@ -27,7 +27,7 @@
 //! # Fault points
 //!
 //! `target.login` (each Login Request), `target.command.before` (nothing done yet; also as
-//! `target.command.before:SYNCHRONIZE CACHE` and so on, for commands other than READ and WRITE), `target.command.after`
+//! `target.command.before:SYNCHRONIZE CACHE` and so on, for commands other than READ), `target.command.after`
 //! (work done, answer not sent). `Fail` answers with an error, `Delay` waits, `DropReply` does the work and stays silent, `CrashNode`
 //! calls [`TargetConfig::on_crash`].
 //!

@@ -526,13 +526,14 @@ impl Drop for Session {
     }
 }
 
-/// The fault point of a command by its operation code (byte 0 of the CDB, which is byte 32 of the header). READ and WRITE
-/// have none: they are many, and the point of all commands serves them.
+/// The fault point of a command by its operation code (byte 0 of the CDB, which is byte 32 of the header). READ has none:
+/// the point of all commands serves it.
 fn named_point(operation: u8) -> Option<&'static str> {
     Some(match operation {
         0x00 => "target.command.before:TEST UNIT READY",
         0x12 => "target.command.before:INQUIRY",
         0x1a | 0x5a => "target.command.before:MODE SENSE",
+        0x2a | 0x8a => "target.command.before:WRITE",
         0x25 | 0x9e => "target.command.before:READ CAPACITY",
         0x35 | 0x91 => "target.command.before:SYNCHRONIZE CACHE",
         0x42 => "target.command.before:UNMAP",

@@ -329,10 +329,9 @@ impl Player<'_> {
             return Ok(());
         }
         let decisions = self.site.control().decisions();
-        let Some(decision) = decisions.iter().find(|d| d.request.volume == id) else { return Ok(()) };
+        let Some(decision) = decisions.iter().rev().find(|d| d.request.volume == id) else { return Ok(()) };
         for state in &decision.states {
             let expected = allocated.get(&state.host).copied().unwrap_or(0);
-            #[expect(clippy::cast_precision_loss, reason = "GiB of a bench are far below 2^53")]
             let same = (state.allocated_gib - expected as f64).abs() < 0.5;
             if !same {
                 let finding = Finding::new("CAP-001", "placement", "pool", "allocated")
@@ -473,17 +472,26 @@ impl Player<'_> {
         findings
     }
 
-    /// A volume that cannot be read: charged to the story's own fault, where one explains it.
-    pub(super) fn charged_reading(&self, end: StepEnd) -> StepEnd {
-        let fired = self.site.faults_fired();
-        let logins =
-            self.plan.site.faults.iter().any(|f| f.point == "target.login" && fired.contains_key(&f.point));
+    /// A volume that cannot be read: charged to the story's own fault, or to a detach of another volume, where one explains it.
+    pub(super) fn charged_reading(&self, name: &Name, end: StepEnd) -> StepEnd {
+        let beside = self.judge().volumes.get(name).is_some_and(|v| v.pending.contains("ATT-004"));
+        let id = match (self.logins_failed(), beside) {
+            (true, _) => "ISC-015",
+            (false, true) => "ATT-004",
+            (false, false) => return end,
+        };
         match end {
-            StepEnd::Failed(mut failed) if logins => {
-                "ISC-015".clone_into(&mut failed.finding.requirement);
+            StepEnd::Failed(mut failed) => {
+                id.clone_into(&mut failed.finding.requirement);
                 StepEnd::Failed(failed)
             }
             end => end,
         }
+    }
+
+    /// The story made logins fail, and some did.
+    pub(super) fn logins_failed(&self) -> bool {
+        let fired = self.site.faults_fired();
+        self.plan.site.faults.iter().any(|f| f.point == "target.login" && fired.contains_key(&f.point))
     }
 }

@@ -160,12 +160,14 @@ impl Player<'_> {
         let mut dice = dice(self.seed, "holes", &format!("{name} {}", self.site.env().now().as_nanos()));
         let (verified, findings) = read::verify(&self.judge, v.id, device.as_ref(), &mut dice, scan)
             .await
-            .map_err(|e| self.charged_reading(unreadable(name, e)))?;
+            .map_err(|e| self.charged_reading(name, unreadable(name, e)))?;
         let findings = self.came_late(name, findings);
         if !findings.is_empty() {
             return Err(StepEnd::Findings(findings));
         }
+        let again = self.logins_failed();
         let mut judge = self.judge();
+        ["ISC-015", "ISC-024"].iter().for_each(|id| judge.ledger.compared(id, u64::from(again)));
         // Beside other operations a reading proves nothing about the state that they leave.
         if judge.group.is_none() {
             judge.data.verified(v.id)?;

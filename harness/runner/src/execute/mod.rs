@@ -136,9 +136,9 @@ type Ended = Result<String, StepEnd>;
 impl<'a> Player<'a> {
     pub(crate) fn new(site: &'a dyn Site, plan: &'a Plan, seed: u64, scan: bool) -> Self {
         let mut judge = Judge::new(site.tag());
-        judge.promise(site.drivers().keys(), site.promise());
         judge.data.set_volatile(plan.site.write_cache);
         judge.multiattach = plan.site.types.iter().any(|(_, specs)| specs.contains_key("multiattach"));
+        judge.promise(site.drivers().keys(), site.promise());
         Self { site, judge: RefCell::new(judge), plan, seed, scan }
     }
 
