@@ -7,7 +7,7 @@ use crate::compose::run_sim_case;
 use crate::defects::{Plantable, Planted};
 
 /// Cases of each story that are tried; all but stories with lanes need one.
-const TRIES: u64 = 4;
+const TRIES: u64 = 12;
 
 /// One row for each chosen defect, in their order; those not reached when the user stopped it are left out.
 pub(super) fn judge(test: &Selftest<'_>, told: &mut Told) -> Vec<Defect> {
@@ -32,7 +32,7 @@ fn judge_one(test: &Selftest<'_>, defect: &Plantable) -> Defect {
             if let Some(probe) = probes::by_name(story) {
                 row.runs += 1;
                 (*story).clone_into(&mut row.story);
-                match probe.look(Planted::only(defect).bench) {
+                match probe.look(test, Planted::only(defect).bench) {
                     Some(finding) if directed.by.contains(&finding.requirement.as_str()) => {
                         row.caught = true;
                         row.by = format!("{} ({})", finding.requirement, finding.checker);

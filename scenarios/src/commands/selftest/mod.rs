@@ -207,7 +207,7 @@ impl Selftest<'_> {
         );
         if self.chosen.iter().any(|d| d.home == "bench") {
             for probe in probes::ALL {
-                let case = probe.clean_case();
+                let case = probe.clean_case(self);
                 told.clean(&case);
                 cases.push(case);
             }

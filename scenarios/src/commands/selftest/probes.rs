@@ -11,7 +11,9 @@ use sanbench_reports::{Case, Finding, Run, RunVerdict, Verdict};
 use sanbench_runner::CaseOutcome;
 use sanbench_runner::plan::Plan;
 
-use crate::defects::BenchDefects;
+use super::Selftest;
+use crate::compose::run_sim_case;
+use crate::defects::{BenchDefects, Planted};
 use crate::run::{Facts, assemble};
 use crate::safety::{Tag, clean_with};
 use crate::targets::{Selected, Selection};
@@ -25,7 +27,7 @@ pub(super) struct Probe {
     /// Requirement that it is about.
     requirement: &'static str,
     /// What is wrong, if anything is: expected and observed.
-    look: fn(BenchDefects) -> Option<(String, String)>,
+    look: fn(&Selftest<'_>, BenchDefects) -> Option<(String, String)>,
 }
 
 /// Every probe.
@@ -34,19 +36,25 @@ pub(super) const ALL: &[Probe] = &[
         name: "probe:nothing-compared",
         title: "A requirement for which no checker compared anything is not run, and the run incomplete",
         requirement: "BEN-001",
-        look: nothing_compared,
+        look: |_, defects| nothing_compared(defects),
     },
     Probe {
         name: "probe:case-missing",
         title: "A planned case that did not run makes the run incomplete",
         requirement: "BEN-002",
-        look: case_missing,
+        look: |_, defects| case_missing(defects),
     },
     Probe {
         name: "probe:foreign-objects",
         title: "Clean-up removes what carries the tag of a run, and nothing else",
         requirement: "CLU-002",
-        look: foreign_objects,
+        look: |_, defects| foreign_objects(defects),
+    },
+    Probe {
+        name: "probe:same-twice",
+        title: "A case that is run twice has the same history twice",
+        requirement: "BEN-003",
+        look: same_twice,
     },
 ];
 
@@ -57,8 +65,8 @@ pub(super) fn by_name(name: &str) -> Option<&'static Probe> {
 
 impl Probe {
     /// Looks at a bench with these defects.
-    pub(super) fn look(&self, defects: BenchDefects) -> Option<Finding> {
-        let (expected, observed) = (self.look)(defects)?;
+    pub(super) fn look(&self, test: &Selftest<'_>, defects: BenchDefects) -> Option<Finding> {
+        let (expected, observed) = (self.look)(test, defects)?;
         Some(Finding {
             requirement: self.requirement.to_owned(),
             checker: "probe".to_owned(),
@@ -71,8 +79,8 @@ impl Probe {
     }
 
     /// The bench as it is.
-    pub(super) fn clean_case(&self) -> Case {
-        let findings: Vec<Finding> = self.look(BenchDefects::default()).into_iter().collect();
+    pub(super) fn clean_case(&self, test: &Selftest<'_>) -> Case {
+        let findings: Vec<Finding> = self.look(test, BenchDefects::default()).into_iter().collect();
         Case {
             id: self.name.to_owned(),
             title: self.title.to_owned(),
@@ -166,6 +174,15 @@ impl Inventory for Shelf {
         self.removed.lock().unwrap_or_else(PoisonError::into_inner).push(object.name.clone());
         Ok(())
     }
+}
+
+fn same_twice(test: &Selftest<'_>, bench: BenchDefects) -> Option<(String, String)> {
+    let setup = test.setup(Planted { bench, ..Planted::default() });
+    let (Ok(setup), Ok(spec)) = (setup, test.case("lifecycle", 0)) else {
+        return Some(("a case".to_owned(), "none could be made".to_owned()));
+    };
+    let [one, two] = [(); 2].map(|()| run_sim_case(&setup, &spec).0.case.history_sha256);
+    (one.is_none() || one != two).then(|| (format!("{one:?} again"), format!("{two:?}")))
 }
 
 fn foreign_objects(defects: BenchDefects) -> Option<(String, String)> {
