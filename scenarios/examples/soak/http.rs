@@ -44,7 +44,8 @@ impl Client {
 
     /// Any page of the listener.
     pub fn page(&mut self, path: &str) -> io::Result<String> {
-        self.send("GET", path, &Value::Null)
+        // The connection may be to a process that is gone; a page can be asked for twice.
+        self.send("GET", path, &Value::Null).or_else(|_| self.send("GET", path, &Value::Null))
     }
 
     fn log_in(&mut self) -> io::Result<()> {

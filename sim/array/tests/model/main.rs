@@ -177,12 +177,39 @@ fn commands_a_minute() {
         (0..SEQUENCES).map(|_| long.new_tree(&mut runner).unwrap().current()).collect();
     let began = std::time::Instant::now();
     for (n, ops) in sequences.iter().enumerate() {
-        run_at_pace(ops, Defects::default(), [n % 2 == 0, n % 4 < 2], 100_000, 32).unwrap();
+        let modes = [n % 2 == 0, n % 4 < 2];
+        if let Err(seen) = run_at_pace(ops, Defects::default(), modes, 100_000, 32) {
+            // One command at a time names the one that did it, and few of them tell more than many.
+            panic!("{seen}\n{:#?}", shortened(ops, modes));
+        }
     }
     let took = began.elapsed();
     let commands: usize = sequences.iter().map(Vec::len).sum();
     let a_minute = commands as f64 / took.as_secs_f64() * 60.0;
     println!("{commands} commands in {took:?}: {a_minute:.0} a minute");
+}
+
+/// Leaves out of a failing sequence what it fails without.
+fn shortened(ops: &[Op], modes: [bool; 2]) -> (Vec<Op>, Result<(), String>) {
+    let fails = |ops: &[Op]| run(ops, Defects::default(), modes, 100_000).is_err();
+    let mut kept = ops.to_vec();
+    let mut run_of = kept.len() / 2;
+    while run_of > 0 {
+        let mut at = 0;
+        while at < kept.len() {
+            let end = (at + run_of).min(kept.len());
+            let mut fewer = kept.clone();
+            fewer.drain(at..end);
+            if fails(&fewer) {
+                kept = fewer;
+            } else {
+                at = end;
+            }
+        }
+        run_of /= 2;
+    }
+    let seen = run(&kept, Defects::default(), modes, 100_000);
+    (kept, seen)
 }
 
 /// Looks for a sequence on which the array with this defect and the model part; tells what was seen.
