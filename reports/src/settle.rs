@@ -188,6 +188,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use super::BITE;
     use crate::model::*;
     use crate::sample;
 

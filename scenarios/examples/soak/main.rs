@@ -37,8 +37,14 @@ fn main() -> ExitCode {
             "--initiators" => number().map(|n| plan.initiators = n),
             "--kill-every" => number().map(|n| plan.kill_every = n),
             "--seed" => number().map(|n| plan.seed = n),
-            "--server" => Ok(plan.server = PathBuf::from(&value)),
-            "--data" => Ok(plan.data = Some(PathBuf::from(&value))),
+            "--server" => {
+                plan.server = PathBuf::from(&value);
+                Ok(())
+            }
+            "--data" => {
+                plan.data = Some(PathBuf::from(&value));
+                Ok(())
+            }
             _ => Err(format!(
                 "{word} is unknown: --seconds --clients --initiators --kill-every --seed --server --data"
             )),

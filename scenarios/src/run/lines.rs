@@ -109,7 +109,12 @@ mod tests {
             let mut lines = Lines { limit: Some(limit), ..Lines::default() };
             numbers.for_each(|n| lines.add(&format!("swarm/{n}"), &format!("{n:x}")).unwrap());
             let mut all = Vec::new();
-            let hash = lines.finish(|line| Ok(all.push(line.to_owned()))).unwrap();
+            let hash = lines
+                .finish(|line| {
+                    all.push(line.to_owned());
+                    Ok(())
+                })
+                .unwrap();
             assert!(all.is_sorted());
             assert_eq!(all.len(), 100);
             hash

@@ -183,10 +183,9 @@ fn canary() -> Checked {
         said += &call("GET", &format!("{rest}{device}/{list}"), &token, &Value::Null)?;
     }
     drop(process);
-    for pipe in [stdout.as_mut().map(|p| p as &mut dyn Read), stderr.as_mut().map(|p| p as &mut dyn Read)] {
-        if let Some(pipe) = pipe {
-            pipe.read_to_string(&mut said)?;
-        }
+    let pipes = [stdout.as_mut().map(|p| p as &mut dyn Read), stderr.as_mut().map(|p| p as &mut dyn Read)];
+    for pipe in pipes.into_iter().flatten() {
+        pipe.read_to_string(&mut said)?;
     }
     ensure!(said.contains("sanbench_array_objects") && said.contains("canary"), "the array said too little");
     for secret in [PASSWORD, GUESS, CHAP, &token] {

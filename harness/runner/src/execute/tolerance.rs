@@ -264,6 +264,7 @@ impl Player<'_> {
         let full = matches!(failed.refused, Some(Refused::NoBackend | Refused::NoSpace | Refused::Quota));
         (full && self.is_tolerant())
             || (refusal && (met.related || self.judge().drifted))
+            || (failed.raced && met.related)
             || (is_io(step) && met.removal)
     }
 

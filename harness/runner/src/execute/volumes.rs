@@ -253,7 +253,7 @@ impl Player<'_> {
             Ok(report) => report,
             Err(error) => return Err(self.refused_or_failed(step, begun, &operation, &error)),
         };
-        let findings = self.complete(begun, &operation, Answer::Done);
+        let mut findings = self.complete(begun, &operation, Answer::Done);
         // Another lane may have deleted it since.
         let _ = self.judge().data.extend(v.id, gib << 21);
         if let Some(v) = self.judge().volumes.get_mut(volume) {

@@ -105,7 +105,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..36), 0..3),
     );
-    let steps = prop::collection::vec((0u8..23, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..32, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -139,6 +139,15 @@ fn plan() -> impl Strategy<Value = Plan> {
                     })
                     .collect(),
                 write_cache: steps.len() % 2 == 0,
+                clones: (steps.len() % 3 == 0).then_some(steps.len() as u64),
+                tunes: hosts
+                    .iter()
+                    .filter(|(_, paths)| *paths == 2)
+                    .map(|(host, _)| {
+                        let few = steps.len() as u64 % 9;
+                        (host.clone(), Tune { interfaces: few, events: few * 3, name_length: few * 20 })
+                    })
+                    .collect(),
                 schedule: [Schedule::Fifo, Schedule::Random, Schedule::Priorities][steps.len() % 3],
             };
             let mut volumes: Vec<Name> = vec!["v0".parse().unwrap()];
@@ -199,6 +208,30 @@ fn plan() -> impl Strategy<Value = Plan> {
                     },
                     20 => Step::Disarm,
                     21 => Step::Settle,
+                    22 => match number % 3 {
+                        0 => Step::Repeat { what: Repeated::Detach, volume, host: Some(host) },
+                        1 => Step::Repeat { what: Repeated::Create, volume, host: None },
+                        _ => Step::Repeat { what: Repeated::Delete, volume, host: None },
+                    },
+                    23 => Step::Revoke { volume, host },
+                    24 => Step::Reserve { volume, host },
+                    25 => Step::Reserved { volume, host },
+                    26 => Step::Unreserve { volume, host },
+                    27 => Step::Forge {
+                        volume,
+                        what: [Forged::Qcow2, Forged::Partitions][usize::from(number) % 2],
+                    },
+                    28 | 29 => match plan.site.pools.first().map(|(pool, _)| pool.clone()) {
+                        Some(pool) if kind == 28 => Step::Fill { pool, leave: length },
+                        Some(pool) => Step::Drain { pool },
+                        None => Step::Census,
+                    },
+                    30 => Step::OutOfSpace {
+                        what: [Starved::Write, Starved::Unmap][usize::from(number) % 2],
+                        volume,
+                        at,
+                        length,
+                    },
                     _ => Step::Census,
                 };
                 plan.steps.push(PlanStep { lane, step });

@@ -498,11 +498,11 @@ impl Bench {
                 }
             }
             Op::Activate { pick } => {
-                if let Some(id) = self.pick_snapshot(pick) {
-                    if !self.in_flux(self.snapshots[&id].parent) {
-                        self.send(Command::ActivateSnapshots { ids: vec![id] }, &[])?;
-                        self.activated(id);
-                    }
+                if let Some(id) = self.pick_snapshot(pick)
+                    && !self.in_flux(self.snapshots[&id].parent)
+                {
+                    self.send(Command::ActivateSnapshots { ids: vec![id] }, &[])?;
+                    self.activated(id);
                 }
             }
             Op::Stop { pick } => {

@@ -105,7 +105,7 @@ impl CrashDisk {
             }
         }
         if let Some(rows) = state.doubtful.take()
-            && next(&mut seed) % 2 == 0
+            && next(&mut seed).is_multiple_of(2)
         {
             state.rows = rows;
         }

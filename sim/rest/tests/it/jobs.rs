@@ -228,10 +228,8 @@ fn initiators_keep_their_path_settings_and_mutual_chap() {
         // A change of CHAP on a bound initiator counts from the next log-in on.
         c.ok("PUT", path, json!({"PARENTTYPE": 21, "PARENTID": host})).await;
         c.ok("PUT", path, json!({"USECHAP": true, "CHAPNAME": "n", "CHAPPASSWORD": "new-secret-1"})).await;
-        let array = c.array.lock();
-        let chap = array.initiator("iqn.2026-01.example:h").unwrap().chap.clone().unwrap();
+        let chap = c.array.lock().initiator("iqn.2026-01.example:h").unwrap().chap.clone().unwrap();
         assert_eq!((chap.initiator.name.as_str(), chap.mutual), ("n", None));
-        drop(array);
         for bad in [
             json!({"FAILOVERMODE": 4}),
             json!({"PATHTYPE": 2}),
