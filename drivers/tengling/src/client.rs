@@ -173,7 +173,11 @@ impl Client {
                     error
                 }
                 Err(SendError::TooLarge) => {
-                    return Err(CallError::Malformed(format!("{what}: the answer is too large")));
+                    let error = CallError::Malformed(format!("{what}: the answer is too large"));
+                    if repeat != Repeat::Safe {
+                        return Err(error);
+                    }
+                    error
                 }
             };
             pauses += 1;

@@ -4,7 +4,10 @@
 use sanbench_api::{DriverError, RefusalKind};
 use sanbench_flows::{Cause, FlowError, Refusal};
 
-use crate::plan::{Refused, Source, Step};
+use crate::plan::{FaultAction, Refused, Source, Step};
+
+/// A delay of a management call of at least so many milliseconds is no answer at all.
+pub(crate) const NO_ANSWER_MS: u64 = 600_000;
 
 /// The refusal class of a failed operation, in the words of the story language; `None` for failures that are no
 /// refusal.
@@ -147,7 +150,6 @@ pub(crate) fn overcome(step: &Step, point: &str) -> &'static [&'static str] {
     match (step, point) {
         (Step::Attach { .. }, "target.login") => &["MPX-012"],
         (_, "target.login") => &["ISC-015", "ISC-024"],
-        (Step::Flatten { .. }, "rest.before:GET lun") => &["API-013"],
         _ => &[],
     }
 }
@@ -160,6 +162,30 @@ pub(crate) fn under_fault(step: &Step, point: &str) -> Option<&'static str> {
         (Step::Flatten { .. }, "rest.before:GET lun") => Some("API-013"),
         _ => None,
     }
+}
+
+/// Requirements that a fault of this kind at this point of the management API puts to the test, whatever the call.
+pub(crate) fn withstood(step: &Step, point: &str, action: FaultAction) -> Vec<&'static str> {
+    use FaultAction::*;
+    if !point.starts_with("rest.") {
+        return Vec::new();
+    }
+    let mut ids = match action {
+        ExpireSession | Code(-401 | 1_077_949_069) | Http(401 | 403) => vec!["API-002"],
+        Http(429 | 500..=599) | Code(1_077_948_995 | 1_077_949_006) => vec!["API-006"],
+        Truncate | Garbage | Mistype | Oversize => vec!["API-007"],
+        Delay(ms) if ms >= NO_ANSWER_MS => vec!["API-003"],
+        _ => Vec::new(),
+    };
+    let copies = matches!(
+        step,
+        Step::Flatten { .. } | Step::Create { source: Source::Snapshot(_) | Source::Volume(_), .. }
+    );
+    let looks = matches!(point, "rest.before:GET lun" | "rest.after:GET lun");
+    if copies && looks && !matches!(action, Delay(ms) if ms < NO_ANSWER_MS) {
+        ids.push("API-013");
+    }
+    ids
 }
 
 /// Requirements that a lost answer at this fault point puts to the test.

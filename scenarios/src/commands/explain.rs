@@ -132,5 +132,8 @@ fn planted_defect(d: &Plantable) -> String {
         let story = directed.stories.first().copied().unwrap_or_default();
         text += &format!("  plant it:  sanbench run {story} --defect {}\n", d.name);
     }
+    if let Some(waiting) = defects::waiting().iter().find(|w| w.id == d.name) {
+        return text + &format!("  waits for: {}\n", waiting.waits_for);
+    }
     text + &format!("  prove it:  sanbench selftest {}\n", d.name)
 }

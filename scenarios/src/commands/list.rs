@@ -93,12 +93,14 @@ fn planted(registry: &Registry) -> Vec<Value> {
             "stories": stories, "requirements": by,
         })
     });
+    let all = defects::all(registry);
     let waiting = defects::waiting().iter().map(|w| {
-        let known = register::defects().iter().find(|d| d.id == w.id);
-        let text = known.map_or("", |d| d.text);
+        let entry = register::defects().iter().find(|d| d.id == w.id).map(|d| (d.text, d.home));
+        let switch = || all.iter().find(|d| d.name == w.id).map(|d| (d.text, d.home));
+        let (text, home) = entry.or_else(switch).unwrap_or_default();
         json!({
-            "id": "(waits)", "mark": w.id, "title": format!("{text} [waits for {}]", w.waits_for),
-            "home": known.map_or("", |d| d.home), "built": false, "waits_for": w.waits_for,
+            "id": w.id, "mark": "waits", "title": format!("{text} [waits for {}]", w.waits_for),
+            "home": home, "built": false, "waits_for": w.waits_for,
         })
     });
     built.chain(waiting).collect()

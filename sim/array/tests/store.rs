@@ -258,7 +258,7 @@ fn full_copies_take_time_and_freeze_their_source() {
     let target = lun(&mut a, "target", 5 * EXTENT, true);
     write(&mut a, 0, source, EXTENT, 2 * EXTENT + 10, 1).unwrap();
     write(&mut a, 0, target, 0, 5 * EXTENT, 2).unwrap();
-    let pair = ok(&mut a, 0, Command::CreateClonePair { source: DeviceId::Lun(source), target, rate: 4 });
+    let pair = ok(&mut a, 0, Command::CreateClonePair { source: DeviceId::Lun(source), target, rate: 2 });
     ok(&mut a, 0, Command::SyncClonePair { pair });
     write(&mut a, 0, source, 0, 3 * EXTENT, 7).unwrap();
     a.advance(at(250));

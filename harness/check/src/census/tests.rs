@@ -343,7 +343,10 @@ fn rows() {
         c.db.volumes.push(row);
     };
     assert_eq!(fires(zombie), ["CLU-005 census:volume row:left over"]);
-    assert_eq!(fires(|_, c| c.db.attachments.clear()), ["ATT-004 census:attachment row:missing"]);
+    assert_eq!(
+        fires(|_, c| c.db.attachments.clear()),
+        ["ATT-004 census:attachment row:missing", "ATT-012 census:block device mapping:left over"]
+    );
     let left = |_: &mut World, c: &mut Census| {
         let row = DbAttachment { volume: volume(2), ..c.db.attachments[0].clone() };
         c.db.attachments.push(row);

@@ -272,18 +272,13 @@ impl Player<'_> {
         begun: std::time::Duration,
         before: &Before,
     ) -> Option<Finding> {
-        const NO_ANSWER_MS: u64 = 600_000;
         let took = self.site.env().now().saturating_sub(begun);
         let fired = self.site.faults_fired();
         for fault in &self.plan.site.faults {
             let crate::plan::FaultAction::Delay(ms) = fault.action else { continue };
             let count = |all: &BTreeMap<String, u64>| all.get(&fault.point).copied().unwrap_or(0);
             let here = fault.point.starts_with("rest.") && count(&fired) > count(&before.faults);
-            if ms < NO_ANSWER_MS || !here {
-                continue;
-            }
-            if took < std::time::Duration::from_millis(ms) {
-                self.judge().ledger.compared("API-003", 1);
+            if ms < blame::NO_ANSWER_MS || !here || took < std::time::Duration::from_millis(ms) {
                 continue;
             }
             let finding = Finding::new("API-003", "liveness", "step", "waits")

@@ -195,6 +195,9 @@ impl<'a> Player<'a> {
             Ok(()) => {}
             Err(end) => return end,
         }
+        if let Some(finding) = self.waited_out(step, begun, &before) {
+            return StepEnd::Findings(vec![finding]);
+        }
         self.uphold(step, expected, &before);
         ended
     }
@@ -311,6 +314,11 @@ impl<'a> Player<'a> {
                 for id in blame::lost_answer(&point).iter().chain(blame::overcome(step, &point)) {
                     self.judge().ledger.compared(id, 1);
                 }
+            }
+        }
+        for fault in self.fired_since(before) {
+            for id in blame::withstood(step, &fault.point, fault.action) {
+                self.judge().ledger.compared(id, 1);
             }
         }
         let ids: &[&str] = match step {

@@ -219,6 +219,24 @@ impl Player<'_> {
             .map(|host| format!("host {host} may have no path left"))
     }
 
+    /// The placed faults that fired since then. Those at one point fire in the order of their occurrences.
+    pub(super) fn fired_since(&self, before: &Before) -> Vec<PlacedFault> {
+        let mut all: Vec<PlacedFault> = self.plan.site.faults.clone();
+        all.extend(self.judge().armed.iter().cloned());
+        all.sort_by_key(|fault| fault.nth);
+        let mut out = Vec::new();
+        for (point, now) in self.site.faults_fired() {
+            let then = before.faults.get(&point).copied().unwrap_or(0);
+            let at = all.iter().filter(|fault| covers(fault, &point)).enumerate();
+            let meant = at.filter(|(n, fault)| match fault.nth {
+                0 => now > then,
+                _ => (then..now).contains(&(*n as u64)),
+            });
+            out.extend(meant.map(|(_, fault)| PlacedFault { point: point.clone(), ..fault.clone() }));
+        }
+        out
+    }
+
     /// The points of armed faults that fired meanwhile and under which an operation may fail.
     fn fired(&self, before: &Before) -> Vec<String> {
         let judge = self.judge();

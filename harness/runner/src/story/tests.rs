@@ -73,6 +73,7 @@ fn the_examples_of_the_verb_table_are_valid() {
     for verb in super::verbs::VERBS {
         let text = match (verb.name, verb.place) {
             ("story", _) => format!("{}\n", verb.example),
+            ("tune", _) => format!("story \"x\"\nhost compute-1\n{}\n", verb.example),
             (_, super::verbs::Place::Header) => format!("story \"x\"\n{}\n", verb.example),
             ("create" | "snapshot", _) => {
                 context.replace("create web size=2GiB\nsnapshot monday web\n", "create web2 size=1GiB\n")

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use sanbench_array::{Array, Command, CopyStatus, DeviceId, JobFault, Refusal, TrafficLimits};
 
-use crate::bench::{Bench, Op, ensure};
+use crate::bench::{Bench, ensure};
+use crate::op::Op;
 
 /// A copy task: what it copies, and whether that goes on.
 pub(crate) struct Copy {

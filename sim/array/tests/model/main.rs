@@ -5,10 +5,12 @@
 mod bench;
 mod jobs;
 mod medium;
+mod op;
 mod plant;
 mod tenant;
 
-use bench::{Op, run, run_at_pace};
+use bench::{run, run_at_pace};
+use op::Op;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
@@ -140,6 +142,29 @@ fn ops_with_jobs() -> impl Strategy<Value = Vec<Op>> {
     })
 }
 
+/// A LUN with its snapshots and clones, and theirs: who sees what is written first, and what a clone copies up.
+fn ops_of_families() -> impl Strategy<Value = Vec<Op>> {
+    let pick = || 0..6_usize;
+    let lba = || (0..4_u64).prop_map(|extent| extent * 128);
+    let op = prop_oneof![
+        6 => (pick(), lba(), 1..20_u64, any::<u8>())
+            .prop_map(|(pick, lba, blocks, fill)| Op::Write { pick, lba, blocks, fill }),
+        1 => (pick(), lba()).prop_map(|(pick, lba)| Op::Unmap { pick, lba, blocks: 128 }),
+        3 => pick().prop_map(|pick| Op::Snapshot { pick }),
+        3 => pick().prop_map(|pick| Op::Activate { pick }),
+        3 => pick().prop_map(|pick| Op::CloneSnapshot { pick }),
+        1 => pick().prop_map(|pick| Op::CloneLun { pick }),
+        1 => pick().prop_map(|pick| Op::StartSplit { pick }),
+        1 => pick().prop_map(|pick| Op::DeleteSnapshot { pick }),
+        1 => (0..40_u64).prop_map(|ms| Op::Tick { ms }),
+    ];
+    prop::collection::vec(op, 1..40).prop_map(|ops| {
+        let made =
+            [Op::Create { blocks: 512, thin: true }, Op::Write { pick: 0, lba: 0, blocks: 140, fill: 1 }];
+        made.into_iter().chain(ops).collect()
+    })
+}
+
 proptest! {
     #![proptest_config(Config { cases: 128, ..Config::default() })]
 
@@ -151,6 +176,11 @@ proptest! {
     #[test]
     fn caches_keep_what_is_synchronised(ops in ops_on_few_blocks()) {
         run(&ops, Defects::default(), [true; 2], 100_000).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn families_see_what_is_theirs(ops in ops_of_families(), born_active: bool) {
+        run(&ops, Defects::default(), [born_active, false], 100_000).map_err(TestCaseError::fail)?;
     }
 
     #[test]
@@ -216,13 +246,20 @@ fn shortened(ops: &[Op], modes: [bool; 2]) -> (Vec<Op>, Result<(), String>) {
 fn caught(defect: &str) -> String {
     let mut defects = Defects::default();
     assert!(defects.set(defect), "{defect}");
+    // What happens in a full pool shows itself in a small one.
+    let extents = if defects.full_pool_breaks_lun { 6 } else { 100_000 };
     let mut runner = TestRunner::deterministic();
     for n in 0..400 {
-        let (any, jobs) = (ops().boxed(), ops_with_jobs().boxed());
-        let ops = if n % 2 == 0 { any } else { jobs }.new_tree(&mut runner).unwrap().current();
-        let modes = [n % 4 < 2, true];
-        run(&ops, Defects::default(), modes, 100_000).unwrap();
-        if let Err(seen) = run(&ops, defects, modes, 100_000) {
+        let kind = match n % 4 {
+            0 => ops().boxed(),
+            1 => ops_with_jobs().boxed(),
+            2 => ops_on_few_blocks().boxed(),
+            _ => ops_of_families().boxed(),
+        };
+        let ops = kind.new_tree(&mut runner).unwrap().current();
+        let modes = [n / 4 % 2 == 0, true];
+        run(&ops, Defects::default(), modes, extents).unwrap();
+        if let Err(seen) = run(&ops, defects, modes, extents) {
             return seen;
         }
     }
@@ -265,4 +302,9 @@ defects! {
     job_lost_on_failover: "reads wrong";
     group_snapshot_torn: "Snapshot";
     qos_per_host: "waits";
+    snapshot_map_misses_new: "reads wrong";
+    copy_up_reaches_snapshots: "Snapshot" | "reads wrong";
+    empty_split_fails: "split" | "Fault";
+    copy_skips_parent: "reads wrong";
+    full_pool_breaks_lun: "Offline" | "refused";
 }

@@ -2,7 +2,8 @@
 
 use sanbench_array::{AccessError, AccessState, DeviceId, IoError, NexusId, Refusal};
 
-use crate::bench::{Bench, Op, ensure};
+use crate::bench::{Bench, ensure};
+use crate::op::Op;
 
 fn nexus() -> NexusId {
     NexusId { initiator: "iqn.2026-01.example:host0".to_owned(), isid: [0; 6], port: 1 }

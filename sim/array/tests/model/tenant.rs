@@ -2,7 +2,8 @@
 
 use sanbench_array::{Command, DeviceId, Refusal};
 
-use crate::bench::{Bench, Op, ensure};
+use crate::bench::{Bench, ensure};
+use crate::op::Op;
 
 impl Bench {
     pub(crate) fn act_on_plane(&mut self, op: &Op) -> Result<(), String> {
