@@ -370,9 +370,40 @@ pub(crate) struct ServeArgs {
     /// Open the /_ctl surface on the management address (loopback only)
     #[arg(long, env = "SANBENCH_ARRAY_CONTROL")]
     pub(crate) control: bool,
+    /// Another array for HyperMetro and replication: its name, and where it listens for this one
+    #[arg(long, value_name = "NAME=ADDR", value_delimiter = ',', env = "SANBENCH_ARRAY_REMOTE")]
+    pub(crate) remote: Vec<NamedAddress>,
+    /// Another array that dials this one: its name, and where to listen for it
+    #[arg(long, value_name = "NAME=ADDR", value_delimiter = ',', env = "SANBENCH_ARRAY_REMOTE_LISTEN")]
+    pub(crate) remote_listen: Vec<NamedAddress>,
+    /// What both arrays of a link know and nobody else
+    #[arg(long, value_name = "SECRET", env = "SANBENCH_ARRAY_LINK_SECRET", hide_env_values = true)]
+    pub(crate) link_secret: Option<String>,
+    /// Which of several arrays this is: they differ in serial number, port groups and ports
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=15), env = "SANBENCH_ARRAY_SITE")]
+    pub(crate) site: u16,
     /// Seed of the array's own choices
     #[arg(long, default_value_t = 1, env = "SANBENCH_ARRAY_SEED")]
     pub(crate) seed: u64,
+}
+
+/// `NAME=ADDR`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedAddress {
+    /// Name.
+    pub(crate) name: String,
+    /// Address and port.
+    pub(crate) address: SocketAddr,
+}
+
+impl std::str::FromStr for NamedAddress {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, address) = text.split_once('=').ok_or("write NAME=ADDR, such as site-b=127.0.0.1:7000")?;
+        let name: sanbench_runner::story::Name = name.parse()?;
+        let address = address.parse().map_err(|_| format!("`{address}` is not an address with a port"))?;
+        Ok(Self { name: name.to_string(), address })
+    }
 }
 
 /// `NAME=SIZE`.

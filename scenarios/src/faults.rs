@@ -76,6 +76,12 @@ pub(crate) const POINTS: &[Point] = &[
         environments: "sim, loopback",
     },
     Point {
+        name: "link.send:<message>",
+        what: "An array is about to say something to another one.",
+        promise: "What was acknowledged is on both halves or noted as different; only one half serves.",
+        environments: "array serve, tests of the link",
+    },
+    Point {
         name: "initiator.login",
         what: "A host begins a login.",
         promise: "The login is tried again, or the connect fails and leaves the host as it was.",

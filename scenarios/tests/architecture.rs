@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sanbench-durable", &["array"]),
     ("sanbench-flows", &["api", "world"]),
     ("sanbench-initiator", &["api", "wire", "world"]),
+    ("sanbench-link", &["array", "world"]),
     ("sanbench-protocol", &["wire", "world"]),
     ("sanbench-reports", &[]),
     ("sanbench-rest", &["array", "world"]),

@@ -2,6 +2,7 @@
 //! process of its own; on it lives a LUN of somebody else, which no run may touch.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may stop")]
 
+mod linked;
 mod support;
 
 use std::io::{BufRead as _, BufReader};

@@ -4,19 +4,21 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use sanbench_array::{ArrayConfig, ArrayHandle, Command, Gate, Outcome};
+use sanbench_array::{ArrayConfig, ArrayHandle, Command, Gate, Outcome, Secret};
 use sanbench_durable::{Committer, Folder, OpenError};
 use sanbench_rest::{RestConfig, TlsIdentity};
 use sanbench_world::{LiveConfig, LiveWorld};
 use serde_json::json;
 
 use crate::cli::ServeArgs;
-use crate::compose::{ArrayParts, CONTROLLERS, pool_configs, start_array, target_iqn};
+use crate::compose::{
+    ArrayParts, CONTROLLERS, LinkEnd, LinkPart, PORTS, pool_configs, start_array, target_iqn,
+};
 use crate::failure::Refusal;
 use crate::run::print;
 
-/// Serial number of every array that this command makes.
-const SERIAL: &str = "21003400a30d844d";
+/// Serial number of the array at site 0; others count from there.
+const SERIAL: u64 = 0x2100_3400_a30d_844d;
 /// Exit code of an array that its disk has failed.
 const INCOMPLETE: u8 = 2;
 /// Longest certificate or key file that is read, in bytes.
@@ -70,11 +72,13 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
     };
     let mut pools: Vec<(String, u64)> = args.pool.iter().map(|p| (p.name.clone(), p.bytes)).collect();
     let standard = || vec![("pool0".to_owned(), 1 << 40), ("pool1".to_owned(), 1 << 40)];
+    let serial = format!("{:016x}", SERIAL + u64::from(args.site));
     let kept = match &args.data {
         Some(data) => Some(Kept::open(data, |is_new| ArrayConfig {
             product: args.product.clone(),
-            serial: SERIAL.to_owned(),
-            target_iqn: target_iqn(SERIAL),
+            serial: serial.clone(),
+            target_iqn: target_iqn(&serial),
+            port_base: args.site * PORTS,
             // Without the option an array that there is keeps its pools.
             pools: match pools.is_empty() && is_new {
                 true => pool_configs(&standard()),
@@ -88,13 +92,14 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
     if pools.is_empty() {
         pools = standard();
     }
+    let links = links(args)?;
     let parts = ArrayParts {
         rest: args.rest,
         portals: args.iscsi.clone(),
         pools,
         kept: kept.as_ref().map(|kept| kept.handle.clone()),
         product: args.product.clone(),
-        serial: SERIAL.into(),
+        serial,
         rest_config: RestConfig {
             user: args.user.clone(),
             password: password.clone(),
@@ -107,6 +112,8 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         write_cache: false,
         clones: None,
         spin: sanbench_target::SPIN,
+        site: args.site,
+        links,
         on_crash: None,
     };
     let array = start_array(&env, parts)
@@ -124,7 +131,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         }));
     }
     let scheme = if args.tls_cert.is_some() || args.tls_self_made.is_some() { "https" } else { "http" };
-    let ready = json!({
+    let mut ready = json!({
         "rest": format!("{scheme}://{}/deviceManager/rest/", array.rest),
         "user": args.user,
         "password": password,
@@ -133,6 +140,10 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         "target_iqn": array.target_iqn,
         "exports": exports,
     });
+    if !array.link_listeners.is_empty() {
+        // Only there when asked for: the line is read by tools that know its keys.
+        ready["links"] = json!(array.link_listeners.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
     // Whoever reads the ready line may send a signal at once.
     let stop = stopped();
     print(&format!("{ready}\n")).map_err(|e| Refusal::new(format!("cannot write to stdout: {e}")))?;
@@ -274,6 +285,25 @@ fn names(ip: IpAddr) -> Vec<String> {
         names.push(host.to_owned());
     }
     names
+}
+
+/// Links to other arrays as the options name them.
+fn links(args: &ServeArgs) -> Result<Vec<LinkPart>, Refusal> {
+    let dials = args.remote.iter().map(|link| (link, LinkEnd::Dials(link.address)));
+    let listens = args.remote_listen.iter().map(|link| (link, LinkEnd::Listens(link.address)));
+    let all: Vec<_> = dials.chain(listens).collect();
+    if all.is_empty() {
+        return Ok(Vec::new());
+    }
+    let secret = args.link_secret.as_deref().filter(|secret| secret.len() >= 12).ok_or_else(|| {
+        Refusal::new("a link to another array needs a secret of at least 12 characters")
+            .hint("give both arrays the same --link-secret, better as SANBENCH_ARRAY_LINK_SECRET")
+    })?;
+    let secret = Secret::new(secret);
+    Ok(all
+        .into_iter()
+        .map(|(link, end)| LinkPart { name: link.name.clone(), end, secret: secret.clone() })
+        .collect())
 }
 
 /// Makes a thin LUN that any initiator may use; answers its LUN.

@@ -164,6 +164,8 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
                 write_cache: spec.plan.site.write_cache,
                 clones: spec.plan.site.clones,
                 spin: Default::default(),
+                site: 0,
+                links: Vec::new(),
                 on_crash: None,
             };
             let env = world.node("array", &[LOCALHOST]);

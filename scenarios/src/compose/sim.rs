@@ -166,6 +166,8 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         write_cache: spec.plan.site.write_cache,
         clones: spec.plan.site.clones,
         spin: Default::default(),
+        site: 0,
+        links: Vec::new(),
         on_crash: Some(Arc::new(move || crasher.crash(ARRAY, Crash::PowerLoss))),
     };
     let array = match start_array(&array_env, parts).await {

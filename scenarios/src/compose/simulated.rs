@@ -9,6 +9,7 @@ use sanbench_array::{
     Array, ArrayConfig, ArrayHandle, ChapCredentials, Command, Defects, JobFault, Limits, PoolConfig, Portal,
     PortalConfig, Secret,
 };
+use sanbench_link::LinkConfig;
 use sanbench_rest::RestConfig;
 use sanbench_runner::SiteError;
 use sanbench_target::{TargetConfig, TargetDefects};
@@ -19,6 +20,8 @@ pub(crate) const TARGET_CHAP: (&str, &str) = ("array", "Target-34-chars!");
 
 /// Controllers of an array.
 pub(crate) const CONTROLLERS: u16 = 2;
+/// Relative target port ids that an array has for itself, where several show one LUN.
+pub(crate) const PORTS: u16 = 64;
 
 /// What an array is made of.
 pub(crate) struct ArrayParts {
@@ -47,8 +50,32 @@ pub(crate) struct ArrayParts {
     pub(crate) clones: Option<u64>,
     /// What a fault point calls when it says that the node must crash.
     pub(crate) on_crash: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Which of several arrays that show one LUN this is, from 0: their target port groups and ports have ids of their own.
+    pub(crate) site: u16,
+    /// Links to other arrays.
+    pub(crate) links: Vec<LinkPart>,
     /// How long a connection of the target looks for more input before it sleeps; zero in the simulation.
     pub(crate) spin: std::time::Duration,
+}
+
+/// A link to another array.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkPart {
+    /// Name of the remote device.
+    pub(crate) name: String,
+    /// Where the other array listens, or this one does.
+    pub(crate) end: LinkEnd,
+    /// The secret of the link.
+    pub(crate) secret: Secret,
+}
+
+/// Which end of a link an array is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LinkEnd {
+    /// It dials.
+    Dials(SocketAddr),
+    /// It listens.
+    Listens(SocketAddr),
 }
 
 /// An array that serves.
@@ -63,8 +90,11 @@ pub(crate) struct RunningArray {
     pub(crate) target_iqn: String,
     /// The servers; they go on when this is dropped and end with their node.
     pub(crate) _tasks: Vec<Task<()>>,
+    /// Where links are listened for, in the order asked for.
+    pub(crate) link_listeners: Vec<SocketAddr>,
     rest_config: RestConfig,
     target_config: TargetConfig,
+    links: Vec<LinkPart>,
 }
 
 impl RunningArray {
@@ -80,6 +110,7 @@ impl RunningArray {
         }
         // The tasks end with their node.
         drop(start(env, &self.handle, rest, listeners, &self.rest_config, &self.target_config));
+        drop(start_links(env, &self.handle, &self.links, self.rest_config.on_crash.as_ref()).await?);
         Ok(())
     }
 
@@ -184,6 +215,31 @@ pub(crate) fn pool_configs(pools: &[(String, u64)]) -> Vec<PoolConfig> {
     pools.iter().map(|(name, bytes)| PoolConfig::new(name.clone(), bytes / 512)).collect()
 }
 
+/// Starts the links of an array; gives their tasks, and where the listening ones really listen.
+async fn start_links(
+    env: &Env,
+    handle: &ArrayHandle,
+    links: &[LinkPart],
+    on_crash: Option<&Arc<dyn Fn() + Send + Sync>>,
+) -> io::Result<(Vec<Task<()>>, Vec<SocketAddr>)> {
+    let (mut tasks, mut listeners) = (Vec::new(), Vec::new());
+    for LinkPart { name, end, secret } in links {
+        let remote = handle.lock().add_remote(name);
+        let config = LinkConfig { on_crash: on_crash.cloned(), ..LinkConfig::new(secret.clone()) };
+        let (env, handle) = (env.clone(), handle.clone());
+        tasks.push(match end {
+            LinkEnd::Dials(to) => env.spawn(sanbench_link::dial(env.clone(), handle, remote, *to, config)),
+            LinkEnd::Listens(on) => {
+                let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {on}: {e}"));
+                let listener = env.listen(*on).await.map_err(named)?;
+                listeners.push(listener.local_addr());
+                env.spawn(sanbench_link::listen(env.clone(), handle, remote, listener, config))
+            }
+        });
+    }
+    Ok((tasks, listeners))
+}
+
 /// Starts an array on a node.
 ///
 /// # Errors
@@ -213,13 +269,14 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
                 address: *address,
                 port_no: 20200 + 256 * u32::from(n),
                 // Portals take turns on the two controllers; those of one controller are one target port group.
-                tpgt: n % CONTROLLERS + 1,
+                tpgt: parts.site * CONTROLLERS + n % CONTROLLERS + 1,
                 controller: (n % CONTROLLERS) as u8,
             })
             .collect(),
         controllers: CONTROLLERS as u8,
         write_cache: parts.write_cache,
         limits,
+        port_base: parts.site * PORTS,
         defects: parts.defects,
         ..ArrayConfig::default()
     };
@@ -248,14 +305,19 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         spin: parts.spin,
         ..TargetConfig::default()
     };
-    let tasks = start(env, &handle, rest, listeners, &rest_config, &target_config);
+    let mut tasks = start(env, &handle, rest, listeners, &rest_config, &target_config);
+    let (linked, link_listeners) =
+        start_links(env, &handle, &parts.links, rest_config.on_crash.as_ref()).await?;
+    tasks.extend(linked);
     Ok(RunningArray {
         handle,
         rest: rest_addr,
         portals,
         target_iqn,
         _tasks: tasks,
+        link_listeners,
         rest_config,
         target_config,
+        links: parts.links,
     })
 }

@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, reason = "a test is a crate of its own")]
 
 mod loopback;
+mod metro;
 mod model;
 mod rig;
 mod simulated;

@@ -22,7 +22,12 @@ pub const LONGEST_OPERATION: Duration = Duration::from_secs(200);
 
 /// An array with one volume for one host.
 pub fn make_array(portals: &[SocketAddr], write_cache: bool) -> (ArrayHandle, DeviceId) {
-    let config = ArrayConfig {
+    make_array_of(array_config(portals, write_cache))
+}
+
+/// What an array at these portals is made of.
+pub fn array_config(portals: &[SocketAddr], write_cache: bool) -> ArrayConfig {
+    ArrayConfig {
         pools: vec![PoolConfig::new("pool0", 1 << 20)],
         portals: (0u8..)
             .zip(portals)
@@ -35,7 +40,11 @@ pub fn make_array(portals: &[SocketAddr], write_cache: bool) -> (ArrayHandle, De
             .collect(),
         write_cache,
         ..ArrayConfig::default()
-    };
+    }
+}
+
+/// An array with one volume for one host, made of that.
+pub fn make_array_of(config: ArrayConfig) -> (ArrayHandle, DeviceId) {
     let mut array = Array::new(config);
     let mut apply = |command| array.apply(Duration::ZERO, command).unwrap().id().unwrap_or(0);
     let named = |name: &str| (name.to_owned(), String::new());

@@ -40,7 +40,7 @@ pub enum AccessState {
 pub struct TargetPortGroup {
     /// Target port group id, the portals' target portal group tag.
     pub id: u16,
-    /// Controller that its portals belong to.
+    /// Controller that its portals belong to; 255 for a group of another array.
     pub controller: u8,
     /// Relative target port ids of its portals, from 1 in the order of the configuration, ascending.
     pub ports: Vec<u16>,
@@ -146,9 +146,9 @@ impl Plant {
 
     /// Takes over the portals: tag and controller of each, in their order. A controller that there is not yet comes to be;
     /// a group is where its first portal is.
-    pub(crate) fn set_portals(&mut self, portals: impl Iterator<Item = (u16, u8)>) {
+    pub(crate) fn set_portals(&mut self, portals: impl Iterator<Item = (u16, u8)>, base: u16) {
         let mut groups: BTreeMap<u16, (u8, Vec<u16>)> = BTreeMap::new();
-        for ((tag, controller), port) in portals.zip(1..) {
+        for ((tag, controller), port) in portals.zip(base.saturating_add(1)..) {
             let controller = controller.min(MOST_CONTROLLERS - 1);
             if self.up.len() <= usize::from(controller) {
                 self.up.resize(usize::from(controller) + 1, true);
@@ -272,7 +272,16 @@ impl Array {
     }
 
     /// The target port groups in ascending order with the device's access state in each; none for a device that is gone.
+    /// Those of the other array follow when the device is a LUN in a HyperMetro pair.
     pub fn target_port_groups(&self, id: DeviceId) -> Vec<(TargetPortGroup, AccessState)> {
+        let mut groups = self.own_port_groups(id);
+        groups.extend(self.peer_groups(id));
+        groups.sort_by_key(|(group, _)| group.id);
+        groups
+    }
+
+    /// The groups of this array.
+    pub(crate) fn own_port_groups(&self, id: DeviceId) -> Vec<(TargetPortGroup, AccessState)> {
         let Some((owner, access)) = self.ownership(id) else { return Vec::new() };
         self.plant
             .groups
@@ -284,7 +293,7 @@ impl Array {
                     ports: ports.clone(),
                     preferred: *controller == access.home,
                 };
-                (group, self.plant.state(*tag, *controller, owner, access))
+                (group, self.pair_access(id, self.plant.state(*tag, *controller, owner, access)))
             })
             .collect()
     }
@@ -294,14 +303,21 @@ impl Array {
     pub fn access_state(&self, id: DeviceId, tpgt: u16) -> AccessState {
         let Some((owner, access)) = self.ownership(id) else { return AccessState::Unavailable };
         match self.plant.group(tpgt) {
-            Some((tag, controller, _)) => self.plant.state(*tag, *controller, owner, access),
-            None => AccessState::ActiveOptimized,
+            Some((tag, controller, _)) => {
+                self.pair_access(id, self.plant.state(*tag, *controller, owner, access))
+            }
+            None => self.pair_access(id, AccessState::ActiveOptimized),
         }
     }
 
     /// A number that changes whenever the access state of some device through some group changes.
     pub fn access_generation(&self) -> u64 {
         self.plant.generation
+    }
+
+    /// The states of some devices have changed for a reason that this module does not know.
+    pub(crate) fn touch_access(&mut self) {
+        self.plant.generation += 1;
     }
 
     /// Changes a device's ownership; groups whose state changes by it pass through a transition.

@@ -14,6 +14,7 @@ use crate::object::{
     ClonePair, DeviceId, Host, HostGroup, Initiator, Lun, LunCopy, LunGroup, Migration, Pool, PortGroup,
     Portal, Snapshot, View,
 };
+use crate::pair::Mirror;
 use crate::paths::PathView;
 use crate::reach::Reach;
 use crate::services::first_partitions;
@@ -35,6 +36,7 @@ pub struct Array {
     pub(crate) target_iqn: String,
     pub(crate) flatten_rate: u64,
     pub(crate) copy_rate: u64,
+    pub(crate) port_base: u16,
     pub(crate) defects: Defects,
     pub(crate) limits: Limits,
     pub(crate) now: Duration,
@@ -68,6 +70,7 @@ pub struct Array {
     pub(crate) cache_blocks: u64,
     pub(crate) power_generation: u64,
     pub(crate) traffic: Traffic,
+    pub(crate) mirror: Mirror,
 
     pub(crate) jobs: Tracked<u64, Job>,
     pub(crate) job_watch: JobWatch,
@@ -104,6 +107,7 @@ impl Array {
             failback,
             implicit_alua,
             explicit_alua,
+            port_base,
             defects,
             limits,
         } = config;
@@ -114,6 +118,7 @@ impl Array {
             target_iqn,
             flatten_rate,
             copy_rate,
+            port_base,
             defects,
             limits,
             now: Duration::ZERO,
@@ -141,6 +146,7 @@ impl Array {
             cache_blocks,
             power_generation: 0,
             traffic: Traffic::default(),
+            mirror: Mirror::default(),
             jobs: Tracked::default(),
             job_watch: JobWatch::default(),
             torn: Vec::new(),
@@ -181,7 +187,8 @@ impl Array {
             })
             .collect();
         self.obey_ports_off();
-        self.plant.set_portals(self.portals.iter().map(|portal| (portal.tpgt, portal.controller)));
+        let places = self.portals.iter().map(|portal| (portal.tpgt, portal.controller));
+        self.plant.set_portals(places, self.port_base);
     }
 
     /// Carries out one management command at time `now`, background work up to `now` first. A refused command changes nothing.
@@ -289,6 +296,7 @@ impl Array {
                 self.update_vstore(vstore, name, description)
             }
             Command::DeleteVStore { vstore } => self.delete_vstore(vstore),
+            Command::Pairs(command) => self.apply_to_pairs(command),
         }
     }
 
@@ -305,6 +313,10 @@ impl Array {
     /// Whether snapshots are born activated on this product (plain string comparison, as the drivers compare versions).
     pub fn snapshots_born_active(&self) -> bool {
         self.product.as_str() >= "V600R005C00"
+    }
+    /// What is added to the place of a portal for its relative target port id.
+    pub fn port_base(&self) -> u16 {
+        self.port_base
     }
     /// The bounds in force.
     pub fn limits(&self) -> &Limits {

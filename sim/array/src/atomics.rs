@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::object::DeviceId;
+use crate::pair::Request;
 use crate::store::content::pieces;
 use crate::store::{BLOCK_BYTES, EXTENT_BLOCKS, EXTENT_BYTES};
 use crate::{Array, IoError};
@@ -13,7 +16,7 @@ impl Array {
     ///
     /// # Errors
     /// As for reads and writes; [`IoError::OutOfRange`] too for lengths that differ or are no multiple of 512. The inner
-    /// error is the byte offset of the first difference.
+    /// error is the byte offset of the first difference; on the secondary of a HyperMetro pair it comes with the ticket.
     pub fn compare_and_write(
         &mut self,
         now: Duration,
@@ -26,6 +29,15 @@ impl Array {
         let blocks = whole_blocks(expected.len())?;
         if data.len() != expected.len() {
             return Err(IoError::OutOfRange);
+        }
+        self.advance(now);
+        if let DeviceId::Lun(lun) = id
+            && self.is_forwarded(id)
+        {
+            self.checked(id, lba, blocks.into())?;
+            let (expected, data) = (Bytes::copy_from_slice(expected), Bytes::copy_from_slice(data));
+            self.propose(lun, Request::CompareWrite { lba, expected, data });
+            return Ok(Ok(()));
         }
         let mut at = 0;
         for slice in self.read(now, id, lba, blocks)? {
@@ -52,6 +64,14 @@ impl Array {
         fua: bool,
     ) -> Result<(), IoError> {
         let blocks = whole_blocks(data.len())?;
+        self.advance(now);
+        if let DeviceId::Lun(lun) = id
+            && self.is_forwarded(id)
+        {
+            self.checked(id, lba, blocks.into())?;
+            self.propose(lun, Request::Or { lba, data: Bytes::copy_from_slice(data) });
+            return Ok(());
+        }
         let mut sum = data.to_vec();
         let mut at = 0;
         for slice in self.read(now, id, lba, blocks)? {
@@ -97,8 +117,9 @@ impl Array {
             return Ok(());
         }
         self.make_durable(from, from_lba, blocks);
-        let shares =
-            from_lba % EXTENT_BLOCKS == to_lba % EXTENT_BLOCKS && self.thin_home(from) == self.thin_home(to);
+        let shares = !self.is_paired(target)
+            && from_lba % EXTENT_BLOCKS == to_lba % EXTENT_BLOCKS
+            && self.thin_home(from) == self.thin_home(to);
         let mut at: Vec<(u64, u64)> = pieces(to_lba, blocks)
             .map(|(index, offset, len)| {
                 (index * EXTENT_BLOCKS + offset as u64 / BLOCK_BYTES, len as u64 / BLOCK_BYTES)
@@ -141,10 +162,15 @@ impl Array {
     /// Overwrites the whole LUN durably (SBC-3 SANITIZE): with `pattern` repeated in each block, or none to deallocate it.
     ///
     /// # Errors
-    /// As for writes; [`IoError::OutOfRange`] too for a pattern that is not 1 to 512 bytes long.
+    /// As for writes; [`IoError::OutOfRange`] too for a pattern that is not 1 to 512 bytes long, [`IoError::ReadOnly`] for a LUN
+    /// in a pair.
     pub fn sanitize(&mut self, now: Duration, id: DeviceId, pattern: Option<&[u8]>) -> Result<(), IoError> {
         self.advance(now);
         let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
+        // The other half would keep what this one forgets.
+        if self.is_paired(lun) {
+            return Err(IoError::ReadOnly);
+        }
         let lun = self.luns.get_mut(lun).ok_or(IoError::Gone)?;
         if pattern.is_some_and(|pattern| pattern.is_empty() || pattern.len() as u64 > BLOCK_BYTES) {
             return Err(IoError::OutOfRange);

@@ -303,6 +303,7 @@ impl Array {
     pub fn power_loss(&mut self, now: Duration, dice: &mut dyn FnMut(u64) -> u64) -> PowerLoss {
         self.advance(now);
         self.power_generation += 1;
+        self.lose_links();
         self.promise();
         let quarters = dice(5);
         let mut report = PowerLoss::default();

@@ -16,7 +16,8 @@ use crate::store::{Content, Counter, EXTENT_BLOCKS};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census {
     /// Objects by kind (`lun`, `snapshot`, `luncopy`, `clonepair`, `lun_migration`, `host`, `hostgroup`, `lungroup`,
-    /// `portgroup`, `mappingview`, `iscsi_initiator`, `ioclass`, `vstore`); all kinds are present.
+    /// `portgroup`, `mappingview`, `iscsi_initiator`, `ioclass`, `vstore`, `hypermetropair`, `hypermetrodomain`,
+    /// `replicationpair`, `consistentgroup`); all kinds are present.
     pub counts: BTreeMap<&'static str, u64>,
     /// Extents of 64 KiB in use or reserved over all pools.
     pub physical_extents: u64,
@@ -91,6 +92,12 @@ impl Array {
                 walk.visit(source, &format!("job {id}"));
             }
         }
+        for (lun, content) in self.stagings() {
+            walk.visit(content, &format!("what is copied to lun {lun}"));
+        }
+        for (pair, content) in self.frozen_points() {
+            walk.visit(content, &format!("the point of pair {pair}"));
+        }
         walk
     }
 
@@ -119,6 +126,10 @@ impl Array {
             ("iscsi_initiator", self.initiators.len()),
             ("ioclass", self.qos.len()),
             ("vstore", self.vstores.len()),
+            ("hypermetropair", self.pairs().filter(|pair| pair.is_metro()).count()),
+            ("hypermetrodomain", self.domains().count()),
+            ("replicationpair", self.pairs().filter(|pair| !pair.is_metro()).count()),
+            ("consistentgroup", self.pair_groups().count()),
         ];
         Census {
             counts: counts.into_iter().map(|(kind, count)| (kind, count as u64)).collect(),
@@ -143,6 +154,7 @@ impl Array {
         self.audit_devices(&mut out);
         self.audit_groups(&mut out);
         self.audit_reach(&mut out);
+        self.audit_pairs(&mut out);
         out
     }
 

@@ -1,6 +1,7 @@
 //! What the management plane can ask of the array, and what it hears back.
 
 use crate::object::{ChapUpdate, DeviceId, GroupRef};
+use crate::pair::PairCommand;
 use crate::paths::{HostAccess, InitiatorPaths};
 use crate::services::{PartitionKind, TrafficLimits};
 
@@ -159,6 +160,8 @@ pub enum Command {
     /// Carries out a command as a session of a vStore: objects of others do not exist for it, and what it makes belongs to
     /// the vStore.
     Within { vstore: u64, command: Box<Command> },
+    /// Something about HyperMetro or replication.
+    Pairs(PairCommand),
 }
 
 impl Command {

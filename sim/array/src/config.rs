@@ -39,6 +39,9 @@ pub struct ArrayConfig {
     pub implicit_alua: bool,
     /// Initiators may change access states (SET TARGET PORT GROUPS).
     pub explicit_alua: bool,
+    /// Added to the relative target port ids, so that two arrays that show one LUN do not give one id twice (SPC-4: an id
+    /// names a port of the whole SCSI device). The target portal group tags of the two must differ as well.
+    pub port_base: u16,
     /// Planted defects; none by default.
     pub defects: Defects,
     /// Bounds on what commands may create.
@@ -62,6 +65,7 @@ impl Default for ArrayConfig {
             failback: Some(Duration::ZERO),
             implicit_alua: true,
             explicit_alua: true,
+            port_base: 0,
             defects: Defects::default(),
             limits: Limits::default(),
         }

@@ -28,6 +28,9 @@ impl Array {
         if source == DeviceId::Lun(target) || target_blocks < content.blocks() {
             return Err(Refusal::BadCopyTarget);
         }
+        if self.is_paired(target) {
+            return Err(Refusal::Paired);
+        }
         Ok(content)
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::object::{DeviceId, DeviceInfo, Geometry, Mapped};
+use crate::pair::Path;
 use crate::store::content::pieces;
 use crate::store::{BLOCK_BYTES, Content, EXTENT_BLOCKS};
 use crate::{Array, IoError};
@@ -23,7 +24,7 @@ impl Array {
     /// What there is to tell about a device.
     pub fn device(&self, id: DeviceId) -> Option<DeviceInfo> {
         let Geometry { blocks, size_generation, read_only, online } = self.geometry(id)?;
-        let (mut wwn, serial, thin, name) = match id {
+        let (mut wwn, mut serial, thin, name) = match id {
             DeviceId::Lun(id) => {
                 self.luns.get(id).map(|lun| (lun.wwn, lun.serial.clone(), lun.thin, lun.name.clone()))?
             }
@@ -31,6 +32,11 @@ impl Array {
                 self.snapshots.get(id).map(|snap| (snap.wwn, snap.serial.clone(), true, snap.name.clone()))?
             }
         };
+        if let DeviceId::Lun(lun) = id
+            && let Some((shown, number)) = self.shown_identity(lun)
+        {
+            (wwn, serial) = (*shown, number.clone());
+        }
         if self.defects.identity_changes_on_failover && self.is_trespassed(id) {
             wwn[15] ^= 0x80;
         }
@@ -43,7 +49,7 @@ impl Array {
             DeviceId::Lun(id) => self.luns.get(id).map(|lun| Geometry {
                 blocks: lun.content.blocks(),
                 size_generation: lun.size_generation,
-                read_only: false,
+                read_only: self.is_protected(lun.id),
                 online: !lun.broken,
             }),
             DeviceId::Snapshot(id) => self.snapshots.get(id).map(|snapshot| Geometry {
@@ -85,6 +91,7 @@ impl Array {
     ) -> Result<Vec<Bytes>, IoError> {
         self.advance(now);
         let blocks = u64::from(blocks);
+        self.check_readable(id)?;
         let content = self.checked(id, lba, blocks)?;
         let mut out = Vec::with_capacity(1 + (blocks / EXTENT_BLOCKS) as usize);
         // Only the planted defect stale_read_after_extend ever sets an older view.
@@ -99,6 +106,18 @@ impl Array {
         Ok(out)
     }
 
+    /// The whole content of a LUN, whoever may read it: for tests that look behind what hosts are let see.
+    ///
+    /// # Panics
+    /// There is no such LUN.
+    #[doc(hidden)]
+    pub fn peek(&self, lun: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        let content = &self.luns.get(lun).expect("the test knows its LUNs").content;
+        content.read(0, content.blocks(), &mut out).expect("content in memory is readable");
+        out.concat()
+    }
+
     fn stale_view(&self, id: DeviceId) -> Option<&Content> {
         match id {
             DeviceId::Lun(id) => self.luns.get(id)?.stale_view.as_ref(),
@@ -107,10 +126,19 @@ impl Array {
     }
 
     /// Writes whole blocks of 512 bytes from `lba` on: all of them, or none and an error. Volatile until flushed while the
-    /// LUN's write cache is on.
+    /// LUN's write cache is on. On a LUN in a pair it is durable at once, and what its acknowledgement has to wait for is in
+    /// [`Array::take_tickets`].
     pub fn write(&mut self, now: Duration, id: DeviceId, lba: u64, data: &[u8]) -> Result<(), IoError> {
         self.advance(now);
         let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
+        match self.path(lun) {
+            Path::Plain => self.write_plain(lun, lba, data),
+            path => self.write_paired(path, lun, lba, data),
+        }
+    }
+
+    /// Writes a LUN without regard to pairs.
+    pub(crate) fn write_plain(&mut self, lun: u64, lba: u64, data: &[u8]) -> Result<(), IoError> {
         let copied_up = self.copied_up(lun, lba, data.len() as u64 / BLOCK_BYTES);
         match self.write_lun(lun, lba, data) {
             Err(IoError::NoSpace) if self.defects.full_pool_breaks_lun => {
@@ -215,6 +243,14 @@ impl Array {
     pub fn unmap(&mut self, now: Duration, id: DeviceId, lba: u64, blocks: u64) -> Result<(), IoError> {
         self.advance(now);
         let DeviceId::Lun(lun) = id else { return self.refuse_write(id) };
+        match self.path(lun) {
+            Path::Plain => self.unmap_plain(lun, lba, blocks),
+            path => self.unmap_paired(path, lun, lba, blocks),
+        }
+    }
+
+    /// Deallocates without regard to pairs.
+    pub(crate) fn unmap_plain(&mut self, lun: u64, lba: u64, blocks: u64) -> Result<(), IoError> {
         let done = self.unmap_lun(lun, lba, blocks);
         self.note_pool_of(lun);
         done

@@ -50,6 +50,18 @@ pub struct Defects {
     pub copy_skips_parent: bool,
     /// D69: a write that finds the pool full takes the whole LUN out of service.
     pub full_pool_breaks_lun: bool,
+    /// D77: in a split the secondary of a HyperMetro pair goes on too.
+    pub split_brain: bool,
+    /// D23: what was under way when the link was lost is not noted as different.
+    pub inflight_forgotten: bool,
+    /// D23: a synchronisation that breaks loses half of the differences that it had taken.
+    pub resync_forgets: bool,
+    /// D21: a synchronisation of a linked clone copies what the clone has written itself and forgets its parent's data.
+    pub sync_skips_parent: bool,
+    /// D79: hosts may write the protected secondary of a replication pair.
+    pub secondary_unprotected: bool,
+    /// D80: a synchronisation shows what it copies at once, in the order of block numbers.
+    pub secondary_out_of_order: bool,
 }
 
 impl Defects {
@@ -86,6 +98,12 @@ impl Defects {
         ("empty_split_fails", "D20", "the split of a clone that has nothing of its parent fails"),
         ("copy_skips_parent", "D21", "a full copy of a changed clone leaves out what its parent holds"),
         ("full_pool_breaks_lun", "D69", "a write into a full pool takes the whole LUN out of service"),
+        ("split_brain", "D77", "both halves of a HyperMetro pair accept writes in a split"),
+        ("inflight_forgotten", "D23", "writes under way when the link is lost are not noted as different"),
+        ("resync_forgets", "D23", "a broken synchronisation loses differences that it had taken"),
+        ("sync_skips_parent", "D21", "a synchronisation of a linked clone forgets its parent's data"),
+        ("secondary_unprotected", "D79", "hosts may write the protected secondary of a replication pair"),
+        ("secondary_out_of_order", "D80", "a synchronisation shows its extents before all of them are there"),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -114,6 +132,12 @@ impl Defects {
             "empty_split_fails" => &mut self.empty_split_fails,
             "copy_skips_parent" => &mut self.copy_skips_parent,
             "full_pool_breaks_lun" => &mut self.full_pool_breaks_lun,
+            "split_brain" => &mut self.split_brain,
+            "inflight_forgotten" => &mut self.inflight_forgotten,
+            "resync_forgets" => &mut self.resync_forgets,
+            "sync_skips_parent" => &mut self.sync_skips_parent,
+            "secondary_unprotected" => &mut self.secondary_unprotected,
+            "secondary_out_of_order" => &mut self.secondary_out_of_order,
             _ => return false,
         };
         *switch = true;

@@ -1,40 +1,103 @@
 //! The array as several parties of one node share it.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
 
 use crate::{Array, Gate};
 
 /// A shared array. Take the lock for one call at a time; never hold it across an await.
 #[derive(Debug, Clone)]
-pub struct ArrayHandle {
-    array: Arc<Mutex<Array>>,
+pub struct ArrayHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    array: Mutex<Array>,
+    /// Counts the stirs of the array ([`Array::take_stir`]).
+    stirs: watch::Sender<u64>,
     gate: Option<Arc<Gate>>,
 }
 
 impl ArrayHandle {
     /// Shares an array.
     pub fn new(array: Array) -> Self {
-        Self { array: Arc::new(Mutex::new(array)), gate: None }
+        Self::make(array, None)
     }
 
     /// Shares an array with a journal: answers wait at the gate until what they acknowledge is durable.
     pub fn with_gate(array: Array, gate: Arc<Gate>) -> Self {
-        Self { array: Arc::new(Mutex::new(array)), gate: Some(gate) }
+        Self::make(array, Some(gate))
+    }
+
+    fn make(array: Array, gate: Option<Arc<Gate>>) -> Self {
+        Self(Arc::new(Shared { array: Mutex::new(array), stirs: watch::Sender::new(0), gate }))
     }
 
     /// Where answers wait; none for an array in memory, whose answers never do.
     pub fn gate(&self) -> Option<&Arc<Gate>> {
-        self.gate.as_ref()
+        self.0.gate.as_ref()
     }
 
     /// Locks the array. A holder that panicked leaves it usable: every command ends in a whole state or changes nothing.
-    pub fn lock(&self) -> MutexGuard<'_, Array> {
-        self.array.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn lock(&self) -> ArrayGuard<'_> {
+        ArrayGuard {
+            array: self.0.array.lock().unwrap_or_else(PoisonError::into_inner),
+            stirs: &self.0.stirs,
+        }
+    }
+
+    /// Wakes whoever waits when the array has something new for those outside of it: a message for another array, an answer
+    /// of one, a command that its other half has acknowledged.
+    pub fn stirs(&self) -> Stirs {
+        Stirs(self.0.stirs.subscribe())
     }
 }
 
 impl From<Array> for ArrayHandle {
     fn from(array: Array) -> Self {
         Self::new(array)
+    }
+}
+
+/// The locked array.
+#[derive(Debug)]
+pub struct ArrayGuard<'a> {
+    array: MutexGuard<'a, Array>,
+    stirs: &'a watch::Sender<u64>,
+}
+
+impl Deref for ArrayGuard<'_> {
+    type Target = Array;
+    fn deref(&self) -> &Array {
+        &self.array
+    }
+}
+
+impl DerefMut for ArrayGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Array {
+        &mut self.array
+    }
+}
+
+impl Drop for ArrayGuard<'_> {
+    fn drop(&mut self) {
+        if self.array.take_stir() {
+            self.stirs.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// See [`ArrayHandle::stirs`]. Nothing that stirs after it was made is missed.
+#[derive(Debug)]
+pub struct Stirs(watch::Receiver<u64>);
+
+impl Stirs {
+    /// Waits until something has stirred since the last time. Cancelling it loses nothing.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The array is gone: nothing will ever stir.
+            std::future::pending().await
+        }
     }
 }

@@ -188,6 +188,9 @@ impl Array {
         if self.access_is_due() {
             self.settle_access();
         }
+        if !self.mirror.is_idle() {
+            self.advance_pairs();
+        }
         if self.jobs.is_empty() {
             return;
         }

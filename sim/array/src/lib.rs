@@ -14,6 +14,7 @@
 //! | `volumes` | commands on LUNs and snapshots |
 //! | `copies`, `jobs` | full copies; background work as time passes |
 //! | `migration`, `rollback` | a LUN moves to another pool; a LUN becomes a snapshot of itself again |
+//! | [`pair`] | HyperMetro and replication pairs with another array over a link |
 //! | `mapping`, `reach` | hosts, groups, views; who sees what under which number |
 //! | `data` | read, write, unmap |
 //! | `access` | controllers, ownership, access states of target port groups (ALUA) |
@@ -52,6 +53,7 @@ mod kin;
 mod mapping;
 mod migration;
 mod object;
+pub mod pair;
 mod paths;
 mod reach;
 mod refusal;
@@ -78,7 +80,7 @@ pub use durable::{
 };
 pub use events::{Event, EventKind};
 pub use gate::{Gate, GateStats, Lost};
-pub use handle::ArrayHandle;
+pub use handle::{ArrayGuard, ArrayHandle, Stirs};
 pub use jobs::JobFault;
 pub use object::{
     Chap, ChapCredentials, ChapUpdate, CloneOrigin, ClonePair, CopyStatus, DeviceId, DeviceInfo, Geometry,

@@ -36,6 +36,9 @@ impl Array {
         {
             return Err(Refusal::BadCopyTarget);
         }
+        if self.is_paired(id) || self.is_paired(target) {
+            return Err(Refusal::Paired);
+        }
         // Both must stay what they are until the exchange.
         let busy = |device| self.in_copy(device) || self.is_rolling_back(device);
         if lun.split == SplitStatus::Running || busy(DeviceId::Lun(id)) || busy(DeviceId::Lun(target)) {

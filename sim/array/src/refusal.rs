@@ -1,5 +1,6 @@
 //! Why the array says no: a variant for each rule. The REST layer maps them to codes, the target to sense data.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// A management command was refused; the array is as before.
@@ -170,13 +171,49 @@ pub enum Refusal {
     /// No such cache partition.
     #[error("no such cache partition")]
     NoSuchPartition,
+    /// No such remote device.
+    #[error("no such remote device")]
+    NoSuchRemote,
+    /// The remote device has no such LUN.
+    #[error("no such LUN on the remote device")]
+    NoSuchRemoteLun,
+    /// The remote device cannot be heard.
+    #[error("remote device is not reachable")]
+    RemoteDown,
+    /// No such HyperMetro domain.
+    #[error("no such HyperMetro domain")]
+    NoSuchDomain,
+    /// Pairs or groups are in the domain.
+    #[error("HyperMetro domain is in use")]
+    DomainBusy,
+    /// No such HyperMetro or replication pair.
+    #[error("no such pair")]
+    NoSuchPair,
+    /// No such consistency group of pairs.
+    #[error("no such consistency group")]
+    NoSuchPairGroup,
+    /// The consistency group has no pairs.
+    #[error("consistency group is empty")]
+    GroupEmpty,
+    /// The LUN is in a pair.
+    #[error("LUN is in a pair")]
+    Paired,
+    /// The state of the pair does not allow it.
+    #[error("state of the pair does not allow it")]
+    PairBusy,
+    /// The pair is in a consistency group.
+    #[error("pair is in a consistency group")]
+    PairInGroup,
+    /// The secondary has no consistent content yet.
+    #[error("secondary is incomplete")]
+    Incomplete,
     /// The view does not show this object to any host.
     #[error("object is not mapped in this view")]
     NotMapped,
 }
 
 /// A data command failed; nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum IoError {
     /// The range leaves the device (SBC: LOGICAL BLOCK ADDRESS OUT OF RANGE), or the length is no multiple of 512 bytes.
     #[error("range leaves the device")]
@@ -184,7 +221,11 @@ pub enum IoError {
     /// The pool is out of physical space (SBC-3: DATA PROTECT, SPACE ALLOCATION FAILED WRITE PROTECT).
     #[error("pool is out of physical space")]
     NoSpace,
-    /// Snapshots cannot be written.
+    /// The half of a HyperMetro pair that must not serve hosts at present (SPC-4: LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN
+    /// UNAVAILABLE STATE).
+    #[error("device is not accessible here")]
+    Inaccessible,
+    /// Snapshots and protected secondaries cannot be written.
     #[error("device is read only")]
     ReadOnly,
     /// The device exists but has no content to give (snapshot not activated).

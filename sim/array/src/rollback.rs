@@ -19,6 +19,9 @@ impl Array {
         if self.in_copy(lun) || self.is_rolling_back(lun) || self.has_split(lun_id) {
             return Err(Refusal::InCopy);
         }
+        if self.is_paired(lun_id) {
+            return Err(Refusal::Paired);
+        }
         let lun = self.luns.get_mut(lun_id).ok_or(Refusal::NoSuchLun)?;
         let pool = self.pools.get(lun.pool as usize).ok_or(Refusal::NoSuchPool)?;
         let space = pool.space(lun.quota.as_ref());

@@ -8,6 +8,7 @@ use crate::access::Access;
 use crate::cache::Cache;
 use crate::jobs::{Job, JobKind};
 use crate::object::{CloneOrigin, DeviceId, Lun, Snapshot, SplitStatus};
+use crate::pair::{Pair, PairState};
 use crate::services::Labels;
 use crate::store::content::extents;
 use crate::store::{Content, Counter, EXTENT_BLOCKS, Quota};
@@ -178,6 +179,11 @@ impl Array {
         if self.is_migrating(id) {
             return Err(Refusal::InCopy);
         }
+        // Both halves have one size while they are compared; each is extended while the pair rests.
+        let rests = |pair: &Pair| !matches!(pair.state, PairState::Normal | PairState::Syncing);
+        if self.pair_of_lun(id).is_some_and(|pair| !rests(pair)) {
+            return Err(Refusal::Paired);
+        }
         let lun = self.luns.get_mut(id).ok_or(Refusal::NoSuchLun)?;
         let old = lun.content.blocks();
         if blocks <= old {
@@ -219,6 +225,9 @@ impl Array {
         }
         if self.reach.is_exported(id) {
             return Err(Refusal::Exported);
+        }
+        if self.is_paired(id) {
+            return Err(Refusal::Paired);
         }
         if self.snapshots_of(id).next().is_some() {
             return Err(Refusal::HasSnapshots);

@@ -106,6 +106,7 @@ impl Command {
             | Self::CreateVStore { .. }
             | Self::UpdateVStore { .. }
             | Self::DeleteVStore { .. }
+            | Self::Pairs(_)
             | Self::Within { .. } => {}
             Self::CloneLun { source, .. } => each((*source).into()),
             Self::RenameLun { lun, .. }
@@ -190,6 +191,7 @@ impl Command {
             Self::CreateVStore { .. }
                 | Self::UpdateVStore { .. }
                 | Self::DeleteVStore { .. }
+                | Self::Pairs(_)
                 | Self::Within { .. }
                 | Self::SetPortEnabled { .. }
                 | Self::SetPoolThreshold { .. }

@@ -106,6 +106,29 @@ pub(crate) const NOT_FOR_VSTORES: i64 = 1_077_951_843;
 /// *Ours*: an active QoS policy cannot be deleted.
 pub(crate) const QOS_ACTIVE: i64 = 1_077_948_990;
 
+pub(crate) const METRO_PAIR_MISSING: i64 = 1_077_674_242;
+pub(crate) const METRO_PAIR_EXISTS: i64 = 1_077_674_256;
+pub(crate) const METRO_GROUP_MISSING: i64 = 1_077_675_010;
+pub(crate) const METRO_PAIR_NOT_IN_GROUP: i64 = 1_077_675_021;
+pub(crate) const METRO_GROUP_EMPTY: i64 = 1_077_675_022;
+pub(crate) const METRO_PAIR_IN_GROUP: i64 = 1_077_675_038;
+pub(crate) const REPLICATION_PAIR_MISSING: i64 = 1_077_937_923;
+pub(crate) const REPLICATION_GROUP_MISSING: i64 = 1_077_937_924;
+pub(crate) const REPLICATION_PAIR_NOT_IN_GROUP: i64 = 1_077_937_927;
+pub(crate) const REPLICATION_GROUP_EMPTY: i64 = 1_077_937_960;
+/// *Ours*: the remote device cannot be reached.
+pub(crate) const REMOTE_DOWN: i64 = 1_077_936_880;
+/// *Ours*: the LUN is in a HyperMetro or replication pair.
+pub(crate) const LUN_PAIRED: i64 = 1_077_936_881;
+/// *Ours*: the state of the pair does not allow it.
+pub(crate) const PAIR_BUSY: i64 = 1_077_936_882;
+/// *Ours*: the pair is in a consistency group.
+pub(crate) const PAIR_IN_GROUP: i64 = 1_077_936_883;
+/// *Ours*: the secondary has no consistent content.
+pub(crate) const SECONDARY_INCOMPLETE: i64 = 1_077_936_884;
+/// *Ours*: the HyperMetro domain holds pairs or groups.
+pub(crate) const DOMAIN_BUSY: i64 = 1_077_936_885;
+
 /// Why a call failed, as the client hears it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -113,12 +136,18 @@ pub(crate) struct Failure {
     pub(crate) code: i64,
     /// `error.description`.
     pub(crate) description: Cow<'static, str>,
+    /// No failure at all: another array has to be asked about this LUN of its first (remote device, LUN).
+    pub(crate) ask: Option<(u64, u64)>,
 }
 
 impl Failure {
     /// A failure with a text of its own.
     pub(crate) fn new(code: i64, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into() }
+        Self { code, description: description.into(), ask: None }
+    }
+    /// The call comes again when the remote device has told of this LUN.
+    pub(crate) fn ask(remote: u64, lun: u64) -> Self {
+        Self { ask: Some((remote, lun)), ..Self::from(REMOTE_DOWN) }
     }
     /// A parameter error that names what is wrong.
     pub(crate) fn parameter(description: impl Into<Cow<'static, str>>) -> Self {
@@ -220,6 +249,18 @@ pub(crate) fn code_of(refusal: Refusal, topic: Topic) -> i64 {
         Refusal::NotForVStores => NOT_FOR_VSTORES,
         Refusal::NoSuchQos | Refusal::NoSuchPartition => OBJECT_MISSING,
         Refusal::QosActive => QOS_ACTIVE,
+        Refusal::NoSuchRemote
+        | Refusal::NoSuchDomain
+        | Refusal::NoSuchPair
+        | Refusal::NoSuchPairGroup
+        | Refusal::GroupEmpty => OBJECT_MISSING,
+        Refusal::NoSuchRemoteLun => LUN_MISSING,
+        Refusal::RemoteDown => REMOTE_DOWN,
+        Refusal::Paired => LUN_PAIRED,
+        Refusal::PairBusy => PAIR_BUSY,
+        Refusal::PairInGroup => PAIR_IN_GROUP,
+        Refusal::Incomplete => SECONDARY_INCOMPLETE,
+        Refusal::DomainBusy => DOMAIN_BUSY,
     }
 }
 
@@ -292,6 +333,21 @@ pub(crate) fn describe(code: i64) -> &'static str {
         OTHER_VSTORE => "The objects belong to different vStores.",
         NOT_FOR_VSTORES => "The operation is not permitted in a vStore.",
         QOS_ACTIVE => "The QoS policy is active.",
+        METRO_PAIR_MISSING => "The HyperMetro pair does not exist.",
+        METRO_PAIR_EXISTS => "The LUN already has a HyperMetro pair.",
+        METRO_GROUP_MISSING | REPLICATION_GROUP_MISSING => "The consistency group does not exist.",
+        METRO_PAIR_NOT_IN_GROUP | REPLICATION_PAIR_NOT_IN_GROUP => {
+            "The pair is not in the consistency group."
+        }
+        METRO_GROUP_EMPTY | REPLICATION_GROUP_EMPTY => "The consistency group has no pairs.",
+        METRO_PAIR_IN_GROUP => "The pair is already in the consistency group.",
+        REPLICATION_PAIR_MISSING => "The replication pair does not exist.",
+        REMOTE_DOWN => "The remote device cannot be reached.",
+        LUN_PAIRED => "The LUN is in a pair.",
+        PAIR_BUSY => "The state of the pair does not allow the operation.",
+        PAIR_IN_GROUP => "The pair is in a consistency group.",
+        SECONDARY_INCOMPLETE => "The data of the secondary resource is incomplete.",
+        DOMAIN_BUSY => "The HyperMetro domain is in use.",
         _ => "The operation failed.",
     }
 }
@@ -359,6 +415,18 @@ mod tests {
         Refusal::NoSuchQos,
         Refusal::QosActive,
         Refusal::NoSuchPartition,
+        Refusal::NoSuchRemote,
+        Refusal::NoSuchRemoteLun,
+        Refusal::RemoteDown,
+        Refusal::NoSuchDomain,
+        Refusal::DomainBusy,
+        Refusal::NoSuchPair,
+        Refusal::NoSuchPairGroup,
+        Refusal::GroupEmpty,
+        Refusal::Paired,
+        Refusal::PairBusy,
+        Refusal::PairInGroup,
+        Refusal::Incomplete,
     ];
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,7 +11,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use sanbench_array::SYSTEM_VSTORE;
+use sanbench_array::pair::RemoteLun;
+use sanbench_array::{Refusal, SYSTEM_VSTORE};
 use sanbench_world::{Fault, Wrong};
 use serde_json::{Value, json};
 
@@ -185,7 +187,7 @@ async fn with_faults(state: &RestState, subject: &str, asked: &Asked<'_>, body: 
             Some(Blow::Wrong(wrong)) => return Outcome::Wrong(wrong, envelope::done()),
         }
     }
-    let answer = work(state, asked, body);
+    let answer = work_with_peer(state, asked, body).await;
     // Whatever a call that may change something says, a refusal too, holds after a crash.
     if *asked.method != Method::GET
         && let Some(gate) = inner.array.gate()
@@ -240,8 +242,38 @@ async fn undergo(state: &RestState, fault: Fault) -> Option<Blow> {
     }
 }
 
+/// What another array has told of a LUN.
+type Peered = Result<RemoteLun, Refusal>;
+
+/// How long another array may take to tell of a LUN.
+const PEER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The work, and again with what another array had to be asked for first.
+async fn work_with_peer(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
+    let answer = work(state, asked, body, None);
+    let Some((remote, lun)) = answer.as_ref().err().and_then(|failure| failure.ask) else { return answer };
+    let inner = state.inner();
+    let mut stirs = inner.array.stirs();
+    let question = inner.array.lock().ask_remote(inner.env.now(), remote, lun);
+    let told = match question {
+        Err(refusal) => Err(refusal),
+        Ok(question) => {
+            let told = inner.env.timeout(PEER_LIMIT, async {
+                loop {
+                    if let Some(told) = inner.array.lock().remote_answer(question) {
+                        return told;
+                    }
+                    stirs.next().await;
+                }
+            });
+            told.await.unwrap_or(Err(Refusal::RemoteDown))
+        }
+    };
+    work(state, asked, body, Some(told))
+}
+
 /// The work itself: session, then the object. Synchronous, so that no lock lives across an await.
-fn work(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
+fn work(state: &RestState, asked: &Asked<'_>, body: &[u8], peer: Option<Peered>) -> Answer {
     let inner = state.inner();
     let now = inner.env.now();
     if let Some(Route { work: Work::Login, .. }) = asked.route {
@@ -275,7 +307,7 @@ fn work(state: &RestState, asked: &Asked<'_>, body: &[u8]) -> Answer {
     let fields = if *asked.method == Method::GET { Fields::default() } else { Fields::parse(body)? };
     let call = Call { names: asked.names.get(1..).unwrap_or_default(), query, fields };
     array.advance(now);
-    let mut ground = Ground { array: &mut array, session, vstore: session, now };
+    let mut ground = Ground { array: &mut array, session, vstore: session, now, peer };
     ground.vstore = dialect::confinement(&ground, &call)?;
     run(&mut ground, &call)
 }

@@ -1,11 +1,13 @@
-//! Answers that wait: because their LUN has a traffic policy (QoS), or because what they acknowledge is not durable yet. The
-//! command has done its work by then; its answer goes out when the policy lets it, or the array's journal. Other commands of
-//! the session overtake it, except those that wait for the journal, too.
+//! Answers that wait: because their LUN has a traffic policy (QoS), because the other half of a HyperMetro or replication pair
+//! has not heard of the change, or because what they acknowledge is not durable yet. The command has done its work here by
+//! then; its answer goes out when the other half, the array's journal and the policy let it. Other commands of the session
+//! overtake it, except those that wait for the journal, too.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sanbench_array::pair::Ticket;
 use sanbench_array::{Array, DeviceId};
 use sanbench_wire::scsi::luns::Lun;
 
@@ -23,10 +25,23 @@ struct Waiting {
     moved: u64,
 }
 
+/// A promise that a command has made, and its device; none for commands that made none.
+pub(crate) type Promise = Option<(u64, Option<DeviceId>)>;
+
+/// An answer that waits for another array, and what it waits for afterwards.
+struct Mirrored {
+    answer: Waiting,
+    tickets: Vec<Ticket>,
+    promise: Promise,
+    toll: Toll,
+}
+
 /// The answers of a session that wait, by the time that they are due and the order of their commands.
 #[derive(Default)]
 pub(crate) struct Limited {
     waiting: BTreeMap<(Duration, u64), Waiting>,
+    /// Those that wait for another array first, in the order of their commands.
+    mirrored: Vec<Mirrored>,
     last: u64,
     /// Answers that wait for the journal, in the order of their promises.
     promised: VecDeque<(u64, Toll, Waiting)>,
@@ -34,7 +49,7 @@ pub(crate) struct Limited {
 
 impl Limited {
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len() + self.promised.len()
+        self.waiting.len() + self.mirrored.len() + self.promised.len()
     }
 
     /// The first promise that an answer waits for.
@@ -45,6 +60,7 @@ impl Limited {
     fn retain(&mut self, keep: impl Fn(&Waiting) -> bool) -> bool {
         let before = self.len();
         self.waiting.retain(|_, answer| keep(answer));
+        self.mirrored.retain(|mirrored| keep(&mirrored.answer));
         self.promised.retain(|(_, _, answer)| keep(answer));
         self.len() < before
     }
@@ -68,12 +84,14 @@ impl Limited {
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
         self.promised.clear();
+        self.mirrored.clear();
     }
 
     /// Whether a command with this tag waits for its answer.
     pub(crate) fn has(&self, itt: u32) -> bool {
-        let all = self.waiting.values().chain(self.promised.iter().map(|(_, _, answer)| answer));
-        all.into_iter().any(|answer| answer.asker.itt == itt)
+        let promised = self.promised.iter().map(|(_, _, answer)| answer);
+        let mirrored = self.mirrored.iter().map(|mirrored| &mirrored.answer);
+        self.waiting.values().chain(promised).chain(mirrored).any(|answer| answer.asker.itt == itt)
     }
 }
 
@@ -101,6 +119,51 @@ pub(crate) fn toll(
 }
 
 impl Full {
+    /// Answers a command when the other half of its pair has what it changed, its promise is kept and its toll is paid.
+    pub(crate) fn reply_in_time(
+        &mut self,
+        common: &mut Common,
+        now: Duration,
+        (device, tickets): (DeviceId, Vec<Ticket>),
+        (promise, toll): (Promise, Toll),
+        asker: Asker,
+        (done, moved): (Result<Vec<Bytes>, Failure>, u64),
+    ) {
+        if tickets.is_empty() {
+            return match promise {
+                None => self.reply_after(common, now, toll, asker, (done, moved)),
+                Some(promise) => self.reply_when_kept(common, now, promise, toll, asker, (done, moved)),
+            };
+        }
+        let answer = Waiting { asker, device: Some(device), done, moved };
+        self.limited.mirrored.push(Mirrored { answer, tickets, promise, toll });
+        common.mailbox.expect_stirs(true);
+        common.numbers.open_window(common.config.queue_depth, self.outstanding());
+        // It may have been settled already.
+        self.release_mirrored(common, now);
+    }
+
+    /// Goes on with the answers of which the other half is settled.
+    pub(crate) fn release_mirrored(&mut self, common: &mut Common, now: Duration) {
+        let settled = |mirrored: &Mirrored| mirrored.tickets.iter().all(|t| t.verdict().is_some());
+        while common.closed.is_none()
+            && let Some(at) = self.limited.mirrored.iter().position(settled)
+        {
+            let Mirrored { answer, tickets, promise, toll } = self.limited.mirrored.remove(at);
+            let Waiting { asker, device, done, moved } = answer;
+            let failed = tickets.iter().filter_map(Ticket::verdict).find_map(|v| scsi::mirrored(v).err());
+            let done = match failed {
+                Some(failure) if done.is_ok() => Err(failure),
+                _ => done,
+            };
+            let Some(device) = device else { continue };
+            self.reply_in_time(common, now, (device, Vec::new()), (promise, toll), asker, (done, moved));
+        }
+        if self.limited.mirrored.is_empty() {
+            common.mailbox.expect_stirs(false);
+        }
+    }
+
     /// Answers a command now, or when its toll is paid.
     pub(crate) fn reply_after(
         &mut self,

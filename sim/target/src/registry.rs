@@ -44,6 +44,8 @@ pub(crate) enum Event {
 pub(crate) struct Mailbox {
     events: Mutex<Vec<Event>>,
     pending: AtomicBool,
+    /// The session waits for what another array says.
+    expects: AtomicBool,
     /// Wakes the pump.
     pub(crate) ring: Notify,
 }
@@ -59,6 +61,11 @@ impl Mailbox {
             self.pending.store(true, Ordering::Release);
         }
         self.ring.notify_one();
+    }
+
+    /// Whether stirs of the array matter to the session.
+    pub(crate) fn expect_stirs(&self, expects: bool) {
+        self.expects.store(expects, Ordering::Release);
     }
 
     /// Whether something waits. Cheap: every command asks.
@@ -217,6 +224,13 @@ impl Registry {
             known.pop_first();
         }
         known.insert(nexus, power_generation).is_some()
+    }
+
+    /// The array has stirred: sessions that wait for that look again.
+    pub(crate) fn stir(&self) {
+        let sessions = lock(&self.0.sessions);
+        let expect = |entry: &&Entry| entry.mailbox.expects.load(Ordering::Acquire);
+        sessions.values().filter(expect).for_each(|entry| entry.mailbox.ring.notify_one());
     }
 
     /// Tells the sessions of an initiator port.

@@ -492,7 +492,10 @@ impl Session {
     /// Takes the events that other sessions posted.
     pub fn handle_events(&mut self) {
         match &mut self.full {
-            Some(full) => full.absorb(&mut self.common),
+            Some(full) => {
+                full.absorb(&mut self.common);
+                full.release_mirrored(&mut self.common, self.clock);
+            }
             None if self.common.mailbox.is_pending() => self.common.mailbox.take().clear(),
             None => {}
         }

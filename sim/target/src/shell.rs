@@ -60,6 +60,7 @@ impl Target {
         let serve = |(place, listener)| env.spawn(accept(env.clone(), self.clone(), listener, place));
         let tasks = listeners.into_iter().enumerate().map(serve).collect();
         env.spawn(watch(env.clone(), self.clone()));
+        env.spawn(hear(self.clone()));
         tasks
     }
 
@@ -145,6 +146,15 @@ pub async fn serve(env: Env, array: ArrayHandle, listeners: Vec<Listener>, confi
     }
 }
 
+/// Wakes sessions whose writes wait for another array when something has come from it.
+async fn hear(target: Target) {
+    let mut stirs = target.parts.array.stirs();
+    loop {
+        stirs.next().await;
+        target.parts.registry.stir();
+    }
+}
+
 /// Ends silent sessions whose portal or array went away.
 async fn watch(env: Env, target: Target) {
     loop {
@@ -162,7 +172,11 @@ async fn accept(env: Env, target: Target, mut listener: Listener, place: usize) 
                     continue;
                 };
                 let portal = portal_of(&target.parts.array, &listener, &stream, place);
-                if !target.parts.array.lock().portal_is_up(usize::from(portal.relative_port) - 1) {
+                let is_up = {
+                    let array = target.parts.array.lock();
+                    array.portal_is_up(usize::from(portal.relative_port - array.port_base()) - 1)
+                };
+                if !is_up {
                     // The portal is disabled, or the controller behind it is down: nobody is there.
                     continue;
                 }
@@ -210,7 +224,7 @@ fn portal_of(array: &ArrayHandle, listener: &Listener, stream: &Stream, place: u
     let portals = array.portals();
     let own = |address| portals.iter().position(|portal| portal.address == address);
     let at = own(stream.local_addr()).or_else(|| own(listener.local_addr())).unwrap_or(place);
-    let number = u16::try_from(at + 1).unwrap_or(u16::MAX);
+    let number = u16::try_from(at + 1).unwrap_or(u16::MAX).saturating_add(array.port_base());
     PortalContext {
         local: stream.local_addr(),
         tpgt: portals.get(at).map_or(number, |portal| portal.tpgt),

@@ -62,11 +62,15 @@ impl Full {
                     };
                     let what = (command.lun, command.cdb[0]);
                     let toll = (moved > 0).then(|| toll(&mut array, now, nexus, what, moved)).flatten();
-                    Ok((outcome, toll, promise))
+                    let tickets = array.take_tickets();
+                    // Only a command with a unit behind it has tickets.
+                    let unit = scsi::resolve(&array, nexus, command.lun).filter(|_| !tickets.is_empty());
+                    let mirrored = unit.map(|unit| (unit.device, tickets));
+                    Ok((outcome, toll, promise, mirrored))
                 }
             }
         };
-        let (outcome, toll, promise) = match outcome {
+        let (outcome, toll, promise, mirrored) = match outcome {
             Ok(outcome) => outcome,
             Err(Interrupted::Lost(how)) => return self.part(common, how),
             Err(Interrupted::Events) => {
@@ -83,9 +87,15 @@ impl Full {
                 // Data to send has no room in a PDU that does not announce a read.
                 let room = if command.read || data.is_empty() { expected } else { 0 };
                 let asker = Asker { expected: room, ..asker };
-                match promise {
-                    None => self.reply_after(common, now, toll, asker, (Ok(data), 0)),
-                    Some(promise) => self.reply_when_kept(common, now, promise, toll, asker, (Ok(data), 0)),
+                let then = (promise, toll);
+                match (mirrored, promise) {
+                    (Some(mirrored), _) => {
+                        self.reply_in_time(common, now, mirrored, then, asker, (Ok(data), 0));
+                    }
+                    (None, None) => self.reply_after(common, now, toll, asker, (Ok(data), 0)),
+                    (None, Some(promise)) => {
+                        self.reply_when_kept(common, now, promise, toll, asker, (Ok(data), 0));
+                    }
                 }
             }
             Outcome::Failed(failure) => self.reply(common, now, asker, Err(failure), 0),

@@ -135,11 +135,12 @@ impl Full {
                     let done = scsi::finish(&mut array, now, nexus, task.lun, task.device, &task.cdb, data);
                     let promise = scsi::promise_since(&array, before, nexus, task.lun);
                     let what = (task.lun, task.cdb[0]);
-                    Ok((done, toll(&mut array, now, nexus, what, data.len() as u64), promise))
+                    let toll = toll(&mut array, now, nexus, what, data.len() as u64);
+                    Ok((done, (promise, toll), array.take_tickets()))
                 }
             }
         };
-        let (done, toll, promise) = match done {
+        let (done, then, tickets) = match done {
             Ok(done) => done,
             Err(Interrupted::Lost(how)) => return self.part(common, how),
             Err(Interrupted::Events) => {
@@ -169,10 +170,7 @@ impl Full {
         if common.config.defects.unmap_answers_twice && asker.opcode == op::UNMAP && done.is_err() {
             self.reply(common, now, asker, done.clone(), moved);
         }
-        match promise {
-            None => self.reply_after(common, now, toll, asker, (done, moved)),
-            Some(promise) => self.reply_when_kept(common, now, promise, toll, asker, (done, moved)),
-        }
+        self.reply_in_time(common, now, (task.device, tickets), then, asker, (done, moved));
     }
 
     /// Sends R2Ts for all tasks that may have them: as many as were negotiated for each, as much as the buffer allows for

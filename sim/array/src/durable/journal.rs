@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::tracked::to_json;
 use super::{Medium, ObjectChange, Places, Shelf};
 use crate::access::Plant;
+use crate::pair::Mirror;
 use crate::reach::Reach;
 use crate::store::Content;
 use crate::store::content::Layer;
@@ -143,6 +144,7 @@ impl Array {
             wwn_base: _,
             flatten_rate: _,
             copy_rate: _,
+            port_base: _,
             defects: _,
             limits: _,
             portals: _,
@@ -175,6 +177,7 @@ impl Array {
             ports_off,
             reach: Reach { exports, numbers, .. },
             jobs,
+            mirror: Mirror { remotes, domains, groups, pairs, .. },
             // Itself.
             journal: _,
         } = self;
@@ -197,6 +200,10 @@ impl Array {
             ("export", exports),
             ("host lun ids", numbers),
             ("job", jobs),
+            ("remote device", remotes),
+            ("metro domain", domains),
+            ("consistency group of pairs", groups),
+            ("pair", pairs),
         ]
     }
 

@@ -142,6 +142,7 @@ impl Array {
         array.load_content(&core, &saved, &medium)?;
         array.plant.restore(core.plant);
         array.derive_again();
+        array.pairs_restored();
         array.refresh_sights();
         for lun in array.luns.iter_mut() {
             lun.reservations.power_loss();

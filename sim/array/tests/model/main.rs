@@ -6,6 +6,7 @@ mod bench;
 mod jobs;
 mod medium;
 mod op;
+mod pairs;
 mod plant;
 mod tenant;
 
@@ -218,6 +219,15 @@ fn commands_a_minute() {
     let a_minute = commands as f64 / took.as_secs_f64() * 60.0;
     println!("{commands} commands in {took:?}: {a_minute:.0} a minute");
 }
+/// Defects that two arrays and a link between them are needed for.
+const OF_PAIRS: &[&str] = &[
+    "split_brain",
+    "inflight_forgotten",
+    "resync_forgets",
+    "sync_skips_parent",
+    "secondary_unprotected",
+    "secondary_out_of_order",
+];
 
 /// Leaves out of a failing sequence what it fails without.
 fn shortened(ops: &[Op], modes: [bool; 2]) -> (Vec<Op>, Result<(), String>) {
@@ -244,6 +254,9 @@ fn shortened(ops: &[Op], modes: [bool; 2]) -> (Vec<Op>, Result<(), String>) {
 
 /// Looks for a sequence on which the array with this defect and the model part; tells what was seen.
 fn caught(defect: &str) -> String {
+    if OF_PAIRS.contains(&defect) {
+        return pairs::caught(defect);
+    }
     let mut defects = Defects::default();
     assert!(defects.set(defect), "{defect}");
     // What happens in a full pool shows itself in a small one.
@@ -307,4 +320,10 @@ defects! {
     empty_split_fails: "split" | "Fault";
     copy_skips_parent: "reads wrong";
     full_pool_breaks_lun: "Offline" | "refused";
+    split_brain: "halves differ";
+    inflight_forgotten: "halves differ";
+    resync_forgets: "a state that the primary never had";
+    sync_skips_parent: "halves differ";
+    secondary_unprotected: "protected secondary was written";
+    secondary_out_of_order: "a state that the primary never had";
 }

@@ -72,6 +72,7 @@ impl<'a> Facts<'a> {
         let copies = self.copies.get(&lun.id).map_or(&[][..], Vec::as_slice);
         let linked = lun.is_clone() || array.clones_of(DeviceId::Lun(lun.id)).next().is_some();
         let partition = |kind| lun.partitions.get(&kind).map_or_else(String::new, |id: &u64| id.to_string());
+        let pair = array.pair_of_lun(lun.id);
         let mut object = Object::new()
             .number("ID", lun.id)
             .text("NAME", lun.name.as_str())
@@ -101,18 +102,21 @@ impl<'a> Facts<'a> {
             .number("vstoreId", lun.vstore)
             .text("vstoreName", array.vstore_name(lun.vstore))
             .text("LUNCOPYIDS", bracketed(copies.iter().map(|copy| format!("\"{copy}\""))))
-            .text("REMOTEREPLICATIONIDS", "[]")
+            .text(
+                "REMOTEREPLICATIONIDS",
+                bracketed(pair.iter().filter(|pair| !pair.is_metro()).map(|pair| format!("\"{}\"", pair.id))),
+            )
             .text(
                 "HASRSSOBJECT",
                 resources(&[
                     ("SnapShot", array.snapshots_of(lun.id).next().is_some()),
                     ("LunCopy", !copies.is_empty()),
                     ("LUNClone", linked || self.paired.contains(&lun.id)),
-                    ("RemoteReplication", false),
+                    ("RemoteReplication", pair.is_some_and(|pair| !pair.is_metro())),
                     ("SplitMirror", false),
                     ("LUNMirror", false),
                     ("LunMigration", self.moving.contains(&lun.id)),
-                    ("HyperMetro", false),
+                    ("HyperMetro", pair.is_some_and(|pair| pair.is_metro())),
                 ]),
             );
         for (name, default) in ATTRIBUTES {

@@ -9,6 +9,7 @@ mod host;
 mod initiator;
 mod lun;
 mod migration;
+mod pair;
 mod pool;
 mod port;
 mod qos;
@@ -22,7 +23,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sanbench_array::{Array, Command, DeviceId, GroupRef, Outcome, SYSTEM_VSTORE};
+use sanbench_array::pair::RemoteLun;
+use sanbench_array::{Array, Command, DeviceId, GroupRef, Outcome, Refusal, SYSTEM_VSTORE};
 
 use crate::codes::{self, Failure, Topic};
 use crate::envelope::{Answer, Items, Object, Reply};
@@ -48,6 +50,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) vstore: Option<u64>,
     /// Time since the world's start.
     pub(crate) now: Duration,
+    /// What another array has told of a LUN that the call is about, when the call has asked.
+    pub(crate) peer: Option<Result<RemoteLun, Refusal>>,
 }
 
 impl Ground<'_> {
@@ -255,6 +259,7 @@ pub(crate) const ROUTES: &[&[Route]] = &[
     snapshot::ROUTES,
     copy::ROUTES,
     migration::ROUTES,
+    pair::ROUTES,
     host::ROUTES,
     group::ROUTES,
     view::ROUTES,
@@ -279,6 +284,10 @@ pub(crate) fn counts(array: &Array) -> BTreeMap<&'static str, u64> {
         ("lungroup", array.lun_groups().count()),
         ("mappingview", array.views().count()),
         ("portgroup", array.port_groups().count()),
+        ("hypermetropair", array.pairs().filter(|pair| pair.is_metro()).count()),
+        ("hypermetrodomain", array.domains().count()),
+        ("replicationpair", array.pairs().filter(|pair| !pair.is_metro()).count()),
+        ("consistentgroup", array.pair_groups().count()),
         ("snapshot", array.snapshots().count()),
         ("storagepool", array.pools().count()),
         ("vstore", array.vstores().count()),

@@ -31,6 +31,7 @@ mod unit;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sanbench_array::pair::Verdict;
 use sanbench_array::{Array, DeviceId, Geometry, IoError, Touch};
 use sanbench_wire::scsi::cdb::{Cdb, op};
 use sanbench_wire::scsi::luns::Lun;
@@ -425,11 +426,21 @@ fn io_sense(error: IoError) -> Sense {
         IoError::NoSpace => Sense::new(SenseKey::DATA_PROTECT, Asc::SPACE_ALLOCATION_FAILED),
         IoError::ReadOnly => Sense::new(SenseKey::DATA_PROTECT, Asc::WRITE_PROTECTED),
         IoError::Offline => Sense::new(SenseKey::NOT_READY, Asc::NOT_READY_CAUSE_NOT_REPORTABLE),
+        IoError::Inaccessible => Sense::new(SenseKey::NOT_READY, Asc::PORT_IN_UNAVAILABLE_STATE),
         IoError::Gone => illegal(Asc::LOGICAL_UNIT_NOT_SUPPORTED),
         IoError::Unreadable { lba } => Sense {
             information: Some(lba),
             ..Sense::new(SenseKey::MEDIUM_ERROR, Asc::UNRECOVERED_READ_ERROR)
         },
+    }
+}
+
+/// How a command ended that the other half of a pair had to hear of.
+pub(crate) fn mirrored(verdict: Verdict) -> Result<(), Failure> {
+    match verdict {
+        Verdict::Done => Ok(()),
+        Verdict::Failed(error) => Err(io_sense(error).into()),
+        Verdict::Miscompare(offset) => Err(medium::miscompare(offset as usize).into()),
     }
 }
 
