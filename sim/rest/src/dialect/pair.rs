@@ -457,7 +457,7 @@ fn pairs(ground: &Ground<'_>, call: &Call<'_>, family: Family) -> Answer {
     let by_id = |id: &str| number(id).and_then(|id| family.pair(array, id));
     let render = |pair| pair_object(array, pair);
     if ground.session.is_some() {
-        return Ok(Reply::List(Vec::new()));
+        return Ok(Reply::List(Default::default()));
     }
     Ok(Reply::List(list(call, |_| Vec::new(), by_id, family.pairs(array), render)?))
 }
@@ -466,7 +466,7 @@ fn groups(ground: &Ground<'_>, call: &Call<'_>, family: Family) -> Answer {
     let array = &*ground.array;
     let by_id = |id: &str| number(id).and_then(|id| family.group(array, id));
     if ground.session.is_some() {
-        return Ok(Reply::List(Vec::new()));
+        return Ok(Reply::List(Default::default()));
     }
     let by_name = |name: &str| family.groups(array).filter(|group| group.name == name).collect();
     let render = |group| group_object(array, group);
@@ -523,7 +523,9 @@ fn replication(call: &Call<'_>) -> Result<PairKind, Failure> {
 }
 
 /// SPEED, RECOVERYPOLICY and TIMINGVAL, where they are given.
-fn manner(call: &Call<'_>) -> Result<(Option<u8>, Option<bool>, Option<Duration>), Failure> {
+type Manner = (Option<u8>, Option<bool>, Option<Duration>);
+
+fn manner(call: &Call<'_>) -> Result<Manner, Failure> {
     let speed = match call.fields.text("SPEED")? {
         Some(_) => Some(copy::speed(call, "SPEED")?),
         None => None,
