@@ -5,6 +5,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::anatomy;
 use crate::group;
 use crate::model::{Case, Ending, Finding, Report, Step, StepStatus, Verdict};
 use crate::text::{counts_line, duration};
@@ -125,28 +126,34 @@ fn failures(report: &Report, extras: &Extras) -> Markup {
 
 fn failure(report: &Report, extras: &Extras, case: &Case, finding: &Finding) -> Markup {
     let plan = extras.plan_of(&finding.id, &case.id);
+    let anatomy = extras.anatomies.get(&finding.id);
     html! {
         article id={ "f-" (file_stem(&finding.id)) } {
-            h3 { (finding.requirement) ": " (finding.message) }
+            h3 { (finding.requirement) ": " (anatomy.map_or(finding.message.as_str(), |a| a.symptom.as_str())) }
             @if let Some(entry) = report.requirement(&finding.requirement) {
-                p { span.soft { (entry.level.word()) } " " (entry.title) }
+                p.symptom { span.tag.failed { (entry.level.word()) " broken" } " " (entry.title) }
             }
-            div.two {
-                div { h4 { "expected" } pre { (finding.expected) } }
-                div { h4 { "observed" } pre { (finding.observed) } }
+            @if !finding.replay.is_empty() { code.replay { (finding.replay) } }
+            @match anatomy {
+                Some(anatomy) => (anatomy::page::render(anatomy)),
+                None => {
+                    div.two {
+                        div { h4 { "expected" } pre { (finding.expected) } }
+                        div { h4 { "observed" } pre { (finding.observed) } }
+                    }
+                }
             }
-            dl.facts {
-                dt { "case" } dd { a href={ "#c-" (file_stem(&case.id)) } { (case.id) } " " span.soft { (case.title) } }
-                @if let Some(number) = finding.step { dt { "step" } dd { (number) } }
-                dt { "checker" } dd { (finding.checker) }
-                dt { "signature" } dd { code { (finding.signature) } }
-                dt { "seed" } dd { (finding.seed) }
-                @if !finding.replay.is_empty() { dt { "see it again" } dd { code { (finding.replay) } } }
+            details {
+                summary { "Where it was seen" }
+                dl.facts {
+                    dt { "case" } dd { a href={ "#c-" (file_stem(&case.id)) } { (case.id) } " " span.soft { (case.title) } }
+                    @if let Some(number) = finding.step { dt { "step" } dd { (number) } }
+                    dt { "checker" } dd { (finding.checker) }
+                    dt { "signature" } dd { code { (finding.signature) } }
+                    dt { "seed" } dd { (finding.seed) }
+                }
             }
-            details open {
-                summary { "Steps" }
-                (steps(&case.steps, finding.step))
-            }
+            @if anatomy.is_none() { details open { summary { "Steps" } (steps(&case.steps, finding.step)) } }
             @if !plan.is_empty() {
                 details { summary { "Plan that shows it" } pre { (plan) } }
             }

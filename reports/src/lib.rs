@@ -10,8 +10,11 @@
 //! - [`event`]: the line-by-line JSON stream of `--format json`;
 //! - [`html`], [`markdown`], [`junit`], [`schema`]: the single documents;
 //! - [`pcap`]: captured payload as a pcapng file that Wireshark decodes;
+//! - [`anatomy`]: how one failure came about, step by step, for the failure page and the trace;
+//! - [`store`]: failures of many runs by signature, the earliest and the smallest of each;
 //! - [`group`]: titles of the requirement groups.
 
+pub mod anatomy;
 pub mod event;
 pub mod group;
 pub mod html;
@@ -21,12 +24,13 @@ pub mod model;
 pub mod pcap;
 pub mod schema;
 pub mod settle;
+pub mod store;
 pub mod text;
 pub mod write;
 
 pub use model::{
     Case, Counts, Coverage, Defect, DefectMode, Ending, Failure, Finding, Leftover, Level, Report,
-    Requirement, Run, RunVerdict, Step, StepStatus, Verdict, Waiver, WaiverState,
+    Requirement, Run, RunVerdict, Shrinking, Step, StepStatus, Verdict, Waiver, WaiverState,
 };
 pub use write::{Extras, write_dir};
 

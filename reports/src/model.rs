@@ -502,6 +502,47 @@ pub struct Failure {
     pub run: Run,
     /// The plan that shows it, in the story language (shrunk when it was shrunk).
     pub plan: String,
+    /// The same plan as data.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub steps: serde_json::Value,
+    /// Every verification read whole volumes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scan: bool,
+    /// Seen elsewhere and shown again in the simulation, where the plan was then shrunk; it replays there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transferred: bool,
+    /// What shrinking did; missing when the plan is the one that was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrunk: Option<Shrinking>,
+    /// The first eight hexadecimal digits of the SHA-256 of each line of the history, one after the other; empty outside
+    /// `sim`. A replay that goes another way is told where.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub history: String,
+}
+
+impl Failure {
+    /// Requirement and signature: what makes two failures the same.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{} {}", self.finding.requirement, self.finding.signature)
+    }
+}
+
+/// What shrinking did to a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shrinking {
+    /// Steps of the plan that was run.
+    pub from: u64,
+    /// Steps that are left.
+    pub to: u64,
+    /// Plans that were tried.
+    pub runs: u64,
+    /// Wall-clock milliseconds.
+    pub ms: u64,
+    /// Nothing simpler was found; false when the time was over before.
+    pub complete: bool,
+    /// The plan that was run, in the story language.
+    pub original: String,
 }
 
 impl Default for Report {

@@ -6,7 +6,9 @@
 use std::fmt::Write as _;
 
 use crate::group;
-use crate::model::{Counts, Defect, Ending, Finding, Report, Requirement, RunVerdict, Verdict, WaiverState};
+use crate::model::{
+    Counts, Defect, Ending, Failure, Finding, Report, Requirement, RunVerdict, Verdict, WaiverState,
+};
 
 /// How many of the slowest cases the end table names.
 const SLOWEST: usize = 10;
@@ -48,6 +50,22 @@ impl Style {
             Ink::Yellow => "33",
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.paint(Ink::Bold, text)
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.paint(Ink::Dim, text)
+    }
+
+    pub(crate) fn red(self, text: &str) -> String {
+        self.paint(Ink::Red, text)
+    }
+
+    pub(crate) fn yellow(self, text: &str) -> String {
+        self.paint(Ink::Yellow, text)
     }
 }
 
@@ -126,6 +144,17 @@ pub fn failure_block(finding: &Finding, requirement: Option<&Requirement>, style
     }
     if !finding.replay.is_empty() {
         push(&mut out, &format!("  replay    {}", clean(&finding.replay)));
+    }
+    out
+}
+
+/// The shrunk plan of a failure as a story, and the command that replays it.
+#[must_use]
+pub fn shrunk_block(failure: &Failure, style: Style) -> String {
+    let mut out = String::new();
+    failure.plan.lines().for_each(|line| push(&mut out, &format!("  {}", clean(line))));
+    if !failure.finding.replay.is_empty() {
+        push(&mut out, &format!("  {} {}", style.paint(Ink::Dim, "replay"), clean(&failure.finding.replay)));
     }
     out
 }

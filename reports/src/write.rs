@@ -7,15 +7,16 @@
 //! | `junit.xml` | cases as JUnit tests |
 //! | `report.html` | one self-contained page |
 //! | `report.md` | the same in short, for a merge request |
-//! | `failures/<id>.json`, `.story` | a finding with the plan that shows it, a few for each requirement ([`with_files`]) |
+//! | `failures/<id>.json`, `.story` | a finding with the plan that shows it; the caller chooses which |
 //! | `history/<id>.jsonl` | what happened in each case |
 //! | captures | as named by the caller, for example `run.pcapng` |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::anatomy::Anatomy;
 use crate::model::{FAILURE_SCHEMA, Failure, Report};
 use crate::{html, junit, markdown, schema};
 
@@ -24,8 +25,10 @@ use crate::{html, junit, markdown, schema};
 pub struct Extras {
     /// Plan of each case in the story language, by case id.
     pub plans: BTreeMap<String, String>,
-    /// Shrunk plan of a finding, by finding id; used instead of the case's plan.
-    pub shrunk: BTreeMap<String, String>,
+    /// Failures as they are to be written, by finding id; other findings have none of their own.
+    pub failures: BTreeMap<String, Failure>,
+    /// How a finding came about, by finding id; its plan is the shrunk one.
+    pub anatomies: BTreeMap<String, Anatomy>,
     /// History of each case as JSON lines, by case id.
     pub histories: BTreeMap<String, String>,
     /// Captures as (file name, content).
@@ -36,29 +39,9 @@ impl Extras {
     /// The plan that shows a finding: the shrunk one, else the whole plan of its case, else nothing.
     #[must_use]
     pub fn plan_of(&self, finding: &str, case: &str) -> &str {
-        self.shrunk.get(finding).or_else(|| self.plans.get(case)).map_or("", String::as_str)
+        let own = self.failures.get(finding).map(|f| &f.plan);
+        own.or_else(|| self.plans.get(case)).map_or("", String::as_str)
     }
-}
-
-/// Failure files of one requirement: what breaks everywhere need not be shown everywhere.
-const FILES_PER_REQUIREMENT: usize = 3;
-/// Failure files of a run, besides the first of each requirement.
-const FILES: usize = 64;
-
-/// The findings that get a file of their own, by id: the first of each requirement, and some more. The others are in the
-/// report, and in its counts, all the same.
-#[must_use]
-pub fn with_files(report: &Report) -> BTreeSet<&str> {
-    let mut of: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut chosen = BTreeSet::new();
-    for (_, finding) in report.findings() {
-        let files = of.entry(&finding.requirement).or_default();
-        if *files == 0 || (*files < FILES_PER_REQUIREMENT && chosen.len() < FILES) {
-            *files += 1;
-            chosen.insert(finding.id.as_str());
-        }
-    }
-    chosen
 }
 
 /// Writes the report directory, creating it when it is missing; answers the files in the order of writing. `report.json`
@@ -71,19 +54,13 @@ pub fn write_dir(report: &Report, extras: &Extras, dir: &Path) -> io::Result<Vec
     for (id, history) in &extras.histories {
         out.put(&format!("history/{}.jsonl", file_stem(id)), history.as_bytes())?;
     }
-    let chosen = with_files(report);
-    for (case, finding) in report.findings().filter(|(_, finding)| chosen.contains(finding.id.as_str())) {
-        let plan = extras.plan_of(&finding.id, &case.id);
-        let failure = Failure {
-            schema: FAILURE_SCHEMA.to_owned(),
-            finding: finding.clone(),
-            run: report.run.clone(),
-            plan: plan.to_owned(),
-        };
-        let stem = file_stem(&finding.id);
+    for (id, failure) in &extras.failures {
+        let stem = file_stem(id);
+        let failure =
+            Failure { schema: FAILURE_SCHEMA.to_owned(), run: report.run.clone(), ..failure.clone() };
         out.put(&format!("failures/{stem}.json"), &json(&failure)?)?;
-        if !plan.is_empty() {
-            out.put(&format!("failures/{stem}.story"), plan.as_bytes())?;
+        if !failure.plan.is_empty() {
+            out.put(&format!("failures/{stem}.story"), failure.plan.as_bytes())?;
         }
     }
     for (name, content) in &extras.captures {
@@ -105,6 +82,16 @@ pub fn read_report(path: &Path) -> io::Result<Report> {
     let text = fs::read(path).map_err(|error| named(path, &error))?;
     serde_json::from_slice(&text)
         .map_err(|error| named(path, &io::Error::new(io::ErrorKind::InvalidData, error)))
+}
+
+/// Writes one failure file and the story beside it.
+///
+/// # Errors
+/// Names the file; each is either as before or complete.
+pub fn write_failure(failure: &Failure, path: &Path) -> io::Result<()> {
+    let story = path.with_extension("story");
+    replace(&story, failure.plan.as_bytes()).map_err(|error| named(&story, &error))?;
+    replace(path, &json(failure)?).map_err(|error| named(path, &error))
 }
 
 /// Reads one `failures/<id>.json`, for `replay`.
@@ -159,7 +146,7 @@ impl Writer<'_> {
 }
 
 /// Writes beside the target and renames: a reader sees the old file or the new one.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -176,13 +163,13 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     result
 }
 
-fn json<T: serde::Serialize>(value: &T) -> io::Result<Vec<u8>> {
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> io::Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     Ok(text)
 }
 
-fn named(path: &Path, error: &io::Error) -> io::Error {
+pub(crate) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
@@ -194,6 +181,14 @@ mod tests {
     fn extras() -> Extras {
         Extras {
             plans: BTreeMap::from([("lifecycle/0".to_owned(), "create vol1 1GiB\n".to_owned())]),
+            failures: BTreeMap::from([(
+                "lifecycle-0-1".to_owned(),
+                Failure {
+                    finding: sample::report().cases[0].findings[0].clone(),
+                    plan: "create vol1 1GiB\n".to_owned(),
+                    ..Failure::default()
+                },
+            )]),
             histories: BTreeMap::from([("lifecycle/0".to_owned(), "{\"t\":0}\n".to_owned())]),
             captures: vec![("run.pcapng".to_owned(), vec![1, 2, 3])],
             ..Extras::default()
@@ -228,30 +223,6 @@ mod tests {
         // A second time over the same directory.
         write_dir(&report, &extras(), dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 8);
-    }
-
-    #[test]
-    fn what_breaks_everywhere_is_not_shown_everywhere() {
-        let mut report = sample::report();
-        let case = report.cases.iter_mut().find(|case| !case.findings.is_empty()).unwrap();
-        let one = case.findings[0].clone();
-        case.findings.clear();
-        for requirement in 0..100 {
-            for n in 0..10 {
-                let (id, requirement) = (format!("{requirement}-{n}"), format!("REQ-{requirement:03}"));
-                case.findings.push(crate::Finding { id, requirement, ..one.clone() });
-            }
-        }
-        let chosen = with_files(&report);
-        assert!((0..100).all(|n| chosen.contains(format!("{n}-0").as_str())), "each requirement has one");
-        assert!(chosen.len() < 150, "{} files", chosen.len());
-        assert_eq!(chosen.iter().filter(|id| id.starts_with("0-")).count(), FILES_PER_REQUIREMENT);
-
-        let dir = tempfile::tempdir().unwrap();
-        write_dir(&report, &Extras::default(), dir.path()).unwrap();
-        let files = fs::read_dir(dir.path().join("failures")).unwrap().count();
-        assert_eq!(files, chosen.len());
-        assert_eq!(read_report(&dir.path().join("report.json")).unwrap().findings().count(), 1000);
     }
 
     #[test]

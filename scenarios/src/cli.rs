@@ -104,7 +104,10 @@ pub(crate) struct RunArgs {
     /// Print every step and the history of each case
     #[arg(long)]
     pub(crate) trace: bool,
-    /// Where journals and state files live (default: $XDG_STATE_HOME/sanbench)
+    /// Seconds for shrinking the plans of failures, all together (default: 10 for people, off with --quiet or json)
+    #[arg(long, value_name = "SECONDS|off")]
+    pub(crate) shrink: Option<ShrinkTime>,
+    /// Where journals, failures and state files live (default: $XDG_STATE_HOME/sanbench)
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 }
@@ -145,6 +148,12 @@ pub(crate) struct SweepArgs {
     /// Only failures and the verdict
     #[arg(long)]
     pub(crate) quiet: bool,
+    /// Seconds for shrinking the plans of failures, all together (default: 10 for people, off with --quiet or json)
+    #[arg(long, value_name = "SECONDS|off")]
+    pub(crate) shrink: Option<ShrinkTime>,
+    /// Where the failures of many sweeps are kept by signature (default: $XDG_STATE_HOME/sanbench)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// `A..B`.
@@ -163,6 +172,38 @@ impl std::str::FromStr for Seeds {
         match parsed {
             Some((from, to)) if from < to => Ok(Self { from, to }),
             _ => Err("write A..B with A < B, such as 0..1000; B is excluded".into()),
+        }
+    }
+}
+
+/// `--shrink`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ShrinkTime {
+    /// Plans stay as they are.
+    Off,
+    /// At most so long.
+    Seconds(u64),
+}
+
+impl ShrinkTime {
+    /// As a duration; nothing when off.
+    pub(crate) fn duration(self) -> Option<std::time::Duration> {
+        match self {
+            Self::Off => None,
+            Self::Seconds(seconds) => Some(std::time::Duration::from_secs(seconds)),
+        }
+    }
+}
+
+impl std::str::FromStr for ShrinkTime {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" | "0" => Ok(Self::Off),
+            text => match text.parse() {
+                Ok(seconds @ 1..=86_400) => Ok(Self::Seconds(seconds)),
+                _ => Err("write a number of seconds up to 86400, or off".into()),
+            },
         }
     }
 }
@@ -298,7 +339,7 @@ pub(crate) struct SelftestArgs {
 /// Options of `replay`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 1 the same failure again, 2 another outcome, 0 passed.\n\nExamples:\n  sanbench replay out/failures/clone-chain-0-1.json\n  sanbench replay out/failures/clone-chain-0-1.json --trace"
+    after_help = "Exit codes: 1 the same failure again, 2 another outcome, 0 passed.\n\nExamples:\n  sanbench replay out/failures/clone-chain-0-1.json --trace\n  sanbench replay out/failures/clone-chain-0-1.json --shrink 60"
 )]
 pub(crate) struct ReplayArgs {
     /// A file from a report's failures folder
@@ -309,9 +350,12 @@ pub(crate) struct ReplayArgs {
     /// How often to try outside sim
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) tries: u64,
-    /// Print every step and the history
+    /// Tell the failing run step by step: events, calls, PDUs and blocks decoded
     #[arg(long)]
     pub(crate) trace: bool,
+    /// Shrink the plan further for so many seconds, and write the file anew
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) shrink: Option<ShrinkTime>,
     /// Write the traffic as a capture
     #[arg(long, value_name = "FILE")]
     pub(crate) pcap: Option<PathBuf>,

@@ -19,12 +19,14 @@ pub mod register;
 pub mod registry;
 pub mod safety;
 
+mod anatomy;
 mod cli;
 mod commands;
 mod compose;
 mod defects;
 mod failure;
 mod faults;
+mod interrupt;
 mod run;
 mod targets;
 

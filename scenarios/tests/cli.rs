@@ -311,7 +311,8 @@ fn what_is_no_recorded_failure_is_not_replayed() {
 #[test]
 fn a_failure_of_another_schema_or_with_a_wrong_plan_is_not_replayed() {
     let bench = Bench::new();
-    let ran = bench.run(&["run", "unmap", "--defect", "unmap_out_of_bounds", "--report", "out"]);
+    let ran =
+        bench.run(&["run", "unmap", "--defect", "unmap_out_of_bounds", "--report", "out", "--shrink", "off"]);
     assert_eq!(ran.code, 1, "{ran}");
     let folder = bench.path().join("out/failures");
     let file = fs::read_dir(folder)
@@ -450,7 +451,8 @@ fn the_json_stream_is_numbered_and_ends_with_the_verdict() {
 fn nothing_is_coloured_where_nobody_looks() {
     let bench = Bench::new();
     for no_color in ["", "1"] {
-        let mut command = bench.command(&["run", "unmap", "--defect", "unmap_out_of_bounds"]);
+        let mut command =
+            bench.command(&["run", "unmap", "--defect", "unmap_out_of_bounds", "--shrink", "1"]);
         let ran = finish(
             std::mem::replace(command.env("NO_COLOR", no_color), bench.command(&[])),
             Duration::from_secs(60),
@@ -491,6 +493,60 @@ fn an_interrupt_ends_a_long_run_with_130() {
         process.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
         assert!(err.contains("interrupted"), "{err}");
     }
+}
+
+/// Interrupts a call once its stdout shows `at`; answers what it said. A case at work ends at its next step.
+fn interrupted(bench: &Bench, words: &[&str], at: &str) -> Ran {
+    let mut command = bench.command(words);
+    let mut process = Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+    let mut out = String::new();
+    assert!(lines.any(|l| l.unwrap().contains(at)), "never said {at}");
+    process.signal("INT");
+    lines.for_each(|l| out += &(l.unwrap() + "\n"));
+    let code = process.wait(Duration::from_secs(60)).unwrap();
+    let mut err = String::new();
+    process.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    Ran { code, out, err }
+}
+
+#[test]
+fn an_interrupt_ends_every_command_that_plays_stories_and_leaves_nothing() {
+    let bench = Bench::new();
+    // Over real sockets, in the middle of a story.
+    let words = ["run", "lifecycle", "clone-chain", "snapshots", "--env", "loopback", "--report", "out"];
+    let ran = interrupted(&bench, &words, "report");
+    assert_eq!(ran.code, 130, "{ran}");
+    let report = support::json(&bench.path().join("out/report.json"));
+    assert_eq!(report["verdict"], "incomplete");
+    assert_eq!(report["leftovers"], serde_json::json!([]));
+    // While a plan is shrunk: what was reached is written, and the code is 130 all the same.
+    let words =
+        ["run", "clone-chain", "--defect", "flatten_skips_hole", "--report", "shrinking", "--shrink", "600"];
+    let ran = interrupted(&bench, &words, "FAILED");
+    assert_eq!(ran.code, 130, "{ran}");
+    let file = bench.path().join("shrinking/failures/clone-chain-0-1.json");
+    assert!(file.is_file(), "{ran}");
+    // Outside the simulation a replay is tried often.
+    let words = ["replay", file.to_str().unwrap(), "--env", "loopback", "--tries", "1000"];
+    let ran = interrupted(&bench, &words, "clone-chain/0");
+    assert_eq!(ran.code, 130, "{ran}");
+    assert!(ran.out.contains("interrupted; reproduced") && ran.out.contains("replay "), "{ran}");
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["run", "--cases", "100000", "--format", "json"]);
+    let mut process = Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+    assert!(lines.any(|l| l.unwrap().contains("case-finished")), "no case ended");
+    // Nobody reads on: the pipe fills up and the first signal alone cannot end it.
+    support::wait_until(Duration::from_millis(500), || false);
+    process.signal("INT");
+    support::wait_until(Duration::from_millis(500), || false);
+    process.signal("INT");
+    assert_eq!(process.wait(Duration::from_secs(10)), Some(130));
 }
 
 #[test]

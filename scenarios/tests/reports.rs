@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +11,12 @@ use regex::Regex;
 use serde_json::{Value, json as value};
 use support::{Bench, Ran, json};
 
+/// Plants what makes it fail.
+const FAILING: &[&str] = &["run", "lifecycle", "--defect", "flatten_skips_hole", "--seed", "5"];
+
 /// A run that fails, since an array that forgets extents while it flattens cannot keep FLT-001.
 fn failing(bench: &Bench) -> Ran {
-    let ran =
-        bench.run(&["run", "lifecycle", "--defect", "flatten_skips_hole", "--seed", "5", "--report", "out"]);
+    let ran = bench.run(&[FAILING, &["--report", "out", "--shrink", "off"]].concat());
     assert_eq!(ran.code, 1, "{ran}");
     ran
 }
@@ -198,4 +201,106 @@ fn the_newcomers_planted_defect_is_caught_and_replayed() {
     let replay = commands[at..].iter().find(|words| words[0] == "replay").expect("and replays it");
     let again = bench.run(replay);
     assert_eq!(again.code, 1, "sanbench {}: {again}", replay.join(" "));
+}
+
+/// Copies of the clone chain one after the other, under names of their own, with waits between them.
+fn long_story(bench: &Bench, copies: usize) -> PathBuf {
+    let chain = fs::read_to_string(support::workspace().join("scenarios/stories/clone-chain.story")).unwrap();
+    let (head, steps): (Vec<&str>, Vec<&str>) = chain
+        .lines()
+        .filter(|l| !l.is_empty())
+        .partition(|l| ["story", "requires", "option", "host"].iter().any(|verb| l.starts_with(verb)));
+    let names = Regex::new(r"\bc([0-9])\b").unwrap();
+    let mut text = head.join("\n");
+    for copy in 0..copies {
+        for step in &steps {
+            text += &format!("\n{}", names.replace_all(step, format!("x{copy}c$1").as_str()));
+        }
+        text += "\nwait 20";
+    }
+    bench.write("long.story", text + "\n")
+}
+
+fn steps_of(story: &Path) -> Vec<String> {
+    let head = ["story", "requires", "option", "pool", "host", "type", "image", "fault", "write-cache"];
+    let text = fs::read_to_string(story).unwrap();
+    text.lines().filter(|l| !head.iter().any(|verb| l.starts_with(verb))).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_long_plan_is_shrunk_to_a_story_that_fails_alone() {
+    let bench = Bench::new();
+    let story = long_story(&bench, 4);
+    assert!(steps_of(&story).len() > 100);
+    let story = story.to_str().unwrap();
+    let defect = ["--defect", "flatten_skips_hole"];
+    let ran = bench.run(&[&["run", story, "--report", "out", "--shrink", "100"][..], &defect].concat());
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(ran.out.contains("shrunk "), "{ran}");
+    let file = failure_files(&bench).remove(0);
+    let failure = json(&file);
+    let (from, to) = (&failure["shrunk"]["from"], failure["shrunk"]["to"].as_u64().unwrap());
+    assert_eq!((from.as_u64().unwrap() > 100, to <= 8), (true, true), "{from} -> {to}\n{ran}");
+    assert_eq!(steps_of(&file.with_extension("story")).len() as u64, to);
+    // The file replays alone, tells what happened, and needs the defect.
+    let again = bench.run(&["replay", file.to_str().unwrap(), "--trace"]);
+    assert_eq!(again.code, 1, "{again}");
+    for wanted in [
+        "step by step",
+        "first divergent event",
+        "expected and observed",
+        "management calls of the failing step",
+        "iSCSI PDUs of the failing step",
+        "READ LBA",
+        "by writer 1",
+        "the same failure: data:volume:zeroed",
+    ] {
+        assert!(again.out.contains(wanted), "{wanted}: {again}");
+    }
+    assert!(!again.out.contains("goes another way"), "the history is the recorded one: {again}");
+    let healthy = changed(&bench, &file, "healthy.json", |f| f["run"]["planted"] = value!([]));
+    let ran = bench.run(&["replay", healthy.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.out.contains("goes another way"), "without the defect the history differs: {ran}");
+    // The page has it all in itself.
+    let page = fs::read_to_string(bench.path().join("out/report.html")).unwrap();
+    for wanted in ["<svg class=\"timeline\"", "First divergent event", "shrunk from", "sanbench replay"] {
+        assert!(page.contains(wanted), "{wanted}");
+    }
+    assert!(!page.contains("src=\"http") && !page.contains("href=\"http"), "nothing from elsewhere");
+    // A second run knows what the first has found out.
+    let store = bench.everything();
+    for name in ["earliest.json", "smallest.story", "seen.json", "best.json"] {
+        assert!(
+            store.iter().any(|p| p.starts_with("~/state/sanbench/failures/") && p.ends_with(name)),
+            "{store:?}"
+        );
+    }
+    let plans = failure["shrunk"]["runs"].as_u64().unwrap();
+    let ran = bench.run(&[&["run", story, "--report", "out", "--shrink", "100"][..], &defect].concat());
+    assert_eq!(ran.code, 1, "{ran}");
+    let after = json(&failure_files(&bench)[0]);
+    if failure["shrunk"]["complete"] == true {
+        assert_eq!(after["shrunk"]["runs"].as_u64().unwrap(), plans, "nothing is tried twice");
+    }
+}
+
+#[test]
+fn hundreds_of_findings_are_a_few_files() {
+    let bench = Bench::new();
+    let ran = bench.run(&["run", "protocol", "--defect", "stat_sn_skips", "--report", "out"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    let report = json(&bench.path().join("out/report.json"));
+    let cases = report["cases"].as_array().unwrap();
+    let failed = cases.iter().filter(|c| c["verdict"] == "failed").count();
+    let files = failure_files(&bench);
+    let findings = || cases.iter().flat_map(|c| c["findings"].as_array().unwrap());
+    let broken = findings().map(|f| f["requirement"].as_str().unwrap()).collect::<BTreeSet<_>>().len();
+    assert!(files.len() <= 5 * failed + broken, "{} files for {failed} failed cases", files.len());
+    // Every finding names a file that is there.
+    for finding in findings() {
+        let replay = finding["replay"].as_str().unwrap();
+        let file = replay.strip_prefix("sanbench replay ").unwrap();
+        assert!(bench.path().join(file).is_file(), "{replay}");
+    }
 }

@@ -9,6 +9,7 @@
 //! | `read`, `audit` | reads volumes back; compares array, database and hosts with the model |
 //! | `judge` | what is believed during a case |
 //! | `blame` | which requirement which operation breaks or upholds |
+//! | [`shrink`] | a short plan that fails like a long one |
 //! | `run` | [`run_case`]: a case from its first to its last step |
 //!
 //! This crate knows the workflow and the checkers by their values, never an array, a driver or a target. Start with
@@ -23,6 +24,7 @@ mod judge;
 pub mod plan;
 mod read;
 mod run;
+pub mod shrink;
 mod site;
 pub mod story;
 

@@ -31,13 +31,15 @@ pub async fn run_case(site: &dyn Site, spec: &CaseSpec) -> CaseOutcome {
     outcome.case.steps =
         spec.plan.steps.iter().zip(1u32..).map(|(step, number)| not_run(step, number)).collect();
     let mut end = player.prepare().await.err();
+    let mut interrupted = false;
     for group in spec.plan.groups() {
-        if end.is_some() {
+        interrupted |= player.site.stopped();
+        if end.is_some() || interrupted {
             break;
         }
         end = play(&player, &env, &spec.plan.steps[group.clone()], group.start, &mut outcome).await;
     }
-    if end.is_none() {
+    if end.is_none() && !interrupted {
         end = match within(&env, player.clear()).await {
             None => Some(deadlock("clear")),
             Some(Ok(findings)) if findings.is_empty() => None,
@@ -46,12 +48,17 @@ pub async fn run_case(site: &dyn Site, spec: &CaseSpec) -> CaseOutcome {
         };
         end = end.map(|end| sign(end, last(&spec.plan.steps), &mut outcome));
     }
-    if end.is_some() {
+    if end.is_some() || interrupted {
         // What hangs once may hang again.
         let _ = within(&env, player.abandon()).await;
     }
     outcome.ledger.absorb(std::mem::take(&mut player.judge().ledger));
+    let whole = !interrupted || end.is_some();
     conclude(end, &mut outcome);
+    if !whole {
+        outcome.case.verdict = Verdict::Unknown;
+        outcome.case.reason = "interrupted".to_owned();
+    }
     outcome.case.duration_us = micros(env.now().saturating_sub(begun));
     outcome
 }

@@ -166,6 +166,11 @@ pub trait Site: Send + Sync {
         Ok(())
     }
 
+    /// Whether the user wants an end: no further step begins, and what the case made is removed.
+    fn stopped(&self) -> bool {
+        false
+    }
+
     /// Faults that fired so far, by point.
     fn faults_fired(&self) -> BTreeMap<String, u64>;
 }

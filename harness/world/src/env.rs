@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::dice::{Dice, dice};
 use crate::disk::Disk;
@@ -206,9 +206,14 @@ impl Env {
         }
     }
 
-    /// Asks the fault plan whether `point` must misbehave now, and counts the visit. `None`: go on.
+    /// Asks the fault plan whether `point` must misbehave now, and counts the visit. `None`: go on. A fault that fires is a
+    /// line of the history.
     pub fn fault(&self, point: &str) -> Option<Fault> {
-        self.0.recorder.fault(point)
+        let fault = self.0.recorder.fault(point);
+        if let Some(fault) = &fault {
+            self.note("fault", || json!({"point": point, "what": format!("{fault:?}")}));
+        }
+        fault
     }
 
     /// Adds a line to the world's history. When tracing is off, `detail` is not run and the call is free.

@@ -79,7 +79,7 @@ fn say(text: String) -> u8 {
 }
 
 /// `$XDG_STATE_HOME/sanbench`, else `~/.local/state/sanbench`, else a folder beside the program's start.
-fn state_dir() -> PathBuf {
+pub(crate) fn state_dir() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     set("XDG_STATE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".local/state")))

@@ -45,7 +45,7 @@ fn merge(args: &MergeArgs) -> Result<u8, Refusal> {
         }
     }
     let Some(fold) = merged else { return Err(Refusal::new("nothing to merge")) };
-    let report = finish(&fold, lines, Some(&args.report));
+    let report = finish(&fold, lines, Some(&args.report), Vec::new());
     let _ = print(&format!("{}\n", text::end_table(&report, None, Style { color: false })));
     Ok(report.exit_code())
 }

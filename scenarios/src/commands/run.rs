@@ -1,35 +1,30 @@
 //! `sanbench run`.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sanbench_reports::store::Store;
 use sanbench_reports::text::Start;
-use sanbench_reports::write::with_files;
-use sanbench_reports::{Ending, Leftover, Report, Run, write_dir};
+use sanbench_reports::{Ending, Leftover, Run, write_dir};
 use sanbench_runner::{CaseOutcome, CaseSpec};
 use sanbench_world::Segment;
 
-use crate::cli::RunArgs;
+use crate::cli::{Format, RunArgs};
 use crate::compose::{
     ImageInput, LiveSetup, SimSetup, Target, load_image, run_live_case, run_sim_case, unreached,
 };
 use crate::config::Profile;
 use crate::defects::{self, Planted};
 use crate::failure::Refusal;
+use crate::interrupt;
 use crate::registry::{DriverEntry, Registry};
-use crate::run::{Facts, Output, assemble, cases, run_all};
+use crate::run::{Facts, Files, Output, Workshop, assemble, cases, run_all, wall_clock};
 use crate::safety::{Journal, Tag, clean};
 use crate::targets::{Selection, resolve};
 
 /// Fewest cases at once over loopback.
 const LOOPBACK_JOBS: usize = 4;
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
 
 /// Where to run.
 pub(super) enum Where {
@@ -235,31 +230,39 @@ impl RunPlan<'_> {
         let run = self.head("sim");
         let mut output = self.output();
         let _ = output.start(&self.start(&run, "simulated array", ""), &run);
-        let stop = Arc::new(AtomicBool::new(false));
-        on_interrupt(stop.clone());
+        interrupt::listen();
+        let mut files = Files::default();
         let (outcomes, captures) =
-            self.side_by_side(cores(), &stop, &mut output, |spec| run_sim_case(&setup, spec));
-        self.finish(run, true, stop.load(Ordering::Relaxed), outcomes, captures, clock, output, Vec::new())
+            self.side_by_side(self.jobs(), &mut output, &mut files, |spec| run_sim_case(&setup, spec));
+        let ended = Ended {
+            run,
+            sim: true,
+            outcomes,
+            captures,
+            files,
+            notes: Vec::new(),
+            close: &|_| Vec::new(),
+            again: None,
+        };
+        self.finish(ended, setup, clock, output)
     }
 
-    /// Cases on several threads, told in their order; `jobs` unless the command line says otherwise.
+    /// Cases on so many threads, told in their order.
     fn side_by_side(
         &self,
         jobs: usize,
-        stop: &AtomicBool,
         output: &mut Output,
+        files: &mut Files,
         run: impl Fn(&CaseSpec) -> (CaseOutcome, Vec<Segment>) + Sync,
     ) -> (Vec<CaseOutcome>, Vec<Vec<Segment>>) {
-        let jobs = self.args.jobs.map_or(jobs, |n| usize::try_from(n).unwrap_or(jobs));
         let captures = std::sync::Mutex::new(Vec::<(String, Vec<Segment>)>::new());
         let keep = self.args.pcap.is_some();
         let outcomes = run_all(
             &self.specs,
             jobs,
-            stop,
+            interrupt::flag(),
             |spec| {
-                let (mut outcome, segments) = run(spec);
-                self.with_replays(&mut outcome);
+                let (outcome, segments) = run(spec);
                 if keep {
                     let mut all = captures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     all.push((spec.id.clone(), segments));
@@ -267,6 +270,7 @@ impl RunPlan<'_> {
                 outcome
             },
             |outcome| {
+                self.with_replays(outcome, files);
                 let _ = output.case(outcome);
             },
         );
@@ -316,8 +320,7 @@ impl RunPlan<'_> {
         run.started = Some(now());
         let mut output = self.output();
         let _ = output.start(&self.start(&run, &address, &journal_path), &run);
-        let stop = Arc::new(AtomicBool::new(false));
-        on_interrupt(stop.clone());
+        interrupt::listen();
         let runtime = super::runtime()?;
         let mut outcomes = Vec::new();
         let mut captures = Vec::new();
@@ -329,20 +332,22 @@ impl RunPlan<'_> {
             Target::Loopback => Ok(()),
             Target::Profile { profile, .. } => runtime.block_on(usable(&setup, profile)),
         };
+        let mut files = Files::default();
         if let (Err(message), Some(first)) = (&ready, self.specs.first()) {
             let mut outcome = unreached(first, message.clone());
-            let _ = output.case(self.with_replays(&mut outcome));
+            self.with_replays(&mut outcome, &mut files);
+            let _ = output.case(&outcome);
             outcomes.push(outcome);
         }
         if matches!(setup.target, Target::Loopback) {
             // A case waits for sessions, jobs and time limits most of its time.
-            let jobs = cores().max(LOOPBACK_JOBS);
+            let jobs = if self.args.jobs.is_some() { self.jobs() } else { self.jobs().max(LOOPBACK_JOBS) };
             let run = |spec: &CaseSpec| runtime.block_on(run_live_case(&setup, spec));
-            (outcomes, captures) = self.side_by_side(jobs, &stop, &mut output, run);
+            (outcomes, captures) = self.side_by_side(jobs, &mut output, &mut files, run);
         }
         let one_by_one = ready.is_ok() && !matches!(setup.target, Target::Loopback);
         for spec in self.specs.iter().filter(|_| one_by_one) {
-            if stop.load(Ordering::Relaxed) {
+            if interrupt::stopped() {
                 break;
             }
             if deadline.is_some_and(|d| clock.elapsed() > d) {
@@ -350,7 +355,8 @@ impl RunPlan<'_> {
                 break;
             }
             let (mut outcome, segments) = runtime.block_on(run_live_case(&setup, spec));
-            let _ = output.case(self.with_replays(&mut outcome));
+            self.with_replays(&mut outcome, &mut files);
+            let _ = output.case(&outcome);
             let gone = outcome.unreachable.is_some();
             outcomes.push(outcome);
             captures.push(segments);
@@ -358,12 +364,23 @@ impl RunPlan<'_> {
                 break;
             }
         }
-        let leftovers = match &setup.target {
+        let sim = SimSetup {
+            driver,
+            planted: self.planted.clone(),
+            image: self.image.clone(),
+            keep_history: false,
+            capture: false,
+        };
+        // A real array is only troubled again when that was asked for.
+        let again = |spec: &CaseSpec| runtime.block_on(run_live_case(&setup, spec)).0;
+        let allowed = matches!(setup.target, Target::Loopback) || self.args.shrink.is_some();
+        let again: Option<&dyn Fn(&CaseSpec) -> CaseOutcome> = if allowed { Some(&again) } else { None };
+        let tidied = |notes: &mut Vec<String>| match &setup.target {
             Target::Loopback => Vec::new(),
             Target::Profile { profile, journal, .. } => {
                 // Where no case began there is nothing to tidy, and nobody who would answer.
                 let left = match ready {
-                    Ok(()) => runtime.block_on(tidy(&setup, profile, tag, &mut notes)),
+                    Ok(()) => runtime.block_on(tidy(&setup, profile, tag, notes)),
                     Err(_) => Vec::new(),
                 };
                 if left.is_empty() {
@@ -372,71 +389,74 @@ impl RunPlan<'_> {
                 left
             }
         };
-        let mut outcomes: Vec<CaseOutcome> = outcomes;
-        if let Some(last) = outcomes.last_mut() {
-            last.leftovers.extend(leftovers);
-        }
-        self.finish(run, false, stop.load(Ordering::Relaxed), outcomes, captures, clock, output, notes)
+        let ended = Ended { run, sim: false, outcomes, captures, files, notes, close: &tidied, again };
+        self.finish(ended, sim, clock, output)
     }
 
-    /// Gives every finding its id and the command that shows it again.
-    fn with_replays<'o>(&self, outcome: &'o mut CaseOutcome) -> &'o CaseOutcome {
+    /// Gives every finding its id and the command that shows it again. Call it in the order of the cases.
+    fn with_replays(&self, outcome: &mut CaseOutcome, files: &mut Files) {
         let case = &mut outcome.case;
         for (finding, n) in case.findings.iter_mut().zip(1..) {
             finding.id = format!("{}-{n}", case.id.replace('/', "-"));
+            finding.case.clone_from(&case.id);
+            let shown_by = files.id_for(finding);
             finding.replay = match &self.args.report {
                 Some(dir) => {
-                    let file = format!("{}.json", sanbench_reports::write::file_stem(&finding.id));
+                    let file = format!("{}.json", sanbench_reports::write::file_stem(&shown_by));
                     format!("sanbench replay {}", dir.join("failures").join(file).display())
                 }
                 None => self.head(&self.args.env).command,
             };
         }
-        outcome
     }
 
-    /// Findings without a file of their own are shown again by the whole run.
-    fn point_at_files(&self, report: &mut Report) {
-        let chosen: BTreeSet<String> = with_files(report).into_iter().map(str::to_owned).collect();
-        let command = self.head(&self.args.env).command;
-        let mut others = 0;
-        for finding in report.cases.iter_mut().flat_map(|case| &mut case.findings) {
-            if !chosen.contains(&finding.id) {
-                finding.replay.clone_from(&command);
-                others += 1;
-            }
-        }
-        if others > 0 {
-            report
-                .notes
-                .push(format!("{others} more findings are in the report without a file in failures/"));
+    /// Time for shrinking: what was asked for, else a little for people who wait at a terminal.
+    fn shrink_time(&self) -> Option<Duration> {
+        match self.args.shrink {
+            Some(time) => time.duration(),
+            None if self.args.quiet || self.args.format == Format::Json => None,
+            None => Some(SHRINK),
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the end of both ways to run; a struct would only rename them"
-    )]
     fn finish(
         &self,
-        run: Run,
-        sim: bool,
-        interrupted: bool,
-        outcomes: Vec<CaseOutcome>,
-        captures: Vec<Vec<Segment>>,
+        ended: Ended<'_>,
+        setup: SimSetup,
         clock: std::time::Instant,
         mut output: Output,
-        mut notes: Vec<String>,
     ) -> Result<u8, Refusal> {
+        let Ended { run, sim, mut outcomes, captures, files, mut notes, close, again } = ended;
         for note in outcomes.iter().flat_map(|o| &o.notes) {
             if !notes.contains(note) {
                 notes.push(note.clone());
             }
         }
+        let kept = self.args.report.is_some() || self.args.state.is_some();
+        let state = || self.args.state.clone().unwrap_or_else(super::state_dir);
+        let workshop = Workshop {
+            registry: self.registry,
+            setup,
+            jobs: self.jobs(),
+            time: self.shrink_time(),
+            again,
+            store: kept.then(|| Store::in_state(&state())),
+            run: &run,
+            stop: interrupt::flag(),
+            terminal: output.shows_progress(),
+        };
+        let (failures, anatomies) = workshop.all(&outcomes, &self.specs, &files, |examined| {
+            let _ = output.examined(examined);
+        });
+        let others = files.others();
+        let left = close(&mut notes);
+        if let Some(last) = outcomes.last_mut() {
+            last.leftovers.extend(left);
+        }
         let facts = Facts {
-            run,
+            run: run.clone(),
             sim,
-            interrupted,
+            interrupted: interrupt::stopped(),
             notes,
             planned: self.specs.iter().map(|s| (s.id.clone(), s.story.clone())).collect(),
             not_applicable: Default::default(),
@@ -445,6 +465,7 @@ impl RunPlan<'_> {
         };
         let (mut report, mut extras) = assemble(&self.selection, facts, outcomes);
         report.run.duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+        (extras.failures, extras.anatomies) = (failures, anatomies);
         let mut files: Vec<PathBuf> = Vec::new();
         let mut broken = None;
         if let Some(file) = &self.args.pcap {
@@ -456,7 +477,10 @@ impl RunPlan<'_> {
         }
         if let Some(dir) = &self.args.report {
             extras.captures.clear();
-            self.point_at_files(&mut report);
+            if others > 0 {
+                let note = format!("{others} more findings are in the report without a file in failures/");
+                report.notes.push(note);
+            }
             match write_dir(&report, &extras, dir) {
                 Ok(written) => files.extend(written),
                 Err(e) => broken = Some(format!("--report {}: {e}", dir.display())),
@@ -471,7 +495,29 @@ impl RunPlan<'_> {
         let _ = output.end(&report, &files);
         Ok(report.exit_code())
     }
+
+    fn jobs(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.args.jobs.map_or(cores, |n| usize::try_from(n).unwrap_or(cores))
+    }
 }
+
+/// What both ways to run end with.
+struct Ended<'a> {
+    run: Run,
+    sim: bool,
+    outcomes: Vec<CaseOutcome>,
+    captures: Vec<Vec<Segment>>,
+    files: Files,
+    notes: Vec<String>,
+    /// Removes what is still on the array, once nothing runs any more; answers what stayed.
+    close: &'a dyn Fn(&mut Vec<String>) -> Vec<Leftover>,
+    /// Plays a case again where it was played.
+    again: Option<&'a dyn Fn(&CaseSpec) -> CaseOutcome>,
+}
+
+/// Seconds for shrinking when nobody said.
+pub(super) const SHRINK: Duration = Duration::from_secs(10);
 
 /// Captured payload of all cases, one after the other, connections kept apart.
 fn segments(captures: Vec<Vec<Segment>>) -> Vec<sanbench_reports::pcap::Segment> {
@@ -564,31 +610,4 @@ fn fresh_tag() -> Result<Tag, Refusal> {
 /// The wall clock as RFC 3339, for the head of a report outside the simulation.
 fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// Sets the flag at the first SIGINT or SIGTERM; the second ends the process.
-pub(super) fn on_interrupt(stop: Arc<AtomicBool>) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "signals are outside every world; nothing judged runs here"
-    )]
-    std::thread::spawn(move || {
-        runtime.block_on(async move {
-            super::array::stopped().await;
-            stop.store(true, Ordering::Relaxed);
-            eprintln!("sanbench: interrupted; finishing the running cases (again to quit at once)");
-            super::array::stopped().await;
-            std::process::exit(130);
-        });
-    });
-}
-
-/// How long the run takes by the wall clock; no history and no verdict depends on it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the duration of the whole command is told to its user, judged by nobody"
-)]
-pub(super) fn wall_clock() -> std::time::Instant {
-    std::time::Instant::now()
 }

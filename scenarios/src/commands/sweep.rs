@@ -2,24 +2,27 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use sanbench_reports::event::{Event, EventStream};
+use sanbench_reports::store::Store;
 use sanbench_reports::text::{self, Start, Style};
 use sanbench_reports::{Report, Run, Verdict, write_dir};
 use sanbench_runner::generate::{Profile, exhaustive};
 use sanbench_runner::{CaseOutcome, CaseSpec};
 use sanbench_world::dice;
 
-use super::run::{on_interrupt, prepare_dir, wall_clock};
+use super::run::{SHRINK, prepare_dir};
 use crate::cli::{Format, Shard, SweepArgs};
 use crate::compose::{SimSetup, run_sim_case};
 use crate::defects::{self, Planted};
 use crate::failure::Refusal;
+use crate::interrupt;
 use crate::registry::Registry;
-use crate::run::{Fold, Lines, one_case, print, run_each, shard};
-use crate::targets::{Selected, Selection, resolve};
+use crate::run::{
+    EXAMINED, Examined, Fold, Lines, Workshop, one_case, print, run_each, shard, shrunk, wall_clock,
+};
+use crate::targets::{self, Selected, Selection, resolve};
 
 /// Name of the file from which reports of shards are merged.
 pub(super) const FOLD: &str = "sweep.json";
@@ -90,10 +93,11 @@ pub(super) fn sweep(registry: &Registry, args: &SweepArgs) -> Result<u8, Refusal
         ..Run::default()
     };
     let fold = Fold::new(run, numbers, (part.index, part.of), required);
-    Sweep { args, work, profile, part, setup, fold }.run()
+    Sweep { registry, args, work, profile, part, setup, fold }.run()
 }
 
 struct Sweep<'a> {
+    registry: &'a Registry,
     args: &'a SweepArgs,
     work: Work,
     profile: Profile,
@@ -116,8 +120,7 @@ impl Sweep<'_> {
             Work::Short(_) => 1,
         };
         let count = self.numbers() * stories;
-        let stop = Arc::new(AtomicBool::new(false));
-        on_interrupt(stop.clone());
+        interrupt::listen();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.args.jobs.map_or(cores, |n| usize::try_from(n).unwrap_or(cores));
         let mut said = Said::new(self.args, count);
@@ -146,7 +149,7 @@ impl Sweep<'_> {
             run_each(
                 count,
                 jobs,
-                &stop,
+                interrupt::flag(),
                 task,
                 |outcomes: Outcomes| {
                     for (number, outcome) in outcomes {
@@ -161,14 +164,61 @@ impl Sweep<'_> {
                 || said.borrow_mut().idle(),
             );
         }
-        fold.interrupted = stop.load(Ordering::Relaxed);
+        fold.interrupted = interrupt::stopped();
+        let examined = self.examine(&fold, jobs, &mut said);
+        fold.interrupted |= interrupt::stopped();
         fold.run.duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(e) = disk {
             return Err(Refusal::new(format!("a temporary file cannot be written: {e}")));
         }
-        let report = finish(&fold, lines, self.args.report.as_deref());
+        let report = finish(&fold, lines, self.args.report.as_deref(), examined);
         said.end(&report, &fold);
         Ok(report.exit_code())
+    }
+
+    /// Shrinks the smallest failure of each kind, of so many kinds, in the time that is given, and tells how it comes about.
+    fn examine(&self, fold: &Fold, jobs: usize, said: &mut Said<'_>) -> Vec<Examined> {
+        let time = match self.args.shrink {
+            Some(time) => time.duration(),
+            None if self.args.quiet || self.args.format == Format::Json => None,
+            None => Some(SHRINK),
+        };
+        let kept = self.args.report.is_some() || self.args.state.is_some();
+        let state = || self.args.state.clone().unwrap_or_else(super::state_dir);
+        let workshop = Workshop {
+            registry: self.registry,
+            setup: self.setup.clone(),
+            jobs,
+            time,
+            again: None,
+            store: kept.then(|| Store::in_state(&state())),
+            run: &fold.run,
+            stop: interrupt::flag(),
+            terminal: std::io::stderr().is_terminal() && !self.args.quiet,
+        };
+        let scan = matches!(&self.work, Work::Seeds(selection) if selection.scan);
+        let clock = wall_clock();
+        let mut examined = Vec::new();
+        let count = fold.failures.len().min(EXAMINED);
+        for (n, (key, kept)) in fold.failures.iter().take(EXAMINED).enumerate() {
+            if interrupt::stopped() {
+                break;
+            }
+            let case = &kept.smallest.case;
+            let found =
+                case.findings.iter().position(|f| format!("{} {}", f.requirement, f.signature) == *key);
+            let plan = targets::parse(&case.id, &kept.smallest.plan);
+            let (Some(found), Ok(plan)) = (found, plan) else { continue };
+            let spec =
+                CaseSpec { id: case.id.clone(), story: case.story.clone(), plan, seed: case.seed, scan };
+            let outcome = CaseOutcome { case: case.clone(), ..CaseOutcome::default() };
+            let left = u32::try_from(count - n).unwrap_or(1);
+            let share = time.map(|time: Duration| time.saturating_sub(clock.elapsed()) / left);
+            let one = workshop.examine(&spec, &outcome, found, kept.count, share);
+            said.examined(&one);
+            examined.push(one);
+        }
+        examined
     }
 
     fn with_replays(&self, outcome: &mut CaseOutcome, number: u64) {
@@ -219,7 +269,7 @@ fn short_cases(setup: &SimSetup, plans: &[sanbench_runner::plan::Plan], number: 
 }
 
 /// Makes the report of a fold and writes its papers; what cannot be written makes it an error of the bench.
-pub(super) fn finish(fold: &Fold, lines: Lines, dir: Option<&Path>) -> Report {
+pub(super) fn finish(fold: &Fold, lines: Lines, dir: Option<&Path>, examined: Vec<Examined>) -> Report {
     let written = (|| -> std::io::Result<Report> {
         let Some(dir) = dir else {
             let hash = lines.finish(|_| Ok(()))?;
@@ -229,11 +279,28 @@ pub(super) fn finish(fold: &Fold, lines: Lines, dir: Option<&Path>) -> Report {
         let mut out = std::io::BufWriter::new(std::fs::File::create(dir.join(LINES))?);
         let hash = lines.finish(|line| writeln!(out, "{line}"))?;
         out.flush()?;
-        let (mut report, extras) = fold.report(Some(hash));
-        for finding in report.cases.iter_mut().flat_map(|case| &mut case.findings) {
-            let file = format!("{}.json", sanbench_reports::write::file_stem(&finding.id));
-            finding.replay = format!("sanbench replay {}", dir.join("failures").join(file).display());
+        let (mut report, mut extras) = fold.report(Some(hash));
+        for Examined { failure, anatomy } in examined {
+            let id = failure.finding.id.clone();
+            extras.anatomies.extend(anatomy.map(|a| (id.clone(), a)));
+            extras.failures.insert(id, failure);
         }
+        let command = |id: &str| {
+            let file = format!("{}.json", sanbench_reports::write::file_stem(id));
+            format!("sanbench replay {}", dir.join("failures").join(file).display())
+        };
+        // A finding without a file of its own is shown by that of its case.
+        for case in &mut report.cases {
+            let of_case = extras.failures.values().find(|f| f.finding.case == case.id);
+            let of_case = of_case.map(|f| f.finding.id.clone());
+            for finding in &mut case.findings {
+                let own = extras.failures.contains_key(&finding.id).then(|| finding.id.clone());
+                if let Some(id) = own.or_else(|| of_case.clone()) {
+                    finding.replay = command(&id);
+                }
+            }
+        }
+        extras.failures.iter_mut().for_each(|(id, failure)| failure.finding.replay = command(id));
         std::fs::write(dir.join(FOLD), serde_json::to_vec(fold)?)?;
         write_dir(&report, &extras, dir)?;
         Ok(report)
@@ -325,6 +392,17 @@ impl<'a> Said<'a> {
                 let _ = print(&format!("{}\n", text::failure_block(finding, known.as_ref(), self.style)));
             }
         }
+    }
+
+    /// A failure was looked into.
+    fn examined(&mut self, examined: &Examined) {
+        let Some(head) = shrunk(&examined.failure) else { return };
+        if let Some(events) = &mut self.events {
+            let _ = events.emit(&Event::Note { message: &head });
+            return;
+        }
+        self.clear();
+        let _ = print(&format!("{head}\n{}\n", text::shrunk_block(&examined.failure, self.style)));
     }
 
     fn clear(&self) {

@@ -24,6 +24,7 @@ use crate::registry::DriverEntry;
 use crate::safety::Tag;
 
 /// What all simulated cases of a run share.
+#[derive(Clone)]
 pub(crate) struct SimSetup {
     /// The driver.
     pub(crate) driver: DriverEntry,
@@ -47,6 +48,16 @@ fn array_addresses() -> [IpAddr; 3] {
 
 fn host_addresses(n: u8) -> [IpAddr; 3] {
     [[10, 0, 0, 100 + n], [10, 0, 1, 100 + n], [10, 0, 2, 100 + n]].map(|a| IpAddr::V4(Ipv4Addr::from(a)))
+}
+
+/// Whose address is whose in a simulated case of this plan; portals by the path that leads to them.
+pub(crate) fn sim_addresses(plan: &Plan) -> BTreeMap<IpAddr, String> {
+    let hosts = plan.site.hosts.iter().zip(1u8..).map(|((name, _), n)| (name.to_string(), n));
+    let nodes = hosts.chain([(CONTROL.to_owned(), 0)]);
+    let mut all: BTreeMap<IpAddr, String> =
+        nodes.flat_map(|(name, n)| host_addresses(n).map(|a| (a, name.clone()))).collect();
+    all.extend(array_addresses().into_iter().zip(["management", "portal 1", "portal 2"].map(str::to_owned)));
+    all
 }
 
 /// Faults of the story as the world takes them.

@@ -427,6 +427,10 @@ impl Site for ComposedSite {
         std::mem::take(&mut *self.parts.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn stopped(&self) -> bool {
+        crate::interrupt::stopped()
+    }
+
     fn faults_fired(&self) -> BTreeMap<String, u64> {
         (self.parts.faults_fired)()
     }

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sanbench_reports::{Case, Coverage, Ending, Extras, Leftover, Report, Requirement, Run, Verdict};
+use sanbench_reports::{
+    Case, Coverage, Ending, Extras, Failure, Finding, Leftover, Report, Requirement, Run, Verdict,
+};
 use sanbench_runner::CaseOutcome;
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +115,7 @@ impl Fold {
             earliest(&mut self.first_unfinished, (number, text));
         }
         if let Some(first) = outcome.case.findings.first() {
-            let key = format!("{} {}", first.requirement, first.signature);
+            let key = key_of(first);
             let failed = Failed { number, case: outcome.case, plan: outcome.plan_text };
             let kept = Kept { count: 1, earliest: failed.clone(), smallest: failed };
             merge_kept(&mut self.failures, key, kept);
@@ -195,7 +197,7 @@ impl Fold {
         if self.interrupted {
             report.ending = Ending::Interrupted;
         }
-        for kept in self.failures.values() {
+        for (key, kept) in &self.failures {
             report.notes.push(format!(
                 "{} cases failed by {}; the first is {}, the shortest {}",
                 kept.count,
@@ -204,6 +206,16 @@ impl Fold {
                 kept.smallest.case.id
             ));
             for failed in [&kept.earliest, &kept.smallest] {
+                let shown = failed.case.findings.iter().find(|f| key_of(f) == *key);
+                if let Some(finding) = shown {
+                    let failure = Failure {
+                        finding: finding.clone(),
+                        run: self.run.clone(),
+                        plan: failed.plan.clone(),
+                        ..Failure::default()
+                    };
+                    extras.failures.insert(finding.id.clone(), failure);
+                }
                 if extras.plans.insert(failed.case.id.clone(), failed.plan.clone()).is_none() {
                     report.cases.push(failed.case.clone());
                 }
@@ -241,6 +253,11 @@ impl Fold {
     }
 }
 
+/// Requirement and signature.
+fn key_of(finding: &Finding) -> String {
+    format!("{} {}", finding.requirement, finding.signature)
+}
+
 fn earliest(slot: &mut Option<(u64, String)>, one: (u64, String)) {
     if slot.as_ref().is_none_or(|known| one < *known) {
         *slot = Some(one);
@@ -267,7 +284,7 @@ fn merge_kept(failures: &mut BTreeMap<String, Kept>, key: String, new: Kept) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sanbench_reports::{Finding, Step};
+    use sanbench_reports::Step;
 
     fn outcome(n: u64) -> CaseOutcome {
         let mut outcome =

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod cases;
+mod failures;
 mod fold;
 mod lines;
 mod output;
@@ -10,9 +11,10 @@ mod shard;
 
 pub(crate) use assemble::{Facts, assemble, hex};
 pub(crate) use cases::{cases, one_case};
+pub(crate) use failures::{EXAMINED, Examined, Files, Workshop, line_hashes, seen, with_plan};
 pub(crate) use fold::{Fold, SCHEMA as FOLD_SCHEMA};
 pub(crate) use lines::Lines;
-pub(crate) use output::{Output, print};
+pub(crate) use output::{Output, print, shrunk};
 pub(crate) use pool::{run_all, run_each};
 pub(crate) use shard::shard;
 
@@ -42,4 +44,13 @@ pub(crate) fn segment(
         },
         bytes: s.bytes.to_vec(),
     }
+}
+
+/// How long something takes by the wall clock; no history and no verdict depends on it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "durations of commands and the time for shrinking are the user's, judged by nobody"
+)]
+pub(crate) fn wall_clock() -> std::time::Instant {
+    std::time::Instant::now()
 }

@@ -4,11 +4,12 @@ use std::io::{self, IsTerminal, Write};
 
 use sanbench_reports::event::{Event, EventStream};
 use sanbench_reports::text::{self, Start, Style};
-use sanbench_reports::{Finding, Report, Requirement, Verdict};
+use sanbench_reports::{Failure, Finding, Report, Requirement, Verdict};
 use sanbench_runner::CaseOutcome;
 
 use crate::cli::Format;
 use crate::register;
+use crate::run::Examined;
 
 /// Results go to stdout, progress to stderr.
 pub(crate) struct Output {
@@ -124,6 +125,22 @@ impl Output {
         Ok(())
     }
 
+    /// Whether progress is shown by overwriting a line.
+    pub(crate) fn shows_progress(&self) -> bool {
+        self.progress
+    }
+
+    /// A failure was looked into: its shrunk plan as a story, and the line that replays it.
+    pub(crate) fn examined(&mut self, examined: &Examined) -> io::Result<()> {
+        let failure = &examined.failure;
+        let Some(head) = shrunk(failure) else { return Ok(()) };
+        if let Some(events) = &mut self.events {
+            return events.emit(&Event::Note { message: &head });
+        }
+        self.clear_progress()?;
+        print(&format!("{head}\n{}", text::shrunk_block(failure, self.style)))
+    }
+
     /// The last thing said.
     pub(crate) fn end(&mut self, report: &Report, files: &[std::path::PathBuf]) -> io::Result<()> {
         if let Some(events) = &mut self.events {
@@ -153,6 +170,21 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// What shrinking did, in a line; nothing when the plan was not shrunk.
+pub(crate) fn shrunk(failure: &Failure) -> Option<String> {
+    let (shrunk, finding) = (failure.shrunk.as_ref()?, &failure.finding);
+    Some(format!(
+        "shrunk {} {}: {} -> {} steps ({} plans, {}{})",
+        finding.requirement,
+        finding.case,
+        shrunk.from,
+        shrunk.to,
+        shrunk.runs,
+        text::duration(shrunk.ms.saturating_mul(1000)),
+        if shrunk.complete { "" } else { "; not finished" }
+    ))
 }
 
 /// The requirement of a finding with the register's words.

@@ -12,7 +12,7 @@ pub(crate) fn run_all<T: Sync, R: Send>(
     jobs: usize,
     stop: &AtomicBool,
     run: impl Fn(&T) -> R + Sync,
-    mut seen: impl FnMut(&R),
+    mut seen: impl FnMut(&mut R),
 ) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let mut outcomes = Vec::with_capacity(items.len());
@@ -36,13 +36,13 @@ pub(crate) fn run_all<T: Sync, R: Send>(
         let mut waiting = BTreeMap::new();
         for (index, outcome) in receiver {
             waiting.insert(index, outcome);
-            while let Some(outcome) = waiting.remove(&outcomes.len()) {
-                seen(&outcome);
+            while let Some(mut outcome) = waiting.remove(&outcomes.len()) {
+                seen(&mut outcome);
                 outcomes.push(outcome);
             }
         }
-        for outcome in waiting.into_values() {
-            seen(&outcome);
+        for mut outcome in waiting.into_values() {
+            seen(&mut outcome);
             outcomes.push(outcome);
         }
     });

@@ -7,12 +7,14 @@
 mod error;
 mod lex;
 mod parse;
+mod plain;
 mod print;
 mod value;
 pub mod verbs;
 
 pub use error::StoryError;
 pub use parse::{edit_distance, parse};
+pub use plain::{plain, plain_fault};
 pub use print::{print, print_step};
 pub use value::{Name, Size};
 

@@ -2,30 +2,34 @@
 
 use sanbench_reports::{Defect, DefectMode};
 
-use super::{Selftest, Told, named, probes, wall_clock};
+use super::{Selftest, Told, named, probes};
 use crate::compose::run_sim_case;
 use crate::defects::{Plantable, Planted};
+use crate::interrupt;
+use crate::run::{run_all, wall_clock};
 
 /// Cases of each story that are tried; all but stories with lanes need one.
 const TRIES: u64 = 12;
 
 /// One row for each chosen defect, in their order; those not reached when the user stopped it are left out.
 pub(super) fn judge(test: &Selftest<'_>, told: &mut Told) -> Vec<Defect> {
-    crate::run::run_all(
+    let rows = run_all(
         &test.chosen,
         test.jobs,
-        &test.stop,
+        interrupt::flag(),
         |defect| judge_one(test, defect),
-        |row| told.defect(row),
-    )
+        |row| row.iter().for_each(|row| told.defect(row)),
+    );
+    rows.into_iter().flatten().collect()
 }
 
-fn judge_one(test: &Selftest<'_>, defect: &Plantable) -> Defect {
+/// `None` when the user stopped it before it was decided.
+fn judge_one(test: &Selftest<'_>, defect: &Plantable) -> Option<Defect> {
     let clock = wall_clock();
     let mut row = row(defect, DefectMode::Directed);
     let (Some(directed), Ok(setup)) = (defect.directed(), test.setup(Planted::only(defect))) else {
         row.note = "no story is directed at it".to_owned();
-        return row;
+        return Some(row);
     };
     'tries: for k in 0..TRIES {
         for story in &directed.stories {
@@ -50,6 +54,9 @@ fn judge_one(test: &Selftest<'_>, defect: &Plantable) -> Defect {
                 }
             };
             let (outcome, _) = run_sim_case(&setup, &spec);
+            if interrupt::stopped() && outcome.case.findings.is_empty() {
+                return None;
+            }
             row.runs += 1;
             (*story).clone_into(&mut row.story);
             if let Some(finding) = named(&outcome.case.findings, &directed.by) {
@@ -62,7 +69,7 @@ fn judge_one(test: &Selftest<'_>, defect: &Plantable) -> Defect {
         }
     }
     row.ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-    row
+    Some(row)
 }
 
 /// What came of a run that did not catch its defect by name.

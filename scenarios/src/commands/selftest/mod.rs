@@ -9,8 +9,6 @@ mod swarm;
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use sanbench_reports::event::{Event, EventStream};
 use sanbench_reports::text::{self, Style};
@@ -18,13 +16,14 @@ use sanbench_reports::{Case, Defect, Ending, Extras, Finding, Report, Run, Verdi
 use sanbench_runner::CaseSpec;
 use sanbench_runner::generate::Profile;
 
-use super::run::{on_interrupt, prepare_dir, wall_clock};
+use super::run::prepare_dir;
 use crate::cli::{Format, SelftestArgs};
 use crate::compose::{SimSetup, run_sim_case};
 use crate::defects::{self, Plantable, Planted, Waiting};
 use crate::failure::Refusal;
+use crate::interrupt;
 use crate::registry::Registry;
-use crate::run::{one_case, print};
+use crate::run::{one_case, print, wall_clock};
 use crate::targets;
 
 /// What a selftest is about.
@@ -34,7 +33,6 @@ struct Selftest<'a> {
     chosen: Vec<Plantable>,
     waiting: Vec<Waiting>,
     jobs: usize,
-    stop: Arc<AtomicBool>,
 }
 
 /// Runs and judges; answers the exit code.
@@ -44,13 +42,12 @@ pub(super) fn selftest(registry: &Registry, args: &SelftestArgs) -> Result<u8, R
         prepare_dir("--report", dir)?;
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let stop = Arc::new(AtomicBool::new(false));
     let jobs = args.jobs.map_or(cores, |n| usize::try_from(n).unwrap_or(cores));
-    let test = Selftest { registry, args, chosen, waiting, jobs, stop };
+    let test = Selftest { registry, args, chosen, waiting, jobs };
     // What is wrong with the words, the stories or the state folder is said before anything runs.
     let stories = test.stories()?;
     let nightly = args.swarm.then(|| swarm::Swarm::open(&test)).transpose()?;
-    on_interrupt(test.stop.clone());
+    interrupt::listen();
     let clock = wall_clock();
     let mut told = Told::new(args);
     let mut report = Report { run: test.head(), ..Report::default() };
@@ -62,7 +59,7 @@ pub(super) fn selftest(registry: &Registry, args: &SelftestArgs) -> Result<u8, R
     };
     report.defects.extend(test.waiting.iter().map(waits));
     report.defects.sort_by(|a, b| (order(&a.id), &a.switch).cmp(&(order(&b.id), &b.switch)));
-    if test.stop.load(Ordering::Relaxed) {
+    if interrupt::stopped() {
         report.ending = Ending::Interrupted;
     }
     report.run.duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -151,10 +148,6 @@ impl Selftest<'_> {
         }
     }
 
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
     /// A bench with these defects.
     fn setup(&self, planted: Planted) -> Result<SimSetup, Refusal> {
         let driver = self.registry.drivers.first().copied();
@@ -191,20 +184,26 @@ impl Selftest<'_> {
     /// Without defects nobody may raise an alarm.
     fn clean(&self, stories: &[CaseSpec], told: &mut Told) -> Vec<Case> {
         let Ok(setup) = self.setup(Planted::default()) else { return Vec::new() };
-        let mut cases = crate::run::run_all(
+        let cases = crate::run::run_all(
             stories,
             self.jobs,
-            &self.stop,
+            interrupt::flag(),
             |spec| {
                 let (outcome, _) = run_sim_case(&setup, spec);
                 let mut case = outcome.case;
                 for finding in &mut case.findings {
                     finding.replay = format!("sanbench run {} --seed {}", spec.story, self.args.seed);
                 }
-                case
+                // A case that the user stopped is no alarm.
+                let cut_off = interrupt::stopped() && case.verdict == Verdict::Unknown;
+                (!cut_off).then_some(case)
             },
-            |case| told.clean(case),
+            |case| case.iter().for_each(|case| told.clean(case)),
         );
+        let mut cases: Vec<Case> = cases.into_iter().flatten().collect();
+        if interrupt::stopped() {
+            return cases;
+        }
         if self.chosen.iter().any(|d| d.home == "bench") {
             for probe in probes::ALL {
                 let case = probe.clean_case(self);

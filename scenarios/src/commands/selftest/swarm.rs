@@ -2,22 +2,56 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use sanbench_reports::{Defect, DefectMode};
+use sanbench_reports::{Defect, DefectMode, Finding, Run};
 use sanbench_runner::CaseSpec;
 use sanbench_runner::generate::{Profile, SWARM, generate};
 use serde::{Deserialize, Serialize};
 
 use super::directed::row;
-use super::{Selftest, Told, wall_clock};
-use crate::compose::run_sim_case;
+use super::{Selftest, Told};
+use crate::compose::{SimSetup, run_sim_case};
 use crate::defects::{Plantable, Planted};
 use crate::failure::Refusal;
+use crate::interrupt;
+use crate::run::{Workshop, run_all, wall_clock};
 
 /// Seeds that one round of all threads takes.
 const ROUND: u64 = 64;
 /// Name of the state file.
 const FILE: &str = "selftest-swarm.json";
+
+/// Longest time for shrinking the plan that shows one defect.
+const SHRINK: Duration = Duration::from_secs(20);
+
+/// Steps of the shortest plan that shows the defect in the same way; nothing where the case did not fail again.
+fn shrunk(
+    test: &Selftest<'_>,
+    defect: &Plantable,
+    setup: &SimSetup,
+    spec: &CaseSpec,
+    finding: &Finding,
+    told: &Told,
+) -> Option<u64> {
+    let run = Run { planted: vec![defect.name.to_owned()], ..test.head() };
+    let workshop = Workshop {
+        registry: test.registry,
+        setup: setup.clone(),
+        jobs: test.jobs,
+        time: Some(SHRINK),
+        again: None,
+        store: None,
+        run: &run,
+        stop: interrupt::flag(),
+        terminal: told.progress,
+    };
+    workshop.shrink(spec, finding, SHRINK).map(|shorter| shorter.shrinking.to)
+}
+
+fn millis(clock: Instant) -> u64 {
+    u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
 
 /// The case of a seed; pure.
 fn case(seed: u64, profile: &Profile) -> CaseSpec {
@@ -56,6 +90,9 @@ struct Progress {
     ms: u64,
     /// What caught it; empty while nothing has.
     by: String,
+    /// Steps of the shrunk plan that shows it.
+    #[serde(default)]
+    steps: Option<u64>,
 }
 
 impl Swarm {
@@ -94,7 +131,7 @@ impl Swarm {
     pub(super) fn judge(mut self, test: &Selftest<'_>, told: &mut Told) -> Vec<Defect> {
         let mut rows = Vec::new();
         for defect in &test.chosen {
-            if test.stopped() {
+            if interrupt::stopped() {
                 break;
             }
             let Some(row) = self.judge_one(test, defect, told) else { break };
@@ -110,42 +147,56 @@ impl Swarm {
         let profile = Profile::by_name("default")?;
         let mut so_far = self.state.defects.get(defect.name).cloned().unwrap_or_default();
         while so_far.by.is_empty() && so_far.tried < test.args.seeds {
-            if test.stopped() {
+            if interrupt::stopped() {
                 return None;
             }
             let clock = wall_clock();
             let from = test.args.seed.saturating_add(so_far.tried);
             let seeds: Vec<u64> =
                 (from..from.saturating_add(ROUND.min(test.args.seeds - so_far.tried))).collect();
-            let found = crate::run::run_all(
+            let found = run_all(
                 &seeds,
                 test.jobs,
-                &test.stop,
+                interrupt::flag(),
                 |seed| {
                     let (outcome, _) = run_sim_case(&setup, &case(*seed, &profile));
-                    outcome.case.findings.first().map(|f| format!("{} ({})", f.requirement, f.checker))
+                    outcome.case.findings.into_iter().next()
                 },
                 |_| {},
             );
             // The first seed that shows it counts, whichever thread was quicker.
-            let complete = found.len() == seeds.len();
-            match found.into_iter().enumerate().find_map(|(n, by)| Some((n, by?))) {
-                Some((n, by)) => {
+            if interrupt::stopped() {
+                // Some of these cases were cut off: the round is played again.
+                return None;
+            }
+            match found.into_iter().zip(&seeds).enumerate().find_map(|(n, (f, seed))| Some((n, f?, *seed))) {
+                Some((n, finding, seed)) => {
                     so_far.tried += n as u64 + 1;
-                    so_far.by = by;
+                    so_far.by = format!("{} ({})", finding.requirement, finding.checker);
+                    // How long shrinking takes is not how long the search took.
+                    so_far.ms += millis(clock);
+                    so_far.steps = shrunk(test, defect, &setup, &case(seed, &profile), &finding, told);
+                    if interrupt::stopped() {
+                        return None;
+                    }
+                    self.keep(defect, &so_far);
+                    break;
                 }
-                None if !complete => return None,
                 None => so_far.tried += seeds.len() as u64,
             }
-            so_far.ms += u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.state.defects.insert(defect.name.to_owned(), so_far.clone());
-            self.save();
+            so_far.ms += millis(clock);
+            self.keep(defect, &so_far);
             told.doing(&format!("{} {}: {} seeds", defect.catalogue, defect.name, so_far.tried));
         }
         let mut row = row(defect, DefectMode::Swarm);
         row.caught = !so_far.by.is_empty();
-        (row.by, row.runs, row.ms) = (so_far.by, so_far.tried, so_far.ms);
+        (row.by, row.runs, row.ms, row.steps) = (so_far.by, so_far.tried, so_far.ms, so_far.steps);
         Some(row)
+    }
+
+    fn keep(&mut self, defect: &Plantable, so_far: &Progress) {
+        self.state.defects.insert(defect.name.to_owned(), so_far.clone());
+        self.save();
     }
 
     /// Writes the state beside the old one and exchanges them, so that no moment has none.

@@ -1,0 +1,141 @@
+//! A step in plain words, for readers who do not know the story language.
+
+use crate::plan::{FaultAction, Forged, PlacedFault, Refused, Repeated, Source, Starved, Step};
+
+/// The step as one sentence.
+#[must_use]
+pub fn plain(step: &Step) -> String {
+    let (text, refused) = match step {
+        Step::Create { volume, size, volume_type, source, pool, refused } => {
+            let mut text = format!("Create volume {volume} of {size}");
+            match source {
+                Source::Blank => {}
+                Source::Image(image) => text += &format!(" from image {image}"),
+                Source::Snapshot(snapshot) => text += &format!(" from snapshot {snapshot}"),
+                Source::Volume(from) => text += &format!(" as a clone of {from}"),
+            }
+            if let Some(name) = volume_type {
+                text += &format!(", type {name}");
+            }
+            if let Some(name) = pool {
+                text += &format!("; it must land in {name}");
+            }
+            (text, refused)
+        }
+        Step::Attach { volume, host, refused } => (format!("Attach {volume} to {host}"), refused),
+        Step::Detach { volume, host, refused } => (format!("Detach {volume} from {host}"), refused),
+        Step::Write { volume, at, length } => {
+            (format!("Write {length} of stamped blocks at {at} of {volume}"), &None)
+        }
+        Step::Unmap { volume, at, length } => (format!("Unmap {length} at {at} of {volume}"), &None),
+        Step::Flush { volume } => (format!("Flush {volume}"), &None),
+        Step::Extend { volume, size, refused } => (format!("Extend {volume} to {size}"), refused),
+        Step::Snapshot { snapshot, volume, refused } => {
+            (format!("Take snapshot {snapshot} of {volume}"), refused)
+        }
+        Step::Flatten { volume, refused } => (format!("Flatten {volume}"), refused),
+        Step::Delete { volume, refused } => (format!("Delete volume {volume}"), refused),
+        Step::DeleteSnapshot { snapshot, refused } => (format!("Delete snapshot {snapshot}"), refused),
+        Step::Restart { options } if options.is_empty() => ("Restart the volume service".to_owned(), &None),
+        Step::Restart { options } => {
+            let all: Vec<String> = options.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+            (format!("Restart the volume service with {}", all.join(", ")), &None)
+        }
+        Step::Depth { volume, depth } => (format!("Look: {volume} must stand at clone depth {depth}"), &None),
+        Step::Intrude { volume, host } => {
+            (format!("Let {host}, which must not see {volume}, try to reach it"), &None)
+        }
+        Step::Verify { volume } => (format!("Read {volume} back where it was written, and around"), &None),
+        Step::Scan { volume } => (format!("Read all of {volume} back"), &None),
+        Step::Census => ("Compare array, database and hosts".to_owned(), &None),
+        Step::Reimage { volume, image } => (format!("Write image {image} over {volume}"), &None),
+        Step::Squat { volume } => {
+            (format!("Somebody else makes a LUN with the name that {volume} would get"), &None)
+        }
+        Step::Repeat { what: Repeated::Create, volume, .. } => {
+            (format!("Ask the driver once more to create {volume}, which exists"), &None)
+        }
+        Step::Repeat { what: Repeated::Delete, volume, .. } => {
+            (format!("Ask the driver once more to delete {volume}, which is gone"), &None)
+        }
+        Step::Repeat { what: Repeated::Detach, volume, host } => {
+            let from = host.as_ref().map(|host| format!(" from {host}")).unwrap_or_default();
+            (format!("Ask the driver once more to detach {volume}{from}"), &None)
+        }
+        Step::Revoke { volume, host } => {
+            (format!("Take the mapping of {volume} away behind the back of {host}"), &None)
+        }
+        Step::Reserve { volume, host } => (format!("{host} reserves {volume} persistently"), &None),
+        Step::Reserved { volume, host } => (format!("Look: {host} must still hold {volume}"), &None),
+        Step::Unreserve { volume, host } => (format!("{host} gives its reservation of {volume} up"), &None),
+        Step::Forge { volume, what: Forged::Qcow2 } => {
+            (format!("The guest writes the header of a qcow2 image into {volume}"), &None)
+        }
+        Step::Forge { volume, what: Forged::Partitions } => {
+            (format!("The guest writes a partition table into {volume}"), &None)
+        }
+        Step::Fill { pool, leave } => (format!("Somebody else fills pool {pool} and leaves {leave}"), &None),
+        Step::OutOfSpace { what: Starved::Write, volume, at, length } => {
+            (format!("Write {length} at {at} of {volume}; the full pool must refuse it"), &None)
+        }
+        Step::OutOfSpace { what: Starved::Unmap, volume, at, length } => {
+            (format!("Unmap {length} at {at} of {volume}; the full pool must refuse it"), &None)
+        }
+        Step::Drain { pool } => (format!("What filled pool {pool} is taken away"), &None),
+        Step::PowerLoss => ("The array loses its power and gets it back".to_owned(), &None),
+        Step::FailController { controller } => (format!("Controller {controller} of the array fails"), &None),
+        Step::RestoreController { controller } => (format!("Controller {controller} comes back"), &None),
+        Step::Cut { host, path: 0 } => (format!("All paths of {host} go dead"), &None),
+        Step::Cut { host, path } => (format!("Path {path} of {host} goes dead"), &None),
+        Step::Heal { host, path: 0 } => (format!("All paths of {host} work again"), &None),
+        Step::Heal { host, path } => (format!("Path {path} of {host} works again"), &None),
+        Step::Arm { fault } => (format!("From here on: {}", plain_fault(fault)), &None),
+        Step::Disarm => ("Take away all faults that have not fired".to_owned(), &None),
+        Step::Settle => ("Heal everything, try again what failed, and look at everything".to_owned(), &None),
+        Step::Wait { seconds } => (format!("Wait {seconds} s"), &None),
+    };
+    match refused {
+        None => text,
+        Some(refused) => format!("{text}; this must be refused: {}", reason(*refused)),
+    }
+}
+
+/// A placed fault as one sentence.
+#[must_use]
+pub fn plain_fault(fault: &PlacedFault) -> String {
+    let when = match fault.nth {
+        0 => "every time at".to_owned(),
+        1 => "the first time at".to_owned(),
+        n => format!("time {n} at"),
+    };
+    let what = match fault.action {
+        FaultAction::Fail => "it fails".to_owned(),
+        FaultAction::Http(status) => format!("the answer is HTTP status {status}"),
+        FaultAction::Code(code) => format!("the answer is error code {code}"),
+        FaultAction::Truncate => "the answer is cut short".to_owned(),
+        FaultAction::Garbage => "the answer is garbage".to_owned(),
+        FaultAction::Mistype => "values of the answer have other types than promised".to_owned(),
+        FaultAction::Oversize => "the answer is too long for any reader".to_owned(),
+        FaultAction::Newer => "the answer has fields of a later version besides".to_owned(),
+        FaultAction::Close => "the connection closes under the next request".to_owned(),
+        FaultAction::ExpireSession => "the session is over".to_owned(),
+        FaultAction::Delay(ms) => format!("it takes {ms} ms longer"),
+        FaultAction::DropReply => "the work is done and the answer is lost".to_owned(),
+    };
+    format!("{when} {}, {what}", fault.point)
+}
+
+fn reason(refused: Refused) -> &'static str {
+    match refused {
+        Refused::Busy => "something depends on it",
+        Refused::Invalid => "a parameter is out of range",
+        Refused::NoSpace => "the pool is full",
+        Refused::NoBackend => "no back end fits",
+        Refused::UnsafeImage => "the image is unsafe",
+        Refused::Quota => "the quota is used up",
+        Refused::State => "its status forbids it",
+        Refused::Exists => "the name is taken",
+        Refused::Limit => "the array allows no more",
+        Refused::Io => "the data path failed",
+    }
+}
