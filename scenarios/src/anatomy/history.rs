@@ -160,7 +160,7 @@ fn tone(value: &Value) -> Tone {
     let bad = |word: &&str| {
         ["fail", "error", "stale", "timeout", "lost", "violation", "warning"].iter().any(|b| word.contains(b))
     };
-    if said.iter().any(|word| bad(word)) || value.get("error").is_some() || value.get("why").is_some() {
+    if said.iter().any(bad) || value.get("error").is_some() || value.get("why").is_some() {
         Tone::Refused
     } else {
         Tone::Plain
