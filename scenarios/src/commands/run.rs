@@ -23,6 +23,8 @@ use crate::run::{Facts, Files, Output, Workshop, assemble, cases, run_all, wall_
 use crate::safety::{Journal, Tag, clean};
 use crate::targets::{Selection, resolve};
 
+/// Cases of one run: each stands in the report, and all are kept until it is written.
+const MOST_CASES: u64 = 100_000;
 /// Fewest cases at once over loopback.
 const LOOPBACK_JOBS: usize = 4;
 
@@ -60,6 +62,12 @@ pub(super) fn run(registry: &Registry, args: &RunArgs) -> Result<u8, Refusal> {
     }
     if let Some(file) = &args.pcap {
         prepare_file("--pcap", file)?;
+    }
+    let many =
+        args.cases.saturating_mul(selection.stories.len() as u64) / args.shard.map_or(1, |s| s.of.max(1));
+    if many > MOST_CASES {
+        return Err(Refusal::new(format!("{many} cases are more than a report can hold ({MOST_CASES})"))
+            .hint("`sanbench sweep` goes through millions and keeps what fails; or share a run out with --shard I/N"));
     }
     let specs = cases(&selection, args.seed, args.cases, args.shard, &faults);
     let plan = RunPlan { registry, args, selection, planted, image, specs };

@@ -423,6 +423,11 @@ impl Array {
 
     // ---- for the other modules
 
+    /// The highest id that was given so far, 0 at first; none is given twice, a loss of power between or not.
+    pub fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
     pub(crate) fn new_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id

@@ -260,6 +260,7 @@ impl View {
 pub(crate) fn look(array: &mut Array) -> View {
     let mut out = BTreeMap::new();
     let mut put = |key: String, value: String| drop(out.insert(key, value));
+    put("last id".to_owned(), array.last_id().to_string());
     for device in devices(array) {
         let info = array.device(device);
         let blocks = info.as_ref().map_or(0, |info| info.blocks);
