@@ -152,6 +152,11 @@ impl TenglingDriver {
                 message: format!("LUN {} was cloned from {:?}", lun.id, lun.parent),
             });
         }
+        // The source was looked at before the call; it may have been extended since.
+        if lun.sectors > wanted && !self.defects.smaller_accepted {
+            let message = format!("the source has grown meanwhile: {} sectors, {wanted} wanted", lun.sectors);
+            return refuse(RefusalKind::InvalidInput, message);
+        }
         if wanted > lun.sectors && !self.defects.larger_size_ignored {
             self.client.expand_lun(&lun, wanted).await?;
         }
