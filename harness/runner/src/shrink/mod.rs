@@ -8,7 +8,7 @@
 //! | `goal` | what "the same failure" means |
 //! | `draft` | a plan whose steps remember where they came from |
 //! | `mention` | which objects a step names |
-//! | `sense` | whether a step makes sense where it stands; [repair](sense::repair) drops those that no longer do |
+//! | `sense` | whether a step makes sense where it stands; its `repair` drops those that no longer do |
 //! | `pins` | what must stay because the failure is a broken expectation of the plan itself |
 //! | `search` | candidates in batches, each asked once, the first success taken |
 //! | `passes` | what is made simpler, in order |
