@@ -1,7 +1,7 @@
 //! HyperMetro and replication pairs: one LUN on two arrays.
 //!
-//! Each array holds its end of a pair; the two ends talk over a link that somebody else carries ([`Array::link_up`],
-//! [`Array::receive`], [`Array::poll_link`], [`Array::link_down`]). There is no third party, so everything that two ends could
+//! Each array holds its end of a pair; the two ends talk over a link that somebody else carries (`Array::link_up`,
+//! `Array::receive`, `Array::poll_link`, `Array::link_down`). There is no third party, so everything that two ends could
 //! disagree about is decided by one of them, the **primary**: the order of changes, what is synchronised, who goes on alone.
 //!
 //! # How changes travel
