@@ -15,8 +15,9 @@ use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::sense::{Asc, Sense};
 use sanbench_wire::scsi::vpd::page;
 use sanbench_world::Env;
+use sanbench_world::watch;
 use serde_json::json;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::config::HostConfig;
 use crate::disk::{Doubt, Runner};

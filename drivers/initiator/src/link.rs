@@ -18,10 +18,11 @@ use sanbench_wire::frame::{self, Decoded, FrameLimits};
 use sanbench_wire::pdu::{LoginResponse, Pdu, TaskFunction, TaskResponse};
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::{Digests, Outbox};
+use sanbench_world::watch;
 use sanbench_world::{Env, Fault, Stream};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 use crate::chap::ChapHash;
 use crate::config::{CrashHook, HostConfig, SessionConfig};
@@ -196,7 +197,7 @@ impl Link {
         let mut down = self.0.down.subscribe();
         let gone = || Down { why: "the host went down".to_owned(), logged_out: false, wait: None };
         match down.wait_for(Option::is_some).await {
-            Ok(value) => value.clone().unwrap_or_else(gone),
+            Ok(value) => value.unwrap_or_else(gone),
             Err(_) => gone(),
         }
     }

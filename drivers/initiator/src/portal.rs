@@ -14,9 +14,9 @@ use sanbench_api::ChapAuth;
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::sense::Asc;
 use sanbench_world::Env;
+use sanbench_world::watch;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
 
 use crate::chap::OwnChallenge;
 use crate::config::HostConfig;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sanbench_wire::scsi::sense::Asc;
-use tokio::sync::{Notify, watch};
+use sanbench_world::watch;
+use tokio::sync::Notify;
 
 use crate::lock;
 

@@ -36,6 +36,7 @@ mod schedule;
 pub mod sim;
 mod task;
 mod trace;
+pub mod watch;
 
 pub use capture::{Segment, SegmentKind};
 pub use dice::{Dice, dice};

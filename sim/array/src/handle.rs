@@ -1,9 +1,10 @@
 //! The array as several parties of one node share it.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::{Array, Gate};
 
@@ -14,8 +15,7 @@ pub struct ArrayHandle(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     array: Mutex<Array>,
-    /// Counts the stirs of the array ([`Array::take_stir`]).
-    stirs: watch::Sender<u64>,
+    stirs: Arc<Stirred>,
     gate: Option<Arc<Gate>>,
 }
 
@@ -31,7 +31,7 @@ impl ArrayHandle {
     }
 
     fn make(array: Array, gate: Option<Arc<Gate>>) -> Self {
-        Self(Arc::new(Shared { array: Mutex::new(array), stirs: watch::Sender::new(0), gate }))
+        Self(Arc::new(Shared { array: Mutex::new(array), stirs: Arc::default(), gate }))
     }
 
     /// Where answers wait; none for an array in memory, whose answers never do.
@@ -50,7 +50,7 @@ impl ArrayHandle {
     /// Wakes whoever waits when the array has something new for those outside of it: a message for another array, an answer
     /// of one, a command that its other half has acknowledged.
     pub fn stirs(&self) -> Stirs {
-        Stirs(self.0.stirs.subscribe())
+        Stirs { seen: self.0.stirs.count.load(Ordering::Acquire), stirred: self.0.stirs.clone() }
     }
 }
 
@@ -64,7 +64,7 @@ impl From<Array> for ArrayHandle {
 #[derive(Debug)]
 pub struct ArrayGuard<'a> {
     array: MutexGuard<'a, Array>,
-    stirs: &'a watch::Sender<u64>,
+    stirs: &'a Stirred,
 }
 
 impl Deref for ArrayGuard<'_> {
@@ -83,21 +83,39 @@ impl DerefMut for ArrayGuard<'_> {
 impl Drop for ArrayGuard<'_> {
     fn drop(&mut self) {
         if self.array.take_stir() {
-            self.stirs.send_modify(|count| *count += 1);
+            self.stirs.count.fetch_add(1, Ordering::Release);
+            self.stirs.changes.notify_waiters();
         }
     }
 }
 
+/// The stirs of the array ([`Array::take_stir`]). Who waits first wakes first, so that one seed gives one history.
+#[derive(Debug, Default)]
+struct Stirred {
+    count: AtomicU64,
+    changes: Notify,
+}
+
 /// See [`ArrayHandle::stirs`]. Nothing that stirs after it was made is missed.
 #[derive(Debug)]
-pub struct Stirs(watch::Receiver<u64>);
+pub struct Stirs {
+    stirred: Arc<Stirred>,
+    /// Stirs that were seen.
+    seen: u64,
+}
 
 impl Stirs {
     /// Waits until something has stirred since the last time. Cancelling it loses nothing.
     pub async fn next(&mut self) {
-        if self.0.changed().await.is_err() {
-            // The array is gone: nothing will ever stir.
-            std::future::pending().await
+        loop {
+            // Made before the look: what stirs between the two wakes it.
+            let change = self.stirred.changes.notified();
+            let count = self.stirred.count.load(Ordering::Acquire);
+            if count != self.seen {
+                self.seen = count;
+                return;
+            }
+            change.await;
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sanbench_api::{Attached, ConnectionInfo, ConnectorError, TargetPath, Wwn};
+use sanbench_world::watch;
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::Inner;
 use crate::device::{PathDevice, PathFault};
