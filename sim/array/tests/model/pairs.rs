@@ -99,6 +99,7 @@ type State = Vec<u32>;
 
 /// One write of a host to a HyperMetro LUN.
 struct Tried {
+    side: usize,
     stamp: u32,
     range: std::ops::Range<usize>,
     begun: u64,
@@ -272,6 +273,7 @@ impl Bench {
         // Stamps of before, as writes that were acknowledged before everything else.
         for (at, stamp) in self.content(0).into_iter().enumerate() {
             self.tried.push(Tried {
+                side: 0,
                 stamp,
                 range: at..at + 1,
                 begun: 0,
@@ -377,7 +379,7 @@ impl Bench {
             match done {
                 Ok(()) => {
                     let begun = self.step;
-                    self.tried.push(Tried { stamp, range, begun, ended: None, tickets, failed: false });
+                    self.tried.push(Tried { side, stamp, range, begun, ended: None, tickets, failed: false });
                     if self.state(side) != PairState::Normal {
                         self.alone[side] = true;
                     }
@@ -401,7 +403,12 @@ impl Bench {
                 if !open && pair.role == Role::Secondary {
                     return Err(format!("side {side}: a protected secondary was written"));
                 }
-                if side != self.leader {
+                if side == self.leader {
+                    // A primary that has given its role away, and may get it back with what was written meanwhile.
+                    let mut next = self.history.last().cloned().unwrap();
+                    next[range].fill(stamp);
+                    self.history.push(next);
+                } else {
                     // From now on it is not one of the primary's states.
                     self.least = None;
                 }
@@ -455,11 +462,14 @@ impl Bench {
     /// Looks at what has been acknowledged.
     fn acknowledge(&mut self) {
         let step = self.step;
+        let together = [0, 1].map(|side| self.state(side) == PairState::Normal);
         for tried in self.tried.iter_mut().filter(|tried| tried.ended.is_none() && !tried.failed) {
             if tried.tickets.iter().any(|ticket| matches!(ticket.verdict(), Some(Verdict::Failed(_)))) {
                 tried.failed = true;
             } else if tried.tickets.iter().all(|ticket| ticket.verdict() == Some(Verdict::Done)) {
                 tried.ended = Some(step);
+                // Said to both, and acknowledged by one that has given the other up meanwhile.
+                self.alone[tried.side] |= !together[tried.side];
             }
         }
         let mirrors = self.state(self.leader) == PairState::Normal && self.kind.is_synchronous();
@@ -504,7 +514,10 @@ impl Bench {
         if self.arrays[self.leader].pair(self.pairs[0]).is_some_and(|pair| pair.faulty) {
             return Ok(());
         }
-        let follows = self.state(follower) == PairState::Normal && self.role(follower) == Role::Secondary;
+        // Both ends say so: who has not heard yet that the roles were changed without it takes itself for a follower.
+        let follows = self.state(self.leader) == PairState::Normal
+            && self.state(follower) == PairState::Normal
+            && self.role(follower) == Role::Secondary;
         let shown = self.content(follower);
         match self.least {
             Some(least) => match self.history[least..].iter().position(|state| *state == shown) {
@@ -535,11 +548,13 @@ impl Bench {
         if self.powered != [true; 2] {
             return Ok(());
         }
-        let heard = self.joined && self.arrays.iter().all(|array| array.link_is_up(0));
-        if !heard {
-            self.connect();
+        for _ in 0..40 {
+            // An end may notice only now how long it has heard nothing.
+            if !self.joined || !self.arrays.iter().all(|array| array.link_is_up(0)) {
+                self.connect();
+            }
+            self.drain(1)?;
         }
-        self.drain(40)?;
         if self.arrays.iter().any(|array| array.pair(self.pairs[0]).is_none_or(|pair| pair.faulty)) {
             return Ok(());
         }
