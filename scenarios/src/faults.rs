@@ -70,6 +70,12 @@ pub(crate) const POINTS: &[Point] = &[
         environments: "sim, loopback",
     },
     Point {
+        name: "target.command.before:<COMMAND>",
+        what: "A SCSI command of this name arrives, such as WRITE, INQUIRY or SYNCHRONIZE CACHE; nothing has been done.",
+        promise: "It is retried or reported; BUSY, TASK SET FULL and unit attentions only cost time.",
+        environments: "sim, loopback",
+    },
+    Point {
         name: "target.command.after",
         what: "A SCSI command has been carried out; its status is not sent yet.",
         promise: "Its effect stays possible in both ways until a read decides.",
@@ -187,4 +193,12 @@ pub(crate) const ACTIONS: &[(&str, &str)] = &[
     ("newer", "the answer has unknown members and values besides (rest.after points)"),
     ("close", "the connection closes under the next request (rest.after points)"),
     ("expire-session", "the session ends (rest points)"),
+    ("scsi-busy", "the command is answered with BUSY and does nothing (target.command.before points)"),
+    (
+        "task-set-full",
+        "the command is answered with TASK SET FULL and does nothing (target.command.before points)",
+    ),
+    ("unit-attention", "the command meets unit attention 29h/00h (target.command.before points)"),
+    ("lun-reset", "somebody else resets the logical unit before the command (target.command.before points)"),
+    ("crash", "the volume service crashes (flow points)"),
 ];

@@ -133,6 +133,10 @@ pub struct ConnectorDefects {
     pub assume_unmap: bool,
     /// B1897787: disconnect does not flush (INV-H4).
     pub skip_flush_on_disconnect: bool,
+    /// SCS-019: BUSY and TASK SET FULL fail a command.
+    pub busy_is_failure: bool,
+    /// MPX-011: a unit attention fails the command that met it.
+    pub attention_is_failure: bool,
 }
 
 impl ConnectorDefects {
@@ -160,6 +164,8 @@ impl ConnectorDefects {
         ("return_partition", "D68", "the first partition is returned in place of the whole device"),
         ("assume_unmap", "D71", "UNMAP is sent to devices that do not offer it"),
         ("skip_flush_on_disconnect", "B1897787", "a disconnect does not flush"),
+        ("busy_is_failure", "SCS-019", "BUSY and TASK SET FULL fail a command"),
+        ("attention_is_failure", "MPX-011", "a unit attention fails the command that met it"),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -183,6 +189,8 @@ impl ConnectorDefects {
             "return_partition" => &mut self.return_partition,
             "assume_unmap" => &mut self.assume_unmap,
             "skip_flush_on_disconnect" => &mut self.skip_flush_on_disconnect,
+            "busy_is_failure" => &mut self.busy_is_failure,
+            "attention_is_failure" => &mut self.attention_is_failure,
             _ => return false,
         };
         *switch = true;

@@ -355,6 +355,16 @@ impl PathDevice {
         self.session.up().ok_or_else(|| PathFault::NotSent("the session is down".to_owned()))
     }
 
+    /// After a command that the path could not carry: whether its session is back before `deadline` on the world's clock.
+    pub(crate) async fn comes_back(&self, deadline: Duration) -> bool {
+        if self.env.now() >= deadline {
+            return false;
+        }
+        // The end of a connection is noticed a moment after its commands are lost.
+        self.env.sleep(NOT_SENT_PAUSE).await;
+        self.session.wait_up(deadline).await.is_ok()
+    }
+
     /// Runs a block command over the present connection, without waiting for one to come back.
     ///
     /// # Errors
@@ -446,6 +456,12 @@ impl PathDevice {
                 Verdict::Failed(error) => (error, None),
                 Verdict::Attention(asc) => {
                     self.attention(asc);
+                    if self.config.defects.attention_is_failure && inventory.is_some() {
+                        let error = done
+                            .sense
+                            .map_or(BlockError::Status { status: done.status.0 }, scsi::sense_error);
+                        return Ok(Ended::Failed(error, done.sense));
+                    }
                     if inventory.is_some_and(|i| i != self.session.inventory()) {
                         return Ok(Ended::Changed);
                     }
@@ -453,6 +469,9 @@ impl PathDevice {
                         continue;
                     }
                     return Err(no_end());
+                }
+                Verdict::Again(Wait::Busy | Wait::Full, error) if self.config.defects.busy_is_failure => {
+                    (error, None)
                 }
                 Verdict::Again(wait, error) => {
                     let stays = match stay {

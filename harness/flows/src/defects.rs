@@ -37,6 +37,8 @@ pub struct FlowDefects {
     pub refused_extend_sets_available: bool,
     /// QTA-003: an extend takes the whole new size from the quota.
     pub extend_quota_whole: bool,
+    /// DUR-006: flows that a crash left open are struck off the log, neither finished nor undone.
+    pub open_flows_forgotten: bool,
 }
 
 impl FlowDefects {
@@ -84,6 +86,11 @@ impl FlowDefects {
             "QTA-003",
             "an extend takes the whole new size from the quota instead of the difference",
         ),
+        (
+            "open_flows_forgotten",
+            "DUR-006",
+            "flows that a crash left open are struck off the log, neither finished nor undone",
+        ),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -106,6 +113,7 @@ impl FlowDefects {
             "leak_temp_file" => &mut self.leak_temp_file,
             "refused_extend_sets_available" => &mut self.refused_extend_sets_available,
             "extend_quota_whole" => &mut self.extend_quota_whole,
+            "open_flows_forgotten" => &mut self.open_flows_forgotten,
             _ => return false,
         };
         *switch = true;

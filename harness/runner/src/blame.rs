@@ -99,6 +99,9 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::PowerLoss => "DUR-005",
         Step::FailController { .. } | Step::RestoreController { .. } => "MPX-005",
         Step::Cut { .. } | Step::Heal { .. } => "MPX-001",
+        Step::Slow { .. } => "ISC-023",
+        Step::Reset { .. } => "ISC-015",
+        Step::HalfOpen { .. } => "ISC-024",
     }
 }
 
@@ -164,9 +167,25 @@ pub(crate) fn under_fault(step: &Step, point: &str) -> Option<&'static str> {
     }
 }
 
-/// Requirements that a fault of this kind at this point of the management API puts to the test, whatever the call.
+/// The requirement that something which is done to a SCSI command puts to the test, whatever the command.
+pub(crate) fn under_action(action: FaultAction) -> Option<&'static str> {
+    match action {
+        FaultAction::ScsiBusy | FaultAction::TaskSetFull => Some("SCS-019"),
+        FaultAction::LunReset => Some("MPX-011"),
+        _ => None,
+    }
+}
+
+/// Requirements that a fault of this kind at this point puts to the test, whatever the call.
 pub(crate) fn withstood(step: &Step, point: &str, action: FaultAction) -> Vec<&'static str> {
     use FaultAction::*;
+    if action.is_scsi() {
+        return under_action(action).into_iter().collect();
+    }
+    // The step itself fails; that what it had begun is brought to an end is seen once the service is back.
+    if action == Crash {
+        return Vec::new();
+    }
     if !point.starts_with("rest.") {
         return Vec::new();
     }

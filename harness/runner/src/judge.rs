@@ -93,6 +93,8 @@ pub(crate) struct Judge {
     pub(crate) group: Option<Vec<Timed>>,
     /// Steps of the group, under way or over.
     pub(crate) running: BTreeMap<u64, Running>,
+    /// All steps of the group, those that have not begun included.
+    pub(crate) in_group: Vec<Running>,
     /// Volumes that are being extended.
     pub(crate) extending: BTreeSet<VolumeId>,
     /// Until when a disturbance of the data path may be felt.
@@ -198,6 +200,7 @@ impl Judge {
             clock: 0,
             group: None,
             running: BTreeMap::new(),
+            in_group: Vec::new(),
             extending: BTreeSet::new(),
             shaken_until: Duration::ZERO,
             armed: Vec::new(),
@@ -225,7 +228,8 @@ impl Judge {
         id
     }
 
-    /// A step of the group ends; what steps of other lanes it met, or came after.
+    /// A step of the group ends; what steps of other lanes it met or came after, or came before although the plan may have
+    /// meant it to come after: lanes have no order between them.
     pub(crate) fn met(&self, id: u64) -> Met {
         let mut met = Met::default();
         let Some(own) = self.running.get(&id) else { return met };
@@ -233,6 +237,7 @@ impl Judge {
             met.related = true;
             met.removal |= other.names.removes;
         }
+        met.related |= self.in_group.iter().any(|o| o.lane != own.lane && o.names.meets(&own.names));
         met
     }
 

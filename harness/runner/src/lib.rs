@@ -30,4 +30,4 @@ pub mod story;
 
 pub use case::{CaseOutcome, CaseSpec};
 pub use run::run_case;
-pub use site::{Promise, Site, SiteError, SiteImage};
+pub use site::{PathState, Promise, Severed, Site, SiteError, SiteImage};

@@ -201,18 +201,64 @@ pub enum FaultAction {
     Close,
     /// The session is over.
     ExpireSession,
+    /// The command is answered with BUSY and does nothing.
+    ScsiBusy,
+    /// The command is answered with TASK SET FULL and does nothing.
+    TaskSetFull,
+    /// The command meets a unit attention: power on, reset, or bus device reset occurred (29h/00h).
+    UnitAttention,
+    /// Somebody else has just reset the command's logical unit.
+    LunReset,
+    /// The volume service crashes.
+    Crash,
 }
 
 impl FaultAction {
     /// Whether it makes the answer of a management call wrong; points of other kinds have no such answers.
     pub fn is_answer(self) -> bool {
-        !matches!(self, Self::Fail | Self::Delay(_) | Self::DropReply)
+        let of_any_point = matches!(self, Self::Fail | Self::Delay(_) | Self::DropReply | Self::Crash);
+        !of_any_point && !self.is_scsi()
+    }
+
+    /// Whether a device server does it to a command that arrives; points of other kinds have no commands.
+    pub fn is_scsi(self) -> bool {
+        matches!(self, Self::ScsiBusy | Self::TaskSetFull | Self::UnitAttention | Self::LunReset)
     }
 
     /// Whether it needs the true answer, so that it makes sense only once the work is done.
     pub fn alters_answer(self) -> bool {
         matches!(self, Self::Truncate | Self::Mistype | Self::Newer | Self::Close)
     }
+}
+
+/// Which direction of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// Both.
+    #[default]
+    Both,
+    /// What the host sends.
+    ToArray,
+    /// What the array sends.
+    ToHost,
+}
+
+impl Way {
+    fn is_both(&self) -> bool {
+        *self == Self::Both
+    }
+}
+
+/// An end of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// The array's.
+    #[default]
+    Array,
+    /// The host's.
+    Host,
 }
 
 /// A fault at a named point.
@@ -505,6 +551,38 @@ pub enum Step {
         host: Name,
         /// Which path, from 1; 0 is all.
         path: u64,
+        /// In which direction.
+        #[serde(default, skip_serializing_if = "Way::is_both")]
+        way: Way,
+    },
+    /// Paths of a host become slow.
+    Slow {
+        /// Host.
+        host: Name,
+        /// Which path, from 1; 0 is all.
+        path: u64,
+        /// Milliseconds that every segment takes longer, in each direction.
+        ms: u64,
+        /// Bytes that one read gets at most; 0 is as many as there are.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        segment: u64,
+    },
+    /// Connections over paths of a host are reset.
+    Reset {
+        /// Host.
+        host: Name,
+        /// Which path, from 1; 0 is all.
+        path: u64,
+    },
+    /// One side forgets its connections over paths of a host, without a word to the other.
+    HalfOpen {
+        /// Host.
+        host: Name,
+        /// Which path, from 1; 0 is all.
+        path: u64,
+        /// Who forgets.
+        #[serde(default)]
+        side: Side,
     },
     /// Paths of a host work again.
     Heal {
@@ -543,8 +621,22 @@ impl Step {
                 | Self::PowerLoss
                 | Self::FailController { .. }
                 | Self::RestoreController { .. }
-                | Self::Cut { .. }
+        ) || self.is_of_network()
+    }
+
+    /// Whether it changes how paths of a host carry bytes.
+    pub fn is_of_network(&self) -> bool {
+        matches!(
+            self,
+            Self::Cut { .. }
+                | Self::Slow { .. }
+                | Self::Reset { .. }
+                | Self::HalfOpen { .. }
                 | Self::Heal { .. }
         )
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

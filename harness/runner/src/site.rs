@@ -9,7 +9,7 @@ use sanbench_check::{Finding, ImageDigests};
 use sanbench_flows::ControlPlane;
 use sanbench_world::Env;
 
-use crate::plan::PlacedFault;
+use crate::plan::{PlacedFault, Side, Way};
 use crate::story::Name;
 
 /// What the back end promises, as far as the model must know it.
@@ -42,6 +42,31 @@ pub enum SiteError {
     /// The bench itself is broken.
     #[error("{0}")]
     Internal(String),
+}
+
+/// How a path carries bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathState {
+    /// As it should.
+    Up,
+    /// Not at all in this direction.
+    Cut(Way),
+    /// Late, and in small segments.
+    Slow {
+        /// Milliseconds that every segment takes longer, in each direction.
+        ms: u64,
+        /// Bytes that one read gets at most; 0 is as many as there are.
+        segment: u64,
+    },
+}
+
+/// How connections end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severed {
+    /// Both ends see a reset.
+    Reset,
+    /// This side forgets; the other is reset when it sends next.
+    HalfOpen(Side),
 }
 
 /// Where a story is played: a volume service, a control host, compute hosts and an array, whatever they are made of.
@@ -105,12 +130,20 @@ pub trait Site: Send + Sync {
         Err(not_here("fail a controller"))
     }
 
-    /// Cuts a path of a host, from 1, or all with 0; or heals it.
+    /// Changes how a path of a host, from 1, or all with 0, carries bytes.
     ///
     /// # Errors
     /// The site cannot do it.
-    async fn set_path(&self, _host: &Name, _path: u64, _up: bool) -> Result<(), SiteError> {
+    async fn set_path(&self, _host: &Name, _path: u64, _state: PathState) -> Result<(), SiteError> {
         Err(not_here("cut a path"))
+    }
+
+    /// Ends the connections over a path of a host, from 1, or all with 0.
+    ///
+    /// # Errors
+    /// The site cannot do it.
+    async fn sever(&self, _host: &Name, _path: u64, _how: Severed) -> Result<(), SiteError> {
+        Err(not_here("reset connections"))
     }
 
     /// Makes a LUN of somebody else under this name, 1 GiB.

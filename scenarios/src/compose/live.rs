@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use sanbench_api::{VolumeDriver, async_trait};
 use sanbench_rest::RestConfig;
-use sanbench_runner::plan::Step;
 use sanbench_runner::story::Name;
-use sanbench_runner::{CaseOutcome, CaseSpec, SiteError};
+use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Severed, SiteError};
 use sanbench_world::{Fault, LiveConfig, LiveWorld, Segment};
 
 use super::driver::BACK_OFF_MS;
@@ -71,7 +70,7 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
             .plan
             .steps
             .iter()
-            .any(|step| matches!(step.step, Step::Cut { .. } | Step::Heal { .. }))
+            .any(|step| step.step.is_of_network())
             .then(|| "paths over loopback cannot be cut".to_owned()),
     };
     if let Some(reason) = impossible {
@@ -231,8 +230,12 @@ impl Levers for LiveLevers {
         self.array.set_controller(self.world.node("array", &[]).now(), controller, up)
     }
 
-    fn set_path(&self, _host: &Name, _path: u64, _up: bool) -> Result<(), SiteError> {
+    fn set_path(&self, _host: &Name, _path: u64, _state: PathState) -> Result<(), SiteError> {
         Err(SiteError::Internal("paths over loopback cannot be cut".into()))
+    }
+
+    fn sever(&self, _host: &Name, _path: u64, _how: Severed) -> Result<(), SiteError> {
+        Err(SiteError::Internal("connections over loopback cannot be reset".into()))
     }
 
     fn squat(&self, name: &str) -> Result<(), SiteError> {

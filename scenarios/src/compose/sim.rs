@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use sanbench_api::async_trait;
 use sanbench_rest::RestConfig;
-use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order};
+use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order, Side, Way};
 use sanbench_runner::story::Name;
-use sanbench_runner::{CaseOutcome, CaseSpec, SiteError};
+use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Severed, SiteError};
+use sanbench_world::sim::Shape;
 use sanbench_world::{Crash, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, Wrong, dice};
 use sha2::{Digest, Sha256};
 
@@ -83,6 +84,11 @@ pub(super) fn world_fault(action: FaultAction) -> Fault {
         FaultAction::Newer => Fault::Answer(Wrong::Newer),
         FaultAction::Close => Fault::Answer(Wrong::Closing),
         FaultAction::ExpireSession => Fault::Answer(Wrong::SessionOver),
+        FaultAction::ScsiBusy => Fault::Answer(Wrong::Code(sanbench_target::upset::BUSY)),
+        FaultAction::TaskSetFull => Fault::Answer(Wrong::Code(sanbench_target::upset::TASK_SET_FULL)),
+        FaultAction::UnitAttention => Fault::Answer(Wrong::Code(sanbench_target::upset::POWER_ON_RESET)),
+        FaultAction::LunReset => Fault::Answer(Wrong::Code(sanbench_target::upset::LUN_RESET)),
+        FaultAction::Crash => Fault::CrashNode,
     }
 }
 
@@ -269,6 +275,20 @@ struct SimLevers {
     hosts: BTreeMap<Name, u8>,
 }
 
+impl SimLevers {
+    /// The addresses of a host and of the array between which a path runs.
+    fn ends(&self, host: &Name, path: u64) -> Result<(IpAddr, IpAddr), SiteError> {
+        let n = self.hosts.get(host).copied();
+        let n = n.ok_or_else(|| SiteError::Internal(format!("the site has no host {host}")))?;
+        // The first address of the array is that of the management interface.
+        let index = usize::try_from(path).unwrap_or(usize::MAX);
+        match (host_addresses(n).get(index), array_addresses().get(index)) {
+            (Some(ours), Some(theirs)) => Ok((*ours, *theirs)),
+            _ => Err(SiteError::Internal(format!("a host has no path {path}"))),
+        }
+    }
+}
+
 #[async_trait]
 impl Levers for SimLevers {
     async fn power_loss(&self) -> Result<(), SiteError> {
@@ -280,21 +300,31 @@ impl Levers for SimLevers {
         self.array.set_controller(self.world.now(), controller, up)
     }
 
-    fn set_path(&self, host: &Name, path: u64, up: bool) -> Result<(), SiteError> {
-        let n = self.hosts.get(host).copied();
-        let n = n.ok_or_else(|| SiteError::Internal(format!("the site has no host {host}")))?;
-        // The first address of the array is that of the management interface.
-        let index = usize::try_from(path).unwrap_or(usize::MAX);
-        let (Some(ours), Some(theirs)) =
-            (host_addresses(n).get(index).copied(), array_addresses().get(index).copied())
-        else {
-            return Err(SiteError::Internal(format!("a host has no path {path}")));
-        };
-        if up {
-            self.world.heal_addr(ours, theirs)
-        } else {
-            self.world.cut_addr(ours, theirs)
+    fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError> {
+        let (ours, theirs) = self.ends(host, path)?;
+        match state {
+            PathState::Up => self.world.heal_addr(ours, theirs),
+            PathState::Cut(Way::Both) => self.world.cut_addr(ours, theirs),
+            PathState::Cut(Way::ToArray) => self.world.cut_addr_one_way(ours, theirs),
+            PathState::Cut(Way::ToHost) => self.world.cut_addr_one_way(theirs, ours),
+            PathState::Slow { ms, segment } => {
+                let segment = usize::try_from(segment).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
+                for (from, to) in [(ours, theirs), (theirs, ours)] {
+                    self.world.delay_addr(from, to, ms);
+                    self.world.shape_addr(from, to, Shape { segment, ..Shape::default() });
+                }
+            }
         }
+        Ok(())
+    }
+
+    fn sever(&self, host: &Name, path: u64, how: Severed) -> Result<(), SiteError> {
+        let (ours, theirs) = self.ends(host, path)?;
+        match how {
+            Severed::Reset => self.world.reset_addr(ours, theirs),
+            Severed::HalfOpen(Side::Array) => self.world.half_open_addr(theirs, ours),
+            Severed::HalfOpen(Side::Host) => self.world.half_open_addr(ours, theirs),
+        };
         Ok(())
     }
 

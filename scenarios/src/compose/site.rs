@@ -10,7 +10,7 @@ use sanbench_flows::{Backend, CacheLimits, ControlPlane, FlowDefects, FlowsConfi
 use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
 use sanbench_runner::plan::{PlacedFault, Plan, Tune};
 use sanbench_runner::story::Name;
-use sanbench_runner::{Promise, Site, SiteError, SiteImage};
+use sanbench_runner::{PathState, Promise, Severed, Site, SiteError, SiteImage};
 use sanbench_world::{Env, Fault};
 
 use super::images::{ImageInput, add_image};
@@ -65,7 +65,9 @@ pub(crate) trait Levers: Send + Sync {
     /// A controller fails or comes back.
     fn set_controller(&self, controller: u64, up: bool) -> Result<(), SiteError>;
     /// A path of a host, from 1, is cut or healed.
-    fn set_path(&self, host: &Name, path: u64, up: bool) -> Result<(), SiteError>;
+    fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError>;
+    /// Connections over a path end.
+    fn sever(&self, host: &Name, path: u64, how: Severed) -> Result<(), SiteError>;
     /// Somebody else makes a LUN of 1 GiB.
     fn squat(&self, name: &str) -> Result<(), SiteError>;
     /// Portals that work now.
@@ -105,6 +107,11 @@ struct Service {
 
 /// Drivers by back end.
 type Drivers = Arc<BTreeMap<String, Arc<dyn VolumeDriver>>>;
+
+/// The paths that a story means with this number; 0 is all.
+fn paths(path: u64) -> std::ops::RangeInclusive<u64> {
+    if path == 0 { 1..=2 } else { path..=path }
+}
 
 /// Added to the ISID qualifier of a second connector of one host.
 const INTRUDER: u16 = 100;
@@ -349,7 +356,10 @@ impl Site for ComposedSite {
     }
 
     async fn restart(&self, options: &BTreeMap<String, String>) -> Result<(), SiteError> {
-        let _ = self.control().stop().await;
+        // A service that has crashed logs out nowhere.
+        if !self.control().is_crashed() {
+            let _ = self.control().stop().await;
+        }
         let options = {
             let mut service = self.service();
             service.options.extend(options.clone());
@@ -382,10 +392,14 @@ impl Site for ComposedSite {
         self.levers()?.set_controller(controller, up)
     }
 
-    async fn set_path(&self, host: &Name, path: u64, up: bool) -> Result<(), SiteError> {
+    async fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError> {
         let levers = self.levers()?;
-        let paths = if path == 0 { 1..=2 } else { path..=path };
-        paths.into_iter().try_for_each(|path| levers.set_path(host, path, up))
+        paths(path).try_for_each(|path| levers.set_path(host, path, state))
+    }
+
+    async fn sever(&self, host: &Name, path: u64, how: Severed) -> Result<(), SiteError> {
+        let levers = self.levers()?;
+        paths(path).try_for_each(|path| levers.sever(host, path, how))
     }
 
     async fn squat(&self, name: &str) -> Result<(), SiteError> {

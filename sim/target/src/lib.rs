@@ -51,6 +51,7 @@ mod shell;
 mod surroundings;
 mod tasks;
 mod text;
+pub mod upset;
 mod writes;
 
 pub use config::{

@@ -73,11 +73,7 @@ impl Full {
                     TaskFunction::CLEAR_TASK_SET => {
                         common.registry.tell_others(&common.mailbox, Event::TasksCleared(device));
                     }
-                    TaskFunction::LOGICAL_UNIT_RESET => {
-                        scsi::reset_unit(&mut common.array.lock(), device);
-                        common.registry.tell_others(&common.mailbox, Event::DeviceReset(device));
-                        self.event(common, Event::DeviceReset(device));
-                    }
+                    TaskFunction::LOGICAL_UNIT_RESET => self.reset_device(common, device),
                     _ => {}
                 }
                 settle(common);
@@ -101,6 +97,13 @@ impl Full {
             TaskFunction::CLEAR_ACA => TaskResponse::NOT_SUPPORTED,
             _ => TaskResponse::REJECTED,
         }
+    }
+
+    /// A logical unit is reset: what hangs on it returns to its beginnings, its tasks are gone, and every nexus is told.
+    pub(crate) fn reset_device(&mut self, common: &mut Common, device: DeviceId) {
+        scsi::reset_unit(&mut common.array.lock(), device);
+        common.registry.tell_others(&common.mailbox, Event::DeviceReset(device));
+        self.event(common, Event::DeviceReset(device));
     }
 
     /// Aborts the commands that wait for their turn, and those that are still under way, up to the function's number.

@@ -14,7 +14,7 @@ use sanbench_array::ArrayHandle;
 use sanbench_wire::frame::{Broken, Decoded, Digests, FrameLimits, Outbox, RawPdu, decode, padding};
 use sanbench_wire::pdu::{AsyncEvent, LoginRequest, LoginStatus, RejectReason, Stage};
 use sanbench_wire::{Bhs, Opcode};
-use sanbench_world::Fault;
+use sanbench_world::{Fault, Wrong};
 use serde_json::json;
 
 use crate::common::{Common, Numbers};
@@ -269,6 +269,13 @@ impl Session {
             Some(Fault::Delay(delay)) => self.delayed = Some((now + delay, raw)),
             Some(Fault::CrashNode) => self.common.crash(),
             Some(Fault::DropReply) => self.act(now, raw, true),
+            Some(Fault::Answer(Wrong::Code(code))) if self.full.is_some() => {
+                if let Some(full) = &mut self.full
+                    && full.upset(&mut self.common, now, &raw, code)
+                {
+                    self.act(now, raw, false);
+                }
+            }
             Some(Fault::Fail | Fault::Answer(_)) => match (&mut self.full, LoginRequest::parse(&raw)) {
                 (Some(full), _) => full.fail_command(&mut self.common, now, &raw),
                 (None, Ok(request)) => {

@@ -111,6 +111,17 @@ impl Full {
 
     /// The fault plan says that this command fails without doing its work.
     pub(crate) fn fail_command(&mut self, common: &mut Common, now: Duration, raw: &RawPdu) {
+        self.refuse_command(common, now, raw, internal_failure().into());
+    }
+
+    /// Answers a command, whose turn it is, without doing its work.
+    pub(crate) fn refuse_command(
+        &mut self,
+        common: &mut Common,
+        now: Duration,
+        raw: &RawPdu,
+        failure: Failure,
+    ) {
         let Ok(command) = ScsiCommand::parse(raw) else { return };
         if !command.immediate {
             if command.cmd_sn != common.numbers.exp_cmd_sn {
@@ -126,7 +137,10 @@ impl Full {
             sent: 0,
             mute: false,
         };
-        self.check_condition(common, asker, internal_failure(), 0);
+        match failure {
+            Failure::Check(sense) => self.check_condition(common, asker, sense, 0),
+            Failure::Status(status) => self.status(common, asker, status, Bytes::new(), 0),
+        }
         self.go_on(common, now);
     }
 

@@ -29,10 +29,19 @@ impl Inner {
         let unreadable = |name: &str, fault: PathFault| ConnectorError::UnequalPaths {
             message: format!("{name} cannot be read: {}", describe(fault)),
         };
-        // Every path must work before anything is changed.
+        // Every path must work before anything is changed. One whose connection has just ended gets the time to log in again:
+        // a rescan blocks while the session is recovered, and does not fail.
+        let deadline = self.env.now().saturating_add(self.config.path_grace);
         let mut refusing = BTreeSet::new();
         for (at, name, device) in &paths {
-            match device.check_readable().await {
+            let readable = loop {
+                match device.check_readable().await {
+                    Err(PathFault::NotSent(_) | PathFault::Lost { .. })
+                        if device.comes_back(deadline).await => {}
+                    other => break other,
+                }
+            };
+            match readable {
                 Ok(()) => {}
                 // A path in standby answers for its identity only; it takes over what the others show.
                 Err(PathFault::Block(error)) if Access::from_refusal(&error).is_some() => {

@@ -86,14 +86,15 @@ pub(crate) async fn device(
     volume: VolumeId,
     host: String,
 ) -> Result<Arc<dyn BlockDevice>, FlowError> {
-    plane.serving()?;
     let not_here = || Refusal::NotAttached { volume: volume.to_string(), to: host.clone() };
     let known = |row: &AttachmentView| {
         plane.guests().get(&(row.instance, volume)).map(|attached| Arc::clone(&attached.device))
     };
     if let Some(device) = known(&attached_on(&plane, volume, &host)?.ok_or_else(not_here)?) {
+        // A guest keeps its disk while the volume service is away.
         return Ok(device);
     }
+    plane.serving()?;
     let _guard = plane.lock(&guard_name(&plane, volume, &host)?).await;
     // Whoever held the guard may have detached it, and what a detach took away must not come back; or connected it.
     let row = attached_on(&plane, volume, &host)?.ok_or_else(not_here)?;

@@ -104,6 +104,11 @@ impl ControlPlane {
         self.on_node(async move { startup::start(&plane).await }).await
     }
 
+    /// It has crashed: nothing is served, and only another service on the same database goes on where it was.
+    pub fn is_crashed(&self) -> bool {
+        self.0.is_crashed()
+    }
+
     /// Stops serving and logs the drivers out.
     pub async fn stop(&self) -> Result<(), FlowError> {
         let plane = Arc::clone(&self.0);

@@ -218,7 +218,8 @@ async fn recover<C: FlowContext>(
     let folded = log::fold(flow.steps.len(), &lines)
         .map_err(|e| FlowError::Internal(format!("log of {} {}: {e}", row.kind, row.subject)))?;
     plane.env.note("flow", || json!({"flow": flow.name, "subject": row.subject, "event": "recover"}));
-    let Some(mut cx) = C::rebuild(plane, row)? else {
+    let context = C::rebuild(plane, row)?.filter(|_| !plane.config.defects.open_flows_forgotten);
+    let Some(mut cx) = context else {
         return plane.db.read(|db| db.close_flow(row.id));
     };
     let seq = u32::try_from(lines.len()).unwrap_or(u32::MAX);

@@ -247,7 +247,8 @@ impl Player<'_> {
     pub(super) fn charged(&self, step: &Step) -> &'static str {
         let fired = self.site.faults_fired();
         let placed = self.plan.site.faults.iter().filter(|f| fired.contains_key(&f.point));
-        let mut under = placed.filter_map(|f| blame::under_fault(step, &f.point));
+        let mut under = placed
+            .filter_map(|f| blame::under_fault(step, &f.point).or_else(|| blame::under_action(f.action)));
         under.next().unwrap_or_else(|| blame::must_succeed(step))
     }
 

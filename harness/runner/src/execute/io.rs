@@ -1,5 +1,7 @@
 //! Data goes to attached volumes and is read back from all.
 
+use sanbench_flows::Refusal;
+
 use super::*;
 
 impl Player<'_> {
@@ -194,6 +196,12 @@ impl Player<'_> {
             return Err(StepEnd::Skipped(why));
         };
         let host = self.site.host_name(host).ok_or_else(|| missing("host", host))?;
-        self.site.control().device(v.id, &host).await.map_err(|e| self.failed(step, &e.to_string()))
+        self.site.control().device(v.id, &host).await.map_err(|e| match &e {
+            // A service that went away before it had found the guest's disk again.
+            FlowError::Crashed | FlowError::Refused(Refusal::ServiceDown(_)) if self.is_down() => {
+                StepEnd::Skipped("the volume service is down, and has to find the disk first".into())
+            }
+            _ => self.failed(step, &e.to_string()),
+        })
     }
 }

@@ -8,6 +8,7 @@ use std::task::Poll;
 use sanbench_world::Dice;
 
 use super::*;
+use crate::judge::Running;
 use crate::plan::PlanStep;
 
 /// How one step of a group went.
@@ -28,8 +29,12 @@ impl Player<'_> {
     /// found once all lanes had ended.
     pub(crate) async fn group(&self, steps: &[PlanStep], first: u32) -> (Vec<Played>, Option<StepEnd>) {
         let before = self.before(true);
+        let of_lane =
+            |step: &PlanStep| step.lane.clone().map(|lane| Running { lane, names: self.names(step) });
+        let in_group = steps.iter().filter_map(of_lane).collect();
         {
             let mut judge = self.judge();
+            judge.in_group = in_group;
             judge.listing = None;
             judge.group = Some(Vec::new());
             judge.running.clear();

@@ -38,7 +38,7 @@ use crate::blame;
 use crate::judge::{Judge, Met, Snapshot, Volume};
 use crate::plan::{ImageKind, Plan, Refused, Source, Step};
 use crate::read::{self, ReadError};
-use crate::site::{Site, SiteError};
+use crate::site::{PathState, Severed, Site, SiteError};
 use crate::story::Name;
 use tolerance::Before;
 
@@ -218,7 +218,9 @@ impl<'a> Player<'a> {
             Ok(findings) if findings.is_empty() => Ok(()),
             Ok(findings) => Err(StepEnd::Findings(findings)),
             // The reading stays due.
-            Err(StepEnd::Failed(_) | StepEnd::Unreachable(_)) if self.excused(step, before).is_some() => {
+            Err(StepEnd::Failed(_) | StepEnd::Unreachable(_))
+                if self.is_down() || self.excused(step, before).is_some() =>
+            {
                 self.judge().unsettled = true;
                 Ok(())
             }
@@ -333,6 +335,10 @@ impl<'a> Player<'a> {
             _ => &[],
         };
         ids.iter().for_each(|id| self.judge().ledger.compared(id, 1));
+        if matches!(step, Step::Settle) && self.has_crashed() {
+            // What the crash left open is closed, and nothing is left over.
+            self.judge().ledger.compared("DUR-006", 1);
+        }
     }
 
     async fn act(&self, step: &Step) -> Ended {
@@ -351,8 +357,13 @@ impl<'a> Player<'a> {
             Step::PowerLoss => self.power_loss().await,
             Step::FailController { controller } => self.controller(*controller, false).await,
             Step::RestoreController { controller } => self.controller(*controller, true).await,
-            Step::Cut { host, path } => self.path(host, *path, false).await,
-            Step::Heal { host, path } => self.path(host, *path, true).await,
+            Step::Cut { host, path, way } => self.path(host, *path, PathState::Cut(*way)).await,
+            Step::Heal { host, path } => self.path(host, *path, PathState::Up).await,
+            Step::Slow { host, path, ms, segment } => {
+                self.slow(host, *path, PathState::Slow { ms: *ms, segment: *segment }).await
+            }
+            Step::Reset { host, path } => self.sever(host, *path, Severed::Reset).await,
+            Step::HalfOpen { host, path, side } => self.sever(host, *path, Severed::HalfOpen(*side)).await,
             Step::Wait { seconds } => {
                 self.site.env().sleep(std::time::Duration::from_secs(*seconds)).await;
                 self.settled();
@@ -617,6 +628,9 @@ fn is_managed(step: &Step) -> bool {
             | Step::Verify { .. }
             | Step::Scan { .. }
             | Step::Cut { .. }
+            | Step::Slow { .. }
+            | Step::Reset { .. }
+            | Step::HalfOpen { .. }
             | Step::Heal { .. }
             | Step::Wait { .. }
             | Step::Arm { .. }

@@ -67,8 +67,13 @@ impl Player<'_> {
         Ok(String::new())
     }
 
-    pub(super) async fn path(&self, host: &Name, path: u64, up: bool) -> Ended {
-        self.site.set_path(host, path, up).await.map_err(not_possible)?;
+    pub(super) async fn path(&self, host: &Name, path: u64, state: PathState) -> Ended {
+        let up = state == PathState::Up;
+        self.site.set_path(host, path, state).await.map_err(not_possible)?;
+        if up && !self.judge().outage.paths.contains_key(host) {
+            // It was slow at most.
+            return Ok(String::new());
+        }
         if up {
             self.shaken();
         }
@@ -106,6 +111,34 @@ impl Player<'_> {
             }
         }
         Ok(String::new())
+    }
+
+    /// Paths of a host become slow: nothing but time may be lost by that.
+    pub(super) async fn slow(&self, host: &Name, path: u64, state: PathState) -> Ended {
+        self.site.set_path(host, path, state).await.map_err(not_possible)?;
+        self.on_host(host, &["ISC-023"]);
+        Ok(String::new())
+    }
+
+    /// Connections of a host end; sessions come back over new ones, and what was under way is sent again.
+    pub(super) async fn sever(&self, host: &Name, path: u64, how: Severed) -> Ended {
+        self.site.sever(host, path, how).await.map_err(not_possible)?;
+        // Whoever is just logging in beside this may fail to.
+        self.judge().upsets += 1;
+        let id = match how {
+            Severed::Reset => "ISC-015",
+            Severed::HalfOpen(_) => "ISC-024",
+        };
+        self.on_host(host, &[id]);
+        Ok(String::new())
+    }
+
+    /// What the next clean reading of the host's volumes upholds.
+    fn on_host(&self, host: &Name, ids: &[&'static str]) {
+        let mut judge = self.judge();
+        let on_host = judge.volumes.iter().filter(|(_, v)| v.hosts.contains(host));
+        let names: Vec<Name> = on_host.map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| judge.expect(name, ids));
     }
 
     /// Time has passed: what a healed path held has arrived or never will.

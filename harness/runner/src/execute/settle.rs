@@ -31,7 +31,7 @@ impl Player<'_> {
         }
         self.site.env().sleep(if outage { AFTER_OUTAGE } else { AFTER_FAULTS }).await;
         self.settled();
-        if self.judge().down {
+        if self.is_down() {
             self.site.restart(&BTreeMap::new()).await.map_err(|e| match e {
                 SiteError::Unreachable(message) => {
                     stuck("service", "down", "the service does not start", &message)
@@ -70,7 +70,7 @@ impl Player<'_> {
             self.controller(controller, true).await?;
         }
         for host in paths {
-            self.path(&host, 0, true).await?;
+            self.path(&host, 0, PathState::Up).await?;
         }
         self.site.heal().await.map_err(outages::not_possible)?;
         Ok(outage)

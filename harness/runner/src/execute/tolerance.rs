@@ -43,8 +43,10 @@ impl Names {
 }
 
 /// A fault at this point and of this kind may make the operation fail.
-pub(crate) fn may_fail(action: FaultAction) -> bool {
-    match action {
+pub(crate) fn may_fail(fault: &PlacedFault) -> bool {
+    match fault.action {
+        // Sent again until it is done; only what is refused every time is given up.
+        action if action.is_scsi() => fault.nth == 0,
         FaultAction::Delay(ms) => ms >= HARMLESS_DELAY_MS,
         // What a later version says besides is no reason to fail.
         FaultAction::Newer => false,
@@ -91,6 +93,23 @@ impl Player<'_> {
     /// The plan settles what it breaks; in other stories whoever wrote them has said what must work.
     pub(super) fn is_tolerant(&self) -> bool {
         self.plan.steps.iter().any(|step| matches!(step.step, Step::Settle))
+    }
+
+    /// The volume service does not serve: it did not start, or has crashed.
+    pub(super) fn is_down(&self) -> bool {
+        self.judge().down || self.site.control().is_crashed()
+    }
+
+    /// A fault of the plan has crashed the volume service.
+    pub(super) fn has_crashed(&self) -> bool {
+        let armed = self.plan.steps.iter().filter_map(|step| match &step.step {
+            Step::Arm { fault } => Some(fault),
+            _ => None,
+        });
+        let crashes: Vec<_> =
+            armed.chain(&self.plan.site.faults).filter(|f| f.action == FaultAction::Crash).collect();
+        !crashes.is_empty()
+            && self.site.faults_fired().keys().any(|point| crashes.iter().any(|f| covers(f, point)))
     }
 
     /// A disturbance of the data path is over or has been noticed: until when it may still be felt.
@@ -175,10 +194,12 @@ impl Player<'_> {
         if let Some(point) = fired.first() {
             return Some(format!("fault at {point}"));
         }
-        let judge = self.judge();
-        if judge.down && is_managed(step) {
+        // A detached volume is read through the service.
+        let needs_service = is_managed(step) || matches!(step, Step::Verify { .. } | Step::Scan { .. });
+        if needs_service && self.is_down() {
             return Some("the volume service is down".into());
         }
+        let judge = self.judge();
         if before.upsets.is_some_and(|upsets| upsets != judge.upsets) {
             return Some("an outage began or ended meanwhile".into());
         }
@@ -243,7 +264,7 @@ impl Player<'_> {
         if judge.armed.is_empty() {
             return Vec::new();
         }
-        let may = |point: &str| judge.armed.iter().any(|f| covers(f, point) && may_fail(f.action));
+        let may = |point: &str| judge.armed.iter().any(|f| covers(f, point) && may_fail(f));
         let fired = self.site.faults_fired().into_iter();
         let new = fired.filter(|(point, count)| *count > before.faults.get(point).copied().unwrap_or(0));
         new.map(|(point, _)| point).filter(|point| may(point)).collect()
@@ -309,11 +330,12 @@ impl Player<'_> {
     pub(super) fn skipped(&self, step: &Step) -> Result<(), StepEnd> {
         let skip = |why: String| Err(StepEnd::Skipped(why));
         let names = self.names(step);
+        let down = self.is_down();
         let judge = self.judge();
         if let Some(name) = names.volumes.iter().chain(&names.snapshots).find(|n| judge.doubt.contains(n)) {
             return skip(format!("{name} is in doubt"));
         }
-        if judge.down && is_managed(step) && !matches!(step, Step::Restart { .. } | Step::Settle) {
+        if down && is_managed(step) && !matches!(step, Step::Restart { .. } | Step::Settle) {
             return skip("the volume service is down".into());
         }
         match step {

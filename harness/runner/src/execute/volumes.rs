@@ -253,7 +253,7 @@ impl Player<'_> {
             Ok(report) => report,
             Err(error) => return Err(self.refused_or_failed(step, begun, &operation, &error)),
         };
-        let mut findings = self.complete(begun, &operation, Answer::Done);
+        let findings = self.complete(begun, &operation, Answer::Done);
         // Another lane may have deleted it since.
         let _ = self.judge().data.extend(v.id, gib << 21);
         if let Some(v) = self.judge().volumes.get_mut(volume) {
@@ -277,8 +277,13 @@ impl Player<'_> {
                 }
             }
         }
-        if self.judge().group.is_none() {
-            findings.extend(self.all_told(volume, &v, &report));
+        if self.judge().group.is_none()
+            && findings.is_empty()
+            && let Some(finding) = self.all_told(volume, &v, &report).into_iter().next()
+        {
+            // A fault in the middle of telling them excuses it; `settle` looks whether they see it then.
+            let failed = Failed { finding, refused: None, clean: false, raced: false };
+            return Err(StepEnd::Failed(Box::new(failed)));
         }
         let told = |h: &Name| self.site.host_name(h).is_some_and(|h| report.hosts.contains_key(&h));
         if let Some(host) = v.hosts.iter().find(|h| !told(h)).filter(|_| self.judge().group.is_none()) {

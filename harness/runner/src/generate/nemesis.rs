@@ -6,7 +6,7 @@
 use sanbench_world::Dice;
 
 use super::{Profile, step_dice};
-use crate::plan::{FaultAction, PlacedFault, Plan, PlanStep, Source, Step};
+use crate::plan::{FaultAction, PlacedFault, Plan, PlanStep, Side, Source, Step, Way};
 use crate::story::Name;
 
 /// Where a kind can be produced.
@@ -67,7 +67,7 @@ pub const KINDS: &[FaultKind] = &[
         promise: "A flow that fails at any of its steps undoes those before; nothing is left over.",
         environments: EVERYWHERE,
         masked: false,
-        begin: |d, _, next| flow(d, next),
+        begin: |d, _, next| flow(d, next, FaultAction::Fail),
         end: over,
     },
     FaultKind {
@@ -114,6 +114,42 @@ pub const KINDS: &[FaultKind] = &[
         end: over,
     },
     FaultKind {
+        name: "busy",
+        promise: "BUSY and TASK SET FULL are waited out; the command is carried out once and nothing fails.",
+        environments: SIM_LOOPBACK,
+        masked: true,
+        begin: |d, _, _| {
+            let action = if d.chance(1, 2) { FaultAction::ScsiBusy } else { FaultAction::TaskSetFull };
+            // One refusal, or several commands in a row: also the second try is refused.
+            let (first, many) = (1 + d.below(6), 1 + d.below(3));
+            let point = arrival(d);
+            (first..first + many).flat_map(|nth| fault(point, nth, action)).collect()
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "unit-attention",
+        promise: "A unit attention is news, not a failure: the command is sent again and is carried out once.",
+        environments: SIM_LOOPBACK,
+        masked: true,
+        begin: |d, _, _| {
+            let point = arrival(d);
+            fault(point, 1 + d.below(6), FaultAction::UnitAttention)
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "lun-reset",
+        promise: "A logical unit that somebody else resets loses its tasks, not its data: what was under way is sent again.",
+        environments: SIM_LOOPBACK,
+        masked: true,
+        begin: |d, _, _| {
+            let point = arrival(d);
+            fault(point, 1 + d.below(6), FaultAction::LunReset)
+        },
+        end: over,
+    },
+    FaultKind {
         name: "path-cut",
         promise: "While one path is left, I/O goes on; a path that returns is used again.",
         environments: SIM,
@@ -123,10 +159,66 @@ pub const KINDS: &[FaultKind] = &[
                 plan.site.hosts.iter().filter(|(_, paths)| *paths > 1).map(|(name, _)| name).collect();
             match hosts.len() as u64 {
                 0 => Vec::new(),
-                n => vec![Step::Cut { host: hosts[d.below(n) as usize].clone(), path: 1 + d.below(2) }],
+                n => {
+                    let host = hosts[d.below(n) as usize].clone();
+                    vec![Step::Cut { host, path: 1 + d.below(2), way: Way::Both }]
+                }
             }
         },
         end: mend,
+    },
+    FaultKind {
+        name: "path-one-way",
+        promise: "A path that carries requests and no answers, or answers and no requests, counts as lost; I/O goes on.",
+        environments: SIM,
+        masked: true,
+        begin: |d, plan, _| match several_paths(d, plan) {
+            None => Vec::new(),
+            Some(host) => {
+                let way = if d.chance(1, 2) { Way::ToArray } else { Way::ToHost };
+                vec![Step::Cut { host, path: 1 + d.below(2), way }]
+            }
+        },
+        end: mend,
+    },
+    FaultKind {
+        name: "path-slow",
+        promise: "A slow path, also one of tiny segments, only costs time.",
+        environments: SIM,
+        masked: true,
+        begin: |d, plan, _| match any_host(d, plan) {
+            None => Vec::new(),
+            Some(host) => {
+                let segment = [0, 0, 7, 48, 512][d.below(5) as usize];
+                vec![Step::Slow { host, path: d.below(3), ms: 1 + d.below(300), segment }]
+            }
+        },
+        end: mend,
+    },
+    FaultKind {
+        name: "connection-reset",
+        promise: "A connection that is reset is made anew and its session reinstated; what was under way is sent again.",
+        environments: SIM,
+        masked: true,
+        begin: |d, plan, _| match any_host(d, plan) {
+            None => Vec::new(),
+            Some(host) => vec![Step::Reset { host, path: d.below(3) }],
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "half-open",
+        promise: "A connection of which one side knows nothing is found and made anew; no acknowledged write is lost.",
+        environments: SIM,
+        masked: true,
+        begin: |d, plan, _| match any_host(d, plan) {
+            None => Vec::new(),
+            Some(host) => {
+                let side = if d.chance(1, 2) { Side::Array } else { Side::Host };
+                vec![Step::HalfOpen { host, path: d.below(3), side }]
+            }
+        },
+        end: over,
     },
     FaultKind {
         name: "host-cut-off",
@@ -135,7 +227,10 @@ pub const KINDS: &[FaultKind] = &[
         masked: false,
         begin: |d, plan, _| match plan.site.hosts.len() as u64 {
             0 => Vec::new(),
-            n => vec![Step::Cut { host: plan.site.hosts[d.below(n) as usize].0.clone(), path: 0 }],
+            n => {
+                let host = plan.site.hosts[d.below(n) as usize].0.clone();
+                vec![Step::Cut { host, path: 0, way: Way::Both }]
+            }
         },
         end: mend,
     },
@@ -163,6 +258,14 @@ pub const KINDS: &[FaultKind] = &[
         begin: |_, _, _| vec![Step::Restart { options: Default::default() }],
         end: over,
     },
+    FaultKind {
+        name: "service-crash",
+        promise: "A volume service that crashes at any step of a flow finishes or undoes it once it is back.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, next| flow(d, next, FaultAction::Crash),
+        end: come_back,
+    },
 ];
 
 /// The kind mends itself.
@@ -170,12 +273,19 @@ fn over(_: &[Step]) -> Vec<Step> {
     Vec::new()
 }
 
+/// What has crashed is started again.
+fn come_back(begun: &[Step]) -> Vec<Step> {
+    if begun.is_empty() { Vec::new() } else { vec![Step::Restart { options: Default::default() }] }
+}
+
 /// The counterparts of outages.
 fn mend(begun: &[Step]) -> Vec<Step> {
     begun
         .iter()
         .filter_map(|step| match step {
-            Step::Cut { host, path } => Some(Step::Heal { host: host.clone(), path: *path }),
+            Step::Cut { host, path, .. } | Step::Slow { host, path, .. } => {
+                Some(Step::Heal { host: host.clone(), path: *path })
+            }
             Step::FailController { controller } => Some(Step::RestoreController { controller: *controller }),
             _ => None,
         })
@@ -197,6 +307,28 @@ fn fault(point: &str, nth: u64, action: FaultAction) -> Vec<Step> {
 fn one(d: &mut Dice, points: &[&str], action: FaultAction, most: u64) -> Vec<Step> {
     let point = points[d.below(points.len() as u64) as usize];
     fault(point, 1 + d.below(most), action)
+}
+
+/// Where a command arrives: any, or one whose loss a guest would feel.
+fn arrival(d: &mut Dice) -> &'static str {
+    match d.below(4) {
+        0 => "target.command.before:WRITE",
+        1 => "target.command.before:SYNCHRONIZE CACHE",
+        _ => "target.command.before",
+    }
+}
+
+/// A host of the plan.
+fn any_host(d: &mut Dice, plan: &Plan) -> Option<Name> {
+    let n = plan.site.hosts.len() as u64;
+    (n > 0).then(|| plan.site.hosts[d.below(n) as usize].0.clone())
+}
+
+/// A host of the plan that has more than one path.
+fn several_paths(d: &mut Dice, plan: &Plan) -> Option<Name> {
+    let hosts: Vec<&Name> =
+        plan.site.hosts.iter().filter(|(_, paths)| *paths > 1).map(|(name, _)| name).collect();
+    (!hosts.is_empty()).then(|| hosts[d.below(hosts.len() as u64) as usize].clone())
 }
 
 /// A management call of the step that comes next, or any.
@@ -229,7 +361,7 @@ fn calls(step: &Step) -> &'static [&'static str] {
 }
 
 /// A step of the flow that the operation which comes next will run.
-fn flow(d: &mut Dice, next: &Step) -> Vec<Step> {
+fn flow(d: &mut Dice, next: &Step, action: FaultAction) -> Vec<Step> {
     let flows: &[&str] = match next {
         Step::Create { source: Source::Image(_), .. } => &["build_volume_from_image", "create_volume"],
         Step::Create { .. } => &["build_volume", "create_volume"],
@@ -254,7 +386,7 @@ fn flow(d: &mut Dice, next: &Step) -> Vec<Step> {
     }
     match points.len() as u64 {
         0 => Vec::new(),
-        n => fault(&points[d.below(n) as usize], 1, FaultAction::Fail),
+        n => fault(&points[d.below(n) as usize], 1, action),
     }
 }
 
@@ -314,7 +446,7 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
             let begun = (kind.begin)(&mut d, plan, step);
             let groupable = begun
                 .iter()
-                .all(|s| matches!(s, Step::Arm { .. } | Step::Cut { .. } | Step::FailController { .. }));
+                .all(|s| matches!(s, Step::Arm { .. } | Step::FailController { .. }) || s.is_of_network());
             if begun.is_empty() || (!alone && !groupable) {
                 continue;
             }

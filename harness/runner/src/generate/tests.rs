@@ -17,9 +17,21 @@ fn a_plan_follows_from_seed_and_profile_alone_and_reads_as_it_prints() {
             );
         }
     }
-    for verb in
-        ["extend", "flatten", "reimage", "intrude", "arm", "cut", "heal", "power-loss", "settle", "restart"]
-    {
+    for verb in [
+        "extend",
+        "flatten",
+        "reimage",
+        "intrude",
+        "arm",
+        "cut",
+        "slow",
+        "reset",
+        "half-open",
+        "heal",
+        "power-loss",
+        "settle",
+        "restart",
+    ] {
         assert!(kinds.contains(verb), "no plan of 800 has {verb}");
     }
     assert_ne!(generate(1, &Profile::default()), generate(2, &Profile::default()));

@@ -55,9 +55,11 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
             Mentions { snapshots: vec![snapshot], ..Mentions::default() }
         }
         Step::Reimage { volume: v, image } => Mentions { image: Some(image), ..volume(v) },
-        Step::Cut { host, .. } | Step::Heal { host, .. } => {
-            Mentions { host: Some(host), ..Mentions::default() }
-        }
+        Step::Cut { host, .. }
+        | Step::Slow { host, .. }
+        | Step::Reset { host, .. }
+        | Step::HalfOpen { host, .. }
+        | Step::Heal { host, .. } => Mentions { host: Some(host), ..Mentions::default() },
         Step::Fill { pool, .. } | Step::Drain { pool } => {
             Mentions { pool: Some(pool), ..Mentions::default() }
         }

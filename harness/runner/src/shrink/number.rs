@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::search::Search;
-use crate::plan::{FaultAction, Step};
+use crate::plan::{FaultAction, Step, Way};
 use crate::story::Size;
 
 const GIB: u64 = 1 << 30;
@@ -106,7 +106,24 @@ fn simpler(step: &Step) -> Vec<Step> {
                 offer(&|s| *s = Step::Wait { seconds: less });
             }
         }
-        Step::Cut { host, path: 0 } => offer(&|s| *s = Step::Cut { host: host.clone(), path: 1 }),
+        Step::Cut { host, path: 0, way } => {
+            offer(&|s| *s = Step::Cut { host: host.clone(), path: 1, way: *way });
+        }
+        // A path that is dead both ways is easier to think about; what is reset is over at once.
+        Step::Cut { host, path, way: Way::ToArray | Way::ToHost } => {
+            offer(&|s| *s = Step::Cut { host: host.clone(), path: *path, way: Way::Both });
+        }
+        Step::HalfOpen { host, path, .. } => {
+            offer(&|s| *s = Step::Reset { host: host.clone(), path: *path });
+        }
+        Step::Reset { host, path: 0 } => offer(&|s| *s = Step::Reset { host: host.clone(), path: 1 }),
+        Step::Slow { host, path, ms, segment } => {
+            let slow = |ms, segment| Step::Slow { host: host.clone(), path: *path, ms, segment };
+            offer(&|s| *s = slow(*ms, 0));
+            for less in halves(*ms, 0, 1) {
+                offer(&|s| *s = slow(less, *segment));
+            }
+        }
         Step::FailController { controller: 1.. } => offer(&|s| *s = Step::FailController { controller: 0 }),
         Step::Arm { fault } => {
             if fault.nth > 1 {
@@ -161,6 +178,11 @@ fn simpler_action(action: FaultAction) -> Vec<FaultAction> {
         | FaultAction::Oversize
         | FaultAction::Newer
         | FaultAction::Close
-        | FaultAction::ExpireSession => vec![FaultAction::Delay(1), FaultAction::Fail],
+        | FaultAction::ExpireSession
+        | FaultAction::ScsiBusy
+        | FaultAction::UnitAttention
+        | FaultAction::Crash => vec![FaultAction::Delay(1), FaultAction::Fail],
+        FaultAction::TaskSetFull => vec![FaultAction::Delay(1), FaultAction::Fail, FaultAction::ScsiBusy],
+        FaultAction::LunReset => vec![FaultAction::Delay(1), FaultAction::Fail, FaultAction::UnitAttention],
     }
 }

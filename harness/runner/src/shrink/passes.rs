@@ -314,6 +314,9 @@ fn renamed(draft: &Draft, from: &Name, to: &Name) -> Draft {
             | Step::Detach { host, .. }
             | Step::Intrude { host, .. }
             | Step::Cut { host, .. }
+            | Step::Slow { host, .. }
+            | Step::Reset { host, .. }
+            | Step::HalfOpen { host, .. }
             | Step::Heal { host, .. }
             | Step::Revoke { host, .. }
             | Step::Reserve { host, .. }

@@ -422,9 +422,23 @@ fn fault_action(at: &At<'_>, args: &Args) -> Result<FaultAction, StoryError> {
         "newer" => FaultAction::Newer,
         "close" => FaultAction::Close,
         "expire-session" => FaultAction::ExpireSession,
+        "scsi-busy" => FaultAction::ScsiBusy,
+        "task-set-full" => FaultAction::TaskSetFull,
+        "unit-attention" => FaultAction::UnitAttention,
+        "lun-reset" => FaultAction::LunReset,
+        "crash" => FaultAction::Crash,
         _ => FaultAction::Fail,
     };
     let point = args.text(0);
+    for (is, whose, where_) in [
+        (action.is_scsi(), "is done to a SCSI command", "target.command.before"),
+        (action == FaultAction::Crash, "is for the volume service", "flow."),
+    ] {
+        if is && !point.starts_with(where_) {
+            let problem = format!("do={} {whose}: place it at {where_}", wanted.text);
+            return Err(at.error(wanted, &problem, None));
+        }
+    }
     if action.is_answer() && !point.starts_with("rest.") {
         let hint = Some("fail, delay and drop-reply fit every point".to_owned());
         return Err(at.error(wanted, &format!("`{point}` gives no answer that could be wrong"), hint));
@@ -508,7 +522,7 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
         }
         // The name stays free: the volume is still to be made.
         "squat" => Step::Squat { volume: args.pos(at, 0, "a name")? },
-        "cut" | "heal" => {
+        "cut" | "heal" | "slow" | "reset" | "half-open" => {
             let host = names.known(at, "host", word(0))?;
             let path = args.key(at, "path", "a number")?.unwrap_or(0);
             if path > 2 {
@@ -518,7 +532,21 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
                     None,
                 ));
             }
-            if verb.name == "cut" { Step::Cut { host, path } } else { Step::Heal { host, path } }
+            let said = |key: &str| args.named.get(key).map_or("", |w| w.text.as_str());
+            match verb.name {
+                "cut" => Step::Cut { host, path, way: from_word(said("way")).unwrap_or_default() },
+                "slow" => Step::Slow {
+                    host,
+                    path,
+                    ms: args.key(at, "ms", "a number")?.unwrap_or(0),
+                    segment: args.key(at, "segment", "a number")?.unwrap_or(0),
+                },
+                "reset" => Step::Reset { host, path },
+                "half-open" => {
+                    Step::HalfOpen { host, path, side: from_word(said("side")).unwrap_or_default() }
+                }
+                _ => Step::Heal { host, path },
+            }
         }
         _ => {
             let volume = names.known(at, "volume", word(0))?;

@@ -1,6 +1,7 @@
 //! A step in plain words, for readers who do not know the story language.
 
-use crate::plan::{FaultAction, Forged, PlacedFault, Refused, Repeated, Source, Starved, Step};
+use crate::plan::{FaultAction, Forged, PlacedFault, Refused, Repeated, Side, Source, Starved, Step, Way};
+use crate::story::Name;
 
 /// The step as one sentence.
 #[must_use]
@@ -85,8 +86,37 @@ pub fn plain(step: &Step) -> String {
         Step::PowerLoss => ("The array loses its power and gets it back".to_owned(), &None),
         Step::FailController { controller } => (format!("Controller {controller} of the array fails"), &None),
         Step::RestoreController { controller } => (format!("Controller {controller} comes back"), &None),
-        Step::Cut { host, path: 0 } => (format!("All paths of {host} go dead"), &None),
-        Step::Cut { host, path } => (format!("Path {path} of {host} goes dead"), &None),
+        Step::Cut { host, path, way } => {
+            let way = match way {
+                Way::Both => "",
+                Way::ToArray => " for what the host sends",
+                Way::ToHost => " for what the array sends",
+            };
+            match path {
+                0 => (format!("All paths of {host} go dead{way}"), &None),
+                path => (format!("Path {path} of {host} goes dead{way}"), &None),
+            }
+        }
+        Step::Slow { host, path, ms, segment } => {
+            let crumbs = match segment {
+                0 => String::new(),
+                n => format!(", and what it carries comes in segments of {n} bytes"),
+            };
+            (format!("{} {ms} ms slower each way{crumbs}", whose(host, *path, "become", "becomes")), &None)
+        }
+        Step::Reset { host, path } => {
+            (format!("{} reset", whose(host, *path, "have their connections", "has its connection")), &None)
+        }
+        Step::HalfOpen { host, path, side } => {
+            let who = match side {
+                Side::Array => "The array",
+                Side::Host => "The host",
+            };
+            match path {
+                0 => (format!("{who} forgets all connections of {host}"), &None),
+                path => (format!("{who} forgets the connection over path {path} of {host}"), &None),
+            }
+        }
         Step::Heal { host, path: 0 } => (format!("All paths of {host} work again"), &None),
         Step::Heal { host, path } => (format!("Path {path} of {host} works again"), &None),
         Step::Arm { fault } => (format!("From here on: {}", plain_fault(fault)), &None),
@@ -120,9 +150,22 @@ pub fn plain_fault(fault: &PlacedFault) -> String {
         FaultAction::Close => "the connection closes under the next request".to_owned(),
         FaultAction::ExpireSession => "the session is over".to_owned(),
         FaultAction::Delay(ms) => format!("it takes {ms} ms longer"),
+        FaultAction::ScsiBusy => "the command is answered with BUSY".to_owned(),
+        FaultAction::TaskSetFull => "the command is answered with TASK SET FULL".to_owned(),
+        FaultAction::UnitAttention => "the command meets a unit attention, 29h/00h".to_owned(),
+        FaultAction::LunReset => "somebody else resets the logical unit first".to_owned(),
+        FaultAction::Crash => "the volume service crashes".to_owned(),
         FaultAction::DropReply => "the work is done and the answer is lost".to_owned(),
     };
     format!("{when} {}, {what}", fault.point)
+}
+
+/// All paths of a host, or one, and what they do.
+fn whose(host: &Name, path: u64, all: &str, one: &str) -> String {
+    match path {
+        0 => format!("All paths of {host} {all}"),
+        path => format!("Path {path} of {host} {one}"),
+    }
 }
 
 fn reason(refused: Refused) -> &'static str {

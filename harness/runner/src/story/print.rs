@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{FaultAction, PlacedFault, Plan, Schedule, Source, Step, Tune};
+use crate::plan::{FaultAction, PlacedFault, Plan, Schedule, Source, Step, Tune, Way};
 
 /// The whole story as text; [`super::parse`] reads it back to an equal plan.
 pub fn print(plan: &Plan) -> String {
@@ -68,6 +68,11 @@ fn placed(fault: &PlacedFault) -> String {
         FaultAction::Newer => "do=newer".to_owned(),
         FaultAction::Close => "do=close".to_owned(),
         FaultAction::ExpireSession => "do=expire-session".to_owned(),
+        FaultAction::ScsiBusy => "do=scsi-busy".to_owned(),
+        FaultAction::TaskSetFull => "do=task-set-full".to_owned(),
+        FaultAction::UnitAttention => "do=unit-attention".to_owned(),
+        FaultAction::LunReset => "do=lun-reset".to_owned(),
+        FaultAction::Crash => "do=crash".to_owned(),
     };
     format!("{} nth={} {action}", quoted(&fault.point, false), fault.nth)
 }
@@ -126,7 +131,18 @@ pub fn print_step(step: &Step) -> String {
         Step::PowerLoss => ("power-loss".to_owned(), &None),
         Step::FailController { controller } => (format!("fail-controller {controller}"), &None),
         Step::RestoreController { controller } => (format!("restore-controller {controller}"), &None),
-        Step::Cut { host, path } => (format!("cut {host}{}", of_path(*path)), &None),
+        Step::Cut { host, path, way: Way::Both } => (format!("cut {host}{}", of_path(*path)), &None),
+        Step::Cut { host, path, way } => (format!("cut {host}{} way={}", of_path(*path), word(way)), &None),
+        Step::Slow { host, path, ms, segment: 0 } => {
+            (format!("slow {host}{} ms={ms}", of_path(*path)), &None)
+        }
+        Step::Slow { host, path, ms, segment } => {
+            (format!("slow {host}{} ms={ms} segment={segment}", of_path(*path)), &None)
+        }
+        Step::Reset { host, path } => (format!("reset {host}{}", of_path(*path)), &None),
+        Step::HalfOpen { host, path, side } => {
+            (format!("half-open {host}{} side={}", of_path(*path), word(side)), &None)
+        }
         Step::Heal { host, path } => (format!("heal {host}{}", of_path(*path)), &None),
         Step::Wait { seconds } => (format!("wait {seconds}"), &None),
         Step::Arm { fault } => (format!("arm {}", placed(fault)), &None),

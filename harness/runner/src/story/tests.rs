@@ -40,6 +40,8 @@ fn errors_show_line_column_snippet_and_hint() {
         "story \"x\"\nfault \"rest.before:GET lun\" do=code code=12x",
         "story \"x\"\nfault \"rest.before:GET lun\" do=http status=200",
         "story \"x\"\nfault \"rest.before:GET lun\" do=fail ms=5",
+        "story \"x\"\nfault target.login do=scsi-busy",
+        "story \"x\"\nfault \"rest.before:GET lun\" do=crash",
         "story \"x\"\n\u{7}\u{1b}[31mboo",
         "story \"x\"\n@a host h",
         "story \"x\"\n@9 census",
@@ -106,7 +108,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..36), 0..3),
     );
-    let steps = prop::collection::vec((0u8..32, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..35, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -133,9 +135,19 @@ fn plan() -> impl Strategy<Value = Plan> {
                             FaultAction::Newer,
                             FaultAction::Close,
                             FaultAction::ExpireSession,
+                            FaultAction::ScsiBusy,
+                            FaultAction::TaskSetFull,
+                            FaultAction::UnitAttention,
+                            FaultAction::LunReset,
+                            FaultAction::Crash,
                         ];
                         let action = all[a as usize % all.len()];
-                        let point = if action.is_answer() { format!("rest.after:{point}") } else { point };
+                        let point = match action {
+                            FaultAction::Crash => format!("flow.{point}"),
+                            _ if action.is_scsi() => format!("target.command.before:{point}"),
+                            _ if action.is_answer() => format!("rest.after:{point}"),
+                            _ => point,
+                        };
                         PlacedFault { point, nth, action }
                     })
                     .collect(),
@@ -197,7 +209,11 @@ fn plan() -> impl Strategy<Value = Plan> {
                     13 => Step::PowerLoss,
                     14 => Step::FailController { controller: u64::from(number) },
                     15 => Step::RestoreController { controller: u64::from(number) },
-                    16 => Step::Cut { host, path: u64::from(number % 3) },
+                    16 => Step::Cut {
+                        host,
+                        path: u64::from(number % 3),
+                        way: [Way::Both, Way::ToArray, Way::ToHost][usize::from(number) / 3 % 3],
+                    },
                     17 => Step::Heal { host, path: u64::from(number % 3) },
                     18 => Step::Wait { seconds: u64::from(number) },
                     19 => Step::Arm {
@@ -232,6 +248,18 @@ fn plan() -> impl Strategy<Value = Plan> {
                         volume,
                         at,
                         length,
+                    },
+                    31 => Step::Slow {
+                        host,
+                        path: u64::from(number % 3),
+                        ms: u64::from(number),
+                        segment: u64::from(number % 5),
+                    },
+                    32 => Step::Reset { host, path: u64::from(number % 3) },
+                    33 => Step::HalfOpen {
+                        host,
+                        path: u64::from(number % 3),
+                        side: [Side::Array, Side::Host][usize::from(number) / 3 % 2],
                     },
                     _ => Step::Census,
                 };

@@ -80,6 +80,11 @@ pub const FAULTS: &[&str] = &[
     "newer",
     "close",
     "expire-session",
+    "scsi-busy",
+    "task-set-full",
+    "unit-attention",
+    "lun-reset",
+    "crash",
 ];
 
 const fn pos(name: &'static str, ty: Type, help: &'static str) -> Param {
@@ -100,6 +105,7 @@ const FAULT: &[Param] = &[
     key("code", Type::Integer, false, "for code: the error code, not 0 (default 1077949006)"),
 ];
 const VOLUME: Param = pos("VOLUME", Type::Name, "a volume");
+const PATH: Param = key("path", Type::Count, false, "which path, from 1 (default: all)");
 const HOST: Param = pos("HOST", Type::Name, "a compute host");
 
 /// Every verb, header verbs first, in the order in which `explain` lists them.
@@ -185,7 +191,8 @@ pub const VERBS: &[Verb] = &[
         positional: &[pos("POINT", Type::Text, "a fault point; a trailing * matches any ending")],
         named: FAULT,
         help: "Places a fault; the promise that must hold under it is the story's requirements. What begins with `rest.` \
-               knows all actions, other points the first three.",
+               knows all answers of HTTP, `target.command.before` those of a device server, `flow.` the crash; the first \
+               three fit every point.",
         example: "fault \"rest.after:POST lun\" nth=1 do=drop-reply",
     },
     Verb {
@@ -506,16 +513,57 @@ pub const VERBS: &[Verb] = &[
         name: "cut",
         place: Place::Step,
         positional: &[HOST],
-        named: &[key("path", Type::Count, false, "which path, from 1 (default: all)")],
-        help: "Makes paths of a host swallow everything, both ways.",
-        example: "cut compute-1 path=1",
+        named: &[
+            PATH,
+            key(
+                "way",
+                Type::Word(&["both", "to-array", "to-host"]),
+                false,
+                "which direction (default both): with one, requests arrive and answers do not, or the other way round",
+            ),
+        ],
+        help: "Makes paths of a host swallow everything.",
+        example: "cut compute-1 path=1 way=to-host",
+    },
+    Verb {
+        name: "slow",
+        place: Place::Step,
+        positional: &[HOST],
+        named: &[
+            PATH,
+            key("ms", Type::Count, true, "milliseconds that every segment takes longer, in each direction"),
+            key(
+                "segment",
+                Type::Count,
+                false,
+                "bytes that one read gets at most (default: as many as there are)",
+            ),
+        ],
+        help: "Makes paths of a host slow, and cuts what they carry into small segments; `heal` undoes it.",
+        example: "slow compute-1 path=1 ms=200 segment=7",
+    },
+    Verb {
+        name: "reset",
+        place: Place::Step,
+        positional: &[HOST],
+        named: &[PATH],
+        help: "Resets the connections over paths of a host: both ends see it, what was under way is lost.",
+        example: "reset compute-1 path=1",
+    },
+    Verb {
+        name: "half-open",
+        place: Place::Step,
+        positional: &[HOST],
+        named: &[PATH, key("side", Type::Word(&["array", "host"]), false, "who forgets (default array)")],
+        help: "Lets one side forget its connections over paths of a host; the other is reset when it sends next.",
+        example: "half-open compute-1 path=1 side=host",
     },
     Verb {
         name: "heal",
         place: Place::Step,
         positional: &[HOST],
-        named: &[key("path", Type::Count, false, "which path, from 1 (default: all)")],
-        help: "Makes paths of a host work again; what they held arrives late.",
+        named: &[PATH],
+        help: "Makes paths of a host work again, and fast; what they held arrives late.",
         example: "heal compute-1 path=1",
     },
     Verb {

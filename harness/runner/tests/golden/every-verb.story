@@ -49,6 +49,12 @@ fail-controller 1
 restore-controller 1
 cut compute-1 path=2
 cut compute-2
+cut compute-1 path=1 way=to-host
+slow compute-1 path=2 ms=200 segment=7
+slow compute-2 ms=5
+reset compute-1
+half-open compute-1 path=2 side=host
+half-open compute-2 side=array
 wait 30
 heal compute-1 path=2
 heal compute-2
@@ -64,6 +70,11 @@ fill pool0 leave=1MiB
 out-of-space write web at=1GiB length=64KiB
 drain pool0
 arm "rest.before:POST lun" nth=0 do=delay ms=20
+arm "target.command.before:WRITE" nth=2 do=scsi-busy
+arm target.command.before nth=1 do=task-set-full
+arm target.command.before nth=1 do=unit-attention
+arm target.command.before nth=3 do=lun-reset
+arm flow.delete_volume.delete_lun.before nth=1 do=crash
 @a write web at=0 length=4KiB
 @b snapshot tuesday copy
 @n cut compute-2

@@ -293,10 +293,27 @@ impl SimWorld {
         self.0.fabric.set_cut_addr(&[(a, b), (b, a)], true);
     }
 
-    /// Undoes [`SimWorld::cut_addr`].
+    /// Undoes [`SimWorld::cut_addr`], [`SimWorld::cut_addr_one_way`], [`SimWorld::shape_addr`] and
+    /// [`SimWorld::delay_addr`] between two addresses, both directions.
     pub fn heal_addr(&self, a: IpAddr, b: IpAddr) {
         self.note("heal", || json!({ "from": a, "to": b, "both": true }));
-        self.0.fabric.set_cut_addr(&[(a, b), (b, a)], false);
+        self.0.fabric.heal_addrs(a, b);
+    }
+
+    /// Every segment from one address to another takes so many milliseconds longer.
+    pub fn delay_addr(&self, from: IpAddr, to: IpAddr, ms: u64) {
+        self.note("delay", || json!({ "from": from, "to": to, "ms": ms }));
+        self.0.fabric.set_delay_addr(from, to, ms);
+    }
+
+    /// As [`SimWorld::half_open`], for the connections between two addresses; the first one's owner forgets.
+    pub fn half_open_addr(&self, forgetful: IpAddr, other: IpAddr) -> usize {
+        let conns = self.0.fabric.between_addrs(forgetful, other);
+        self.note("half_open", || json!({ "who": forgetful, "other": other, "connections": conns.len() }));
+        for conn in &conns {
+            conn.forget(usize::from(conn.addrs[0].ip() != forgetful));
+        }
+        conns.len()
     }
 
     /// Cuts the direction `from` -> `to` between two addresses only: requests arrive and answers do not, or the
@@ -326,7 +343,7 @@ impl SimWorld {
         conns.len()
     }
 
-    /// Undoes all cuts and shapes.
+    /// Undoes all cuts, shapes, and delays between addresses.
     pub fn heal_all(&self) {
         self.note("heal", || json!({ "all": true }));
         self.0.fabric.heal_all();

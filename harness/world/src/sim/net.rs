@@ -36,6 +36,8 @@ struct Net {
     ordinals: BTreeMap<(IpAddr, IpAddr), u64>,
     latency: (u64, u64),
     latency_between: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
+    /// What segments between two addresses take longer than that, milliseconds.
+    delay_addrs: BTreeMap<(IpAddr, IpAddr), u64>,
     cut_nodes: BTreeSet<(Arc<str>, Arc<str>)>,
     cut_addrs: BTreeSet<(IpAddr, IpAddr)>,
     shape_nodes: BTreeMap<(Arc<str>, Arc<str>), Shape>,
@@ -59,8 +61,10 @@ pub(super) enum Knock {
 impl Net {
     fn path(&self, from: (&Arc<str>, IpAddr), to: (&Arc<str>, IpAddr)) -> Path {
         let nodes = (from.0.clone(), to.0.clone());
+        let latency = self.latency_between.get(&nodes).copied().unwrap_or(self.latency);
+        let more = self.delay_addrs.get(&(from.1, to.1)).copied().unwrap_or(0);
         Path {
-            latency: self.latency_between.get(&nodes).copied().unwrap_or(self.latency),
+            latency: (latency.0.saturating_add(more), latency.1.saturating_add(more)),
             cut: self.cut_nodes.contains(&nodes) || self.cut_addrs.contains(&(from.1, to.1)),
             shape: self
                 .shape_addrs
@@ -349,12 +353,30 @@ impl Fabric {
         });
     }
 
+    /// Between two addresses nothing is cut, shaped or delayed any more.
+    pub(super) fn heal_addrs(&self, a: IpAddr, b: IpAddr) {
+        self.change(|net| {
+            for pair in [(a, b), (b, a)] {
+                net.cut_addrs.remove(&pair);
+                net.shape_addrs.remove(&pair);
+                net.delay_addrs.remove(&pair);
+            }
+        });
+    }
+
+    pub(super) fn set_delay_addr(&self, from: IpAddr, to: IpAddr, ms: u64) {
+        self.change(|net| {
+            net.delay_addrs.insert((from, to), ms);
+        });
+    }
+
     pub(super) fn heal_all(&self) {
         self.change(|net| {
             net.cut_nodes.clear();
             net.cut_addrs.clear();
             net.shape_nodes.clear();
             net.shape_addrs.clear();
+            net.delay_addrs.clear();
         });
     }
 
