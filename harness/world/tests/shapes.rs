@@ -109,3 +109,32 @@ fn one_direction_of_one_path_is_cut_and_one_path_is_reset() {
         assert_eq!(far.read(&mut buf).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     });
 }
+
+#[test]
+fn one_path_is_slow_until_it_is_healed_and_one_side_of_it_forgets() {
+    SimWorld::run(config(6, 0..1), |world| async move {
+        let (mut far, mut near) = pair(&world).await;
+        let (server, client) = (ip("10.0.0.1"), ip("10.0.0.2"));
+        world.delay_addr(client, server, 250);
+        world.shape_addr(client, server, Shape { segment: 2, ..Shape::default() });
+        let begun = world.now();
+        near.write_all(b"ask").await.unwrap();
+        let mut buf = [0; 8];
+        assert_eq!(far.read(&mut buf).await.unwrap(), 2);
+        assert_eq!(world.now() - begun, Duration::from_millis(250));
+        assert_eq!(far.read(&mut buf).await.unwrap(), 1);
+        // The other direction is as fast as ever, and so is this one once it is healed.
+        world.heal_addr(server, client);
+        let begun = world.now();
+        far.write_all(b"answer").await.unwrap();
+        assert_eq!(near.read(&mut buf).await.unwrap(), 6);
+        near.write_all(b"thanks").await.unwrap();
+        assert_eq!(far.read(&mut buf).await.unwrap(), 6);
+        assert_eq!(world.now(), begun);
+        assert_eq!(world.half_open_addr(client, ip("10.0.9.9")), 0);
+        assert_eq!(world.half_open_addr(client, server), 1);
+        assert_eq!(near.read(&mut buf).await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        far.write_all(b"hello?").await.unwrap();
+        assert_eq!(far.read(&mut buf).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    });
+}
