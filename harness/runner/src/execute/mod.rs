@@ -688,7 +688,3 @@ fn unreadable(name: &Name, error: ReadError) -> StepEnd {
         }
     }
 }
-
-fn same_backend(a: &str, b: &str) -> bool {
-    a.split('#').next() == b.split('#').next()
-}

@@ -75,9 +75,8 @@ impl Player<'_> {
             }
             return Err(ended);
         }
-        let entry = image
-            .as_ref()
-            .and_then(|i| cached.iter().find(|e| e.image == i.id && same_backend(&e.host, &host)));
+        // Entries are of one pool, as in Cinder: a volume that was scheduled anew into another pool does not meet them.
+        let entry = image.as_ref().and_then(|i| cached.iter().find(|e| e.image == i.id && e.host == host));
         let made = Made { begun, id, gib, host: &host, model_source, copy };
         self.created(volume, made, source, image.as_ref(), entry)?;
         if let Some(pool) = pool
