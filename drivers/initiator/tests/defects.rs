@@ -14,6 +14,7 @@ use sanbench_initiator::host::UeventPlan;
 use sanbench_initiator::{HostConfig, HostConnector};
 use sanbench_wire::pdu::LoginStatus;
 use sanbench_wire::scsi::sense::{Asc, Sense, SenseKey};
+use sanbench_wire::scsi::status::Status;
 use sanbench_world::{SimConfig, SimWorld};
 
 type Seen = Result<(), String>;
@@ -47,6 +48,8 @@ const TESTS: &[(&str, Test, &[&str])] = &[
     ("return_partition", |s, c| Box::pin(d68(s, c)), &[]),
     ("assume_unmap", |s, c| Box::pin(d71(s, c)), &[]),
     ("skip_flush_on_disconnect", |s, c| Box::pin(no_flush(s, c)), &[]),
+    ("busy_is_failure", |s, c| Box::pin(busy(s, c)), &[]),
+    ("attention_is_failure", |s, c| Box::pin(attention(s, c)), &[]),
 ];
 
 fn run(test: Test, defects: ConnectorDefects) -> Seen {
@@ -281,4 +284,24 @@ async fn no_flush(site: Site, config: HostConfig) -> Seen {
     connector.disconnect_volume(&volume, false).await.map_err(text)?;
     ensure(connector.table().check().is_ok(), "INV-H4 is broken")?;
     ensure(site.fake.lock().flushes > 0, "no flush before the removal")
+}
+
+async fn busy(site: Site, config: HostConfig) -> Seen {
+    let wwn = site.fake.volume(1, 1, 64);
+    let connector = HostConnector::new(site.host.clone(), config);
+    let device = connector.connect_volume(&info(&[A], 1, wwn)).await.map_err(text)?.device;
+    site.fake.lock().statuses.extend([Status::BUSY, Status::TASK_SET_FULL]);
+    device.write(0, pattern(8, 1)).await.map_err(|e| e.to_string())?;
+    let data = device.read(0, 8).await.map_err(|e| e.to_string())?;
+    ensure(data == pattern(8, 1) && site.fake.lock().statuses.is_empty(), "the write was not sent again")
+}
+
+async fn attention(site: Site, config: HostConfig) -> Seen {
+    let wwn = site.fake.volume(1, 1, 64);
+    let connector = HostConnector::new(site.host.clone(), config);
+    let device = connector.connect_volume(&info(&[A], 1, wwn)).await.map_err(text)?.device;
+    let reset = Sense::new(SenseKey::UNIT_ATTENTION, Asc::POWER_ON_RESET);
+    site.fake.lock().attentions.push_back(reset);
+    device.write(0, pattern(8, 1)).await.map_err(|e| e.to_string())?;
+    ensure(site.fake.lock().attentions.is_empty(), "the unit attention was not met")
 }
