@@ -6,6 +6,7 @@
 //! | `commands` | what each command does |
 //! | [`registry`] | drivers, stories, suites |
 //! | [`register`] | the requirement and defect catalogues |
+//! | [`conformance`] | the same as tests of `cargo test`: [`conformance_tests!`] |
 //! | [`config`] | `cinder.conf` sections and profiles |
 //! | [`safety`] | tag, journal, limits, clean-up on real arrays |
 //! | `compose` | the composition root: puts array, hosts, driver and workflow together |
@@ -15,6 +16,7 @@
 //! This is the only crate that knows all others. It decides no verdict and knows no protocol.
 
 pub mod config;
+pub mod conformance;
 pub mod register;
 pub mod registry;
 pub mod safety;

@@ -222,6 +222,13 @@ impl Registry {
         }
     }
 
+    /// Adds a driver and makes it the one that is judged where no profile names another: in simulation and over loopback.
+    #[must_use]
+    pub fn with_default_driver(mut self, driver: DriverEntry) -> Self {
+        self.drivers.insert(0, driver);
+        self
+    }
+
     /// Adds a driver.
     #[must_use]
     pub fn with_driver(mut self, driver: DriverEntry) -> Self {
@@ -241,6 +248,13 @@ impl Registry {
     pub fn with_suite(mut self, suite: SuiteEntry) -> Self {
         self.suites.push(suite);
         self
+    }
+
+    /// The driver that is judged in simulation and over loopback: the first, or the one in which these defects can be planted.
+    pub(crate) fn judged(&self, planted: &[String]) -> Option<DriverEntry> {
+        let can =
+            |d: &&DriverEntry| planted.iter().any(|word| d.defects.iter().any(|(name, ..)| name == word));
+        self.drivers.iter().find(can).or_else(|| self.drivers.first()).copied()
     }
 
     /// The driver of that class.

@@ -16,6 +16,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sanbench-array", &[]),
     ("sanbench-check", &["api", "wire"]),
     ("sanbench-durable", &["array"]),
+    // What a vendor copies: the one driver that knows the command.
+    ("sanbench-example", &["sanbench", "api", "tengling", "world"]),
     ("sanbench-flows", &["api", "world"]),
     ("sanbench-initiator", &["api", "wire", "world"]),
     ("sanbench-link", &["array", "world"]),

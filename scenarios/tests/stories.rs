@@ -1,35 +1,26 @@
-//! Each story, each requirement and each planted defect as a test of its own, named at run time.
+//! Each story, each requirement, generated plans and each planted defect as a test of its own, named at run time.
 //!
-//! Stories must pass; every requirement of the default suite must be judged and held; every planted defect must be caught by
-//! the stories that are directed at it (`scenarios/data/directed.tsv`), by a requirement that says what is wrong.
+//! Stories, requirements and plans are the tests that a vendor's crate gets with `sanbench::conformance_tests!`. Every planted
+//! defect must be caught by the stories that are directed at it (`scenarios/data/directed.tsv`), by a requirement that says what
+//! is wrong.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may stop")]
 
 mod support;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use sanbench::Registry;
-use sanbench::registry::STORIES;
+use sanbench::{Registry, conformance};
 use serde_json::Value;
-use support::{Bench, Ran, json};
-
-/// Seeds that each story is run with.
-const SEEDS: &[&str] = &["1", "2", "20261122"];
+use support::{Bench, json};
 
 fn main() -> ExitCode {
+    if let Some(code) = conformance::as_command(Registry::builtin) {
+        return code;
+    }
     let arguments = Arguments::from_args();
-    let mut trials = Vec::new();
-    for story in STORIES {
-        trials.push(Trial::test(format!("story::{}", story.name), || story_holds(story.name)));
-    }
-    let registry = Registry::builtin();
-    let default = registry.suite("default").unwrap();
-    for id in default.required() {
-        trials.push(Trial::test(format!("requirement::{id}"), move || requirement_holds(id)));
-    }
+    let mut trials = conformance::tests(&Registry::builtin()).unwrap();
     for (defect, reason) in planted() {
         trials.push(match reason {
             None => Trial::test(format!("defect::{defect}"), move || is_caught(&defect)),
@@ -41,18 +32,6 @@ fn main() -> ExitCode {
     }
     trials.push(Trial::test("protocol::everything_passes", protocol_holds));
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn story_holds(name: &str) -> Result<(), Failed> {
-    let bench = Bench::new();
-    for seed in SEEDS {
-        let ran = bench.run(&["run", name, "--seed", seed]);
-        if ran.code != 0 {
-            return Err(format!("seed {seed}\n{ran}").into());
-        }
-    }
-    let left = bench.everything();
-    if left.is_empty() { Ok(()) } else { Err(format!("files were left behind: {left:?}").into()) }
 }
 
 /// The protocol cases against our own target: all pass, and two runs say the same.
@@ -68,34 +47,6 @@ fn protocol_holds() -> Result<(), Failed> {
         hashes.insert(report["run"]["history_sha256"].as_str().unwrap().to_owned());
     }
     if hashes.len() == 1 { Ok(()) } else { Err(format!("two histories: {hashes:?}").into()) }
-}
-
-/// The default suite, run once for all requirements.
-fn default_suite() -> &'static (Ran, Value) {
-    static SUITE: OnceLock<(Ran, Value)> = OnceLock::new();
-    SUITE.get_or_init(|| {
-        let bench = Bench::new();
-        let ran = bench.run(&["run", "--report", "out"]);
-        let report = json(&bench.path().join("out/report.json"));
-        (ran, report)
-    })
-}
-
-fn requirement_holds(id: &str) -> Result<(), Failed> {
-    let (ran, report) = default_suite();
-    let entry = report["requirements"].as_array().unwrap().iter().find(|r| r["id"] == id);
-    let Some(entry) = entry else { return Err(format!("the report says nothing about it\n{ran}").into()) };
-    if entry["verdict"] == "passed" && entry["required"] == true {
-        return Ok(());
-    }
-    let findings: Vec<&Value> = report["cases"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|c| c["findings"].as_array().unwrap())
-        .filter(|f| f["requirement"] == id)
-        .collect();
-    Err(format!("{entry:#}\n{findings:#?}").into())
 }
 
 /// Every defect of the register: its switch; or its catalogue id, and what it waits for.

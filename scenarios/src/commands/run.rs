@@ -227,7 +227,7 @@ impl RunPlan<'_> {
     /// Every case in a virtual world of its own, on all cores.
     fn simulated(&self) -> Result<u8, Refusal> {
         let clock = wall_clock();
-        let default = self.registry.drivers.first().copied();
+        let default = self.registry.judged(&self.planted.driver);
         let setup = SimSetup {
             driver: default.ok_or_else(|| Refusal::new("no driver is built in"))?,
             planted: self.planted.clone(),
@@ -297,7 +297,7 @@ impl RunPlan<'_> {
             tempfile::tempdir().map_err(|e| Refusal::new(format!("cannot make a temporary folder: {e}")))?;
         let (driver, target, name, address, journal_path) = match profile {
             None => {
-                let driver = self.registry.drivers.first().copied();
+                let driver = self.registry.judged(&self.planted.driver);
                 let driver = driver.ok_or_else(|| Refusal::new("no driver is built in"))?;
                 (driver, Target::Loopback, "loopback".to_owned(), "simulated array".to_owned(), String::new())
             }

@@ -72,7 +72,7 @@ pub(super) fn sweep(registry: &Registry, args: &SweepArgs) -> Result<u8, Refusal
     if let Some(dir) = &args.report {
         prepare_dir("--report", dir)?;
     }
-    let driver = registry.drivers.first().copied().ok_or_else(|| Refusal::new("no driver is built in"))?;
+    let driver = registry.judged(&planted.driver).ok_or_else(|| Refusal::new("no driver is built in"))?;
     let setup = SimSetup { driver, planted, image: None, keep_history: false, capture: false };
     let mut command = format!("sanbench sweep {name}");
     if matches!(work, Work::Seeds(_)) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sanbench_api::{VolumeDriver, async_trait};
 use sanbench_rest::RestConfig;
+use sanbench_runner::plan::Plan;
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Severed, SiteError};
 use sanbench_world::{Fault, LiveConfig, LiveWorld, Segment};
@@ -65,7 +66,9 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Runs one case on real sockets.
 pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOutcome, Vec<Segment>) {
     let impossible = match &setup.target {
-        Target::Profile { limits, .. } => needs_simulated_array(spec).or_else(|| beyond(&spec.plan, *limits)),
+        Target::Profile { limits, .. } => {
+            needs_simulated_array(&spec.plan).or_else(|| beyond(&spec.plan, *limits))
+        }
         Target::Loopback => spec
             .plan
             .steps
@@ -128,17 +131,17 @@ pub(crate) fn unreached(spec: &CaseSpec, message: String) -> CaseOutcome {
 }
 
 /// Why a story cannot be played on an array that is not ours.
-fn needs_simulated_array(spec: &CaseSpec) -> Option<String> {
-    if !spec.plan.site.pools.is_empty() {
+pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
+    if !plan.site.pools.is_empty() {
         return Some("the story needs pools of its own sizes, which only a simulated array has".into());
     }
-    if spec.plan.steps.iter().any(|step| step.needs_simulation()) || spec.plan.site.write_cache {
+    if plan.steps.iter().any(|step| step.needs_simulation()) || plan.site.write_cache {
         return Some(
             "the story breaks power, controllers or paths, which only a simulated array lets it".into(),
         );
     }
     let inside = |point: &str| point.starts_with("rest.") || point.starts_with("target.");
-    let fault = spec.plan.site.faults.iter().find(|f| inside(&f.point))?;
+    let fault = plan.site.faults.iter().find(|f| inside(&f.point))?;
     Some(format!("fault point {} is inside the simulated array", fault.point))
 }
 

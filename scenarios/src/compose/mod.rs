@@ -18,7 +18,7 @@ mod site;
 
 pub use driver::tengling_entry;
 pub(crate) use images::{ImageInput, load_image};
-pub(crate) use live::{LiveSetup, Target, probe_env, run_live_case, unreached};
+pub(crate) use live::{LiveSetup, Target, needs_simulated_array, probe_env, run_live_case, unreached};
 pub(crate) use sim::{SimSetup, run_sim_case, sim_addresses};
 pub(crate) use simulated::{
     ArrayParts, CONTROLLERS, LinkEnd, LinkPart, PORTS, RunningArray, pool_configs, start_array, target_iqn,

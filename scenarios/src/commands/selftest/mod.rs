@@ -150,7 +150,7 @@ impl Selftest<'_> {
 
     /// A bench with these defects.
     fn setup(&self, planted: Planted) -> Result<SimSetup, Refusal> {
-        let driver = self.registry.drivers.first().copied();
+        let driver = self.registry.judged(&planted.driver);
         Ok(SimSetup {
             driver: driver.ok_or_else(|| Refusal::new("no driver is built in"))?,
             planted,
