@@ -215,6 +215,22 @@ pub(crate) enum ReportCommand {
     Merge(MergeArgs),
     /// Make all renderings of a report again
     Render(RenderArgs),
+    /// Print a fault profile that gives more weight to what a sweep has never met
+    Steer(SteerArgs),
+}
+
+/// Options of `report steer`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  sanbench sweep --seeds 0..10000 --report out\n  sanbench report steer out > next.toml\n  sanbench sweep --seeds 10000..20000 --faults ./next.toml --report out2"
+)]
+pub(crate) struct SteerArgs {
+    /// A report directory or a report.json of a sweep
+    #[arg(value_name = "DIR|FILE")]
+    pub(crate) source: PathBuf,
+    /// The profile to begin with: light, default, heavy, or a profile file
+    #[arg(long, default_value = "default", value_name = "PROFILE")]
+    pub(crate) faults: String,
 }
 
 /// Options of `report merge`.

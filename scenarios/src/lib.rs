@@ -11,6 +11,7 @@
 //! | [`safety`] | tag, journal, limits, clean-up on real arrays |
 //! | `compose` | the composition root: puts array, hosts, driver and workflow together |
 //! | `run` | many cases, one report |
+//! | `coverage` | what a run has met, counted from its history |
 //! | `targets`, `defects`, `faults` | from words to what they name |
 //!
 //! This is the only crate that knows all others. It decides no verdict and knows no protocol.
@@ -25,6 +26,7 @@ mod anatomy;
 mod cli;
 mod commands;
 mod compose;
+mod coverage;
 mod defects;
 mod failure;
 mod faults;

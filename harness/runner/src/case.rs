@@ -35,6 +35,8 @@ pub struct CaseOutcome {
     pub points: BTreeMap<String, u64>,
     /// Faults that fired.
     pub faults: u64,
+    /// What was met, counted by name: cells of the coverage grids and "sometimes" marks.
+    pub marks: BTreeMap<String, u64>,
     /// Objects that the bench's own clean-up could not remove.
     pub leftovers: Vec<Leftover>,
     /// The array could not be reached or failed us.

@@ -14,7 +14,7 @@ mod sweep;
 use std::path::PathBuf;
 
 use clap::Parser as _;
-use sanbench_runner::generate::{Profile, nemesis};
+use sanbench_runner::generate::{OPERATIONS, Profile, nemesis};
 
 use crate::cli::{ArrayCommand, Cli, Command, RunArgs};
 use crate::failure::Refusal;
@@ -110,6 +110,11 @@ fn faults(word: &str) -> Result<Profile, Refusal> {
     let text = std::fs::read_to_string(word).map_err(|e| Refusal::new(format!("--faults {shown}: {e}")))?;
     let profile: Profile = toml::from_str(&text)
         .map_err(|e| Refusal::new(format!("--faults {shown}: {e}").trim_end().to_owned()))?;
+    if let Some(operation) = profile.unknown_operation() {
+        let known = OPERATIONS.join(", ");
+        return Err(Refusal::new(format!("--faults {shown}: no operation is called `{operation}`"))
+            .hint(format!("operations: {known}")));
+    }
     let problem = match profile.unknown_kind() {
         Some(kind) => Some(format!("no kind of fault is called `{kind}`")),
         None if profile.faults > 100 || profile.outages > 100 => {

@@ -8,7 +8,8 @@ use sanbench_reports::write::{read_report, write_dir};
 
 use super::run::prepare_dir;
 use super::sweep::{FOLD, LINES, finish};
-use crate::cli::{MergeArgs, RenderArgs, ReportCommand};
+use crate::cli::{MergeArgs, RenderArgs, ReportCommand, SteerArgs};
+use crate::coverage::{steered, universe};
 use crate::failure::Refusal;
 use crate::run::{FOLD_SCHEMA, Fold, Lines, print};
 
@@ -20,6 +21,7 @@ pub(super) fn report(command: &ReportCommand) -> Result<u8, Refusal> {
     match command {
         ReportCommand::Merge(args) => merge(args),
         ReportCommand::Render(args) => render(args),
+        ReportCommand::Steer(args) => steer(args),
     }
 }
 
@@ -73,6 +75,28 @@ fn render(args: &RenderArgs) -> Result<u8, Refusal> {
     }
     let _ = print(&format!("{}\n", text::end_table(&report, None, Style { color: false })));
     Ok(report.exit_code())
+}
+
+/// Prints the profile for the next sweep, as `--faults` reads it.
+fn steer(args: &SteerArgs) -> Result<u8, Refusal> {
+    let path = if args.source.is_dir() { args.source.join("report.json") } else { args.source.clone() };
+    let report = read_report(&path).map_err(|e| Refusal::new(e.to_string()))?;
+    let marks = &report.coverage.marks;
+    if marks.is_empty() {
+        return Err(Refusal::new(format!("{} says nothing about coverage", path.display())).hint(
+            "the report of a sweep of generated plans, such as `sanbench sweep --seeds 0..1000 --report out`",
+        ));
+    }
+    let mut profile = steered(&super::faults(&args.faults)?, marks);
+    let missed = universe().iter().filter(|mark| marks.get(*mark).copied().unwrap_or(0) == 0).count();
+    profile.name = format!("{} steered", profile.name);
+    let text = toml::to_string(&profile).map_err(|e| Refusal::new(e.to_string()))?;
+    let _ = print(&format!(
+        "# {missed} of {} marks were never hit in {} plans.\n{text}",
+        universe().len(),
+        report.run.plans
+    ));
+    Ok(0)
 }
 
 fn named(path: &Path, problem: &str) -> Refusal {

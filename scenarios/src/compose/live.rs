@@ -21,6 +21,7 @@ use super::sim::{backend_options, broken, fault_plan, pools};
 use super::simulated::{ArrayParts, RunningArray, start_array};
 use super::site::{ComposedSite, Levers, SiteParts, Wrap};
 use crate::config::{Limits, Profile};
+use crate::coverage::Observer;
 use crate::defects::Planted;
 use crate::registry::DriverEntry;
 use crate::safety::{Counts, GuardedDriver, Journal, Tag, beyond};
@@ -102,7 +103,12 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
     if let Some(panic) = world.panics().first() {
         outcome.broken = Some(format!("a task panicked: {panic}"));
     }
-    outcome.history = world.take_trace().iter().map(|line| line.to_json_line() + "\n").collect();
+    let mut observer = Observer::default();
+    for line in world.take_trace() {
+        observer.line(&line);
+        outcome.history += &(line.to_json_line() + "\n");
+    }
+    outcome.marks = observer.hits();
     outcome.points = world.points_hit();
     outcome.faults = world.faults_fired().values().sum();
     let mut segments = world.capture();

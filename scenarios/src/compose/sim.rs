@@ -20,6 +20,7 @@ use super::protocol::play_case;
 use super::redact::Secrets;
 use super::simulated::{ArrayParts, RunningArray, start_array};
 use super::site::{ComposedSite, Levers, SiteParts};
+use crate::coverage::Observer;
 use crate::defects::Planted;
 use crate::registry::DriverEntry;
 use crate::safety::Tag;
@@ -244,7 +245,9 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     }
     let mut hasher = Sha256::new();
     let mut told = false;
+    let mut observer = Observer::default();
     for line in world.take_trace() {
+        observer.line(&line);
         let line = line.to_json_line() + "\n";
         told |= secrets.are_in(&line);
         hasher.update(line.as_bytes());
@@ -254,6 +257,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     }
     secrets.judge(told, &mut outcome);
     outcome.case.history_sha256 = Some(crate::run::hex(&hasher.finalize()));
+    outcome.marks = observer.hits();
     outcome.points = world.points_hit();
     outcome.faults = world.faults_fired().values().sum();
     let mut segments = world.capture();

@@ -62,6 +62,9 @@ pub(crate) fn assemble(selection: &Selection, facts: Facts, outcomes: Vec<CaseOu
         for (point, hits) in outcome.points {
             *coverage.points.entry(point).or_default() += hits;
         }
+        for (mark, hits) in outcome.marks {
+            *coverage.marks.entry(mark).or_default() += hits;
+        }
         if let Some(message) = outcome.broken {
             report.ending = Ending::BenchError(format!("{}: {message}", outcome.case.id));
         } else if let (Some(message), Ending::Finished) = (outcome.unreachable, &report.ending) {

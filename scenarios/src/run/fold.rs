@@ -7,8 +7,10 @@ use sanbench_reports::{
     Case, Coverage, Ending, Extras, Failure, Finding, Leftover, Report, Requirement, Run, Verdict,
 };
 use sanbench_runner::CaseOutcome;
+use sanbench_runner::generate::SWARM;
 use serde::{Deserialize, Serialize};
 
+use crate::coverage::NIGHTLY;
 use crate::register;
 
 /// Schema of a fold on disk.
@@ -70,6 +72,8 @@ pub(crate) struct Fold {
     required: BTreeSet<String>,
     tallies: BTreeMap<String, Tally>,
     points: BTreeMap<String, u64>,
+    #[serde(default)]
+    marks: BTreeMap<String, u64>,
     /// Failures by requirement and signature.
     pub(crate) failures: BTreeMap<String, Kept>,
     unfinished: u64,
@@ -103,6 +107,9 @@ impl Fold {
         }
         for (point, hits) in outcome.points {
             *self.points.entry(point).or_default() += hits;
+        }
+        for (mark, hits) in outcome.marks {
+            *self.marks.entry(mark).or_default() += hits;
         }
         self.leftovers.extend(outcome.leftovers);
         self.leftovers.truncate(LEFTOVERS);
@@ -162,6 +169,9 @@ impl Fold {
         for (point, hits) in other.points {
             *self.points.entry(point).or_default() += hits;
         }
+        for (mark, hits) in other.marks {
+            *self.marks.entry(mark).or_default() += hits;
+        }
         for (key, kept) in other.failures {
             merge_kept(&mut self.failures, key, kept);
         }
@@ -184,7 +194,13 @@ impl Fold {
     pub(crate) fn report(&self, hash: Option<String>) -> (Report, Extras) {
         let mut run = self.run.clone();
         run.history_sha256 = hash.filter(|_| !self.interrupted);
-        let coverage = Coverage { points: self.points.clone(), ..Coverage::default() };
+        let mut marks = self.marks.clone();
+        // Generated plans under faults can meet everything; other sweeps list what they have met.
+        let all = self.run.suite == SWARM && self.run.faults != "none";
+        if all {
+            crate::coverage::universe().into_iter().for_each(|mark| _ = marks.entry(mark).or_default());
+        }
+        let coverage = Coverage { points: self.points.clone(), marks };
         let mut report = Report { run, coverage, leftovers: self.leftovers.clone(), ..Report::default() };
         let mut extras = Extras::default();
         if !self.is_whole() {
@@ -223,8 +239,30 @@ impl Fold {
         }
         let ids: BTreeSet<&String> = self.required.iter().chain(self.tallies.keys()).collect();
         report.requirements = ids.into_iter().map(|id| self.requirement(id)).collect();
+        if all && self.run.plans >= NIGHTLY {
+            report.requirements.push(self.met_everything(&report.coverage.marks));
+        }
         report.settle();
         (report, extras)
+    }
+
+    /// A sweep of the size of a night must have met everything now and then, or it proves less than it seems to.
+    fn met_everything(&self, marks: &BTreeMap<String, u64>) -> Requirement {
+        let id = "BEN-002";
+        let (level, title) = register::requirement_by_id(id)
+            .map_or((sanbench_reports::Level::Must, ""), |known| (known.level, known.statement));
+        let mut entry = Requirement::new(id, level, title);
+        entry.required = true;
+        let missed: Vec<&str> =
+            marks.iter().filter(|(_, n)| **n == 0).map(|(mark, _)| mark.as_str()).collect();
+        entry.evidence = vec![format!("{} of {} marks hit", marks.len() - missed.len(), marks.len())];
+        match missed.first() {
+            None => entry.with(Verdict::Passed, String::new()),
+            Some(first) => entry.with(
+                Verdict::Unknown,
+                format!("{} marks were never hit, the first `{first}`; `report steer` helps", missed.len()),
+            ),
+        }
     }
 
     fn requirement(&self, id: &str) -> Requirement {

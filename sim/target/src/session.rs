@@ -21,6 +21,7 @@ use crate::common::{Common, Numbers};
 use crate::config::TargetConfig;
 use crate::full::Full;
 use crate::login::{self, Login, PortalContext, Refused};
+use crate::negotiate::Params;
 use crate::recovery::Replay;
 use crate::registry::{JoinError, Joiner, Mailbox, NexusName, Registry};
 use crate::scsi::{Nexus, NexusParts, PortIdentity};
@@ -415,7 +416,7 @@ impl Session {
         let (initiator, portal) = (&agreed.initiator, common.portal.local);
         common.around.note("iscsi", &|| {
             json!({"event": "login", "initiator": initiator, "portal": portal.to_string(), "tsih": tsih,
-                "session": if normal { "normal" } else { "discovery" }})
+                "session": if normal { "normal" } else { "discovery" }, "keys": keys(&agreed.params)})
         });
         let digests = agreed.params.digests;
         self.full = Some(Box::new(Full::new(agreed, unit_nexus, tsih)));
@@ -534,6 +535,18 @@ impl Drop for Session {
             );
         }
     }
+}
+
+/// What was agreed on, for the history (RFC 7143 section 13).
+fn keys(params: &Params) -> serde_json::Value {
+    let digest = |on: bool| if on { "CRC32C" } else { "None" };
+    let yes = |on: bool| if on { "Yes" } else { "No" };
+    json!({
+        "HeaderDigest": digest(params.digests.header), "DataDigest": digest(params.digests.data),
+        "InitialR2T": yes(params.initial_r2t), "ImmediateData": yes(params.immediate_data),
+        "MaxBurstLength": params.max_burst, "FirstBurstLength": params.first_burst,
+        "MaxOutstandingR2T": params.max_outstanding_r2t, "ErrorRecoveryLevel": params.error_recovery_level,
+    })
 }
 
 /// The fault point of a command by its operation code (byte 0 of the CDB, which is byte 32 of the header). READ has none:

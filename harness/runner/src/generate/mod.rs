@@ -24,14 +24,14 @@ mod tests;
 use std::collections::BTreeMap;
 
 use sanbench_world::dice;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::{Plan, PlanStep, Step};
 use belief::Belief;
 use options::Options;
 
 /// How often what is broken.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
     /// Its name, for reports.
@@ -42,11 +42,20 @@ pub struct Profile {
     pub outages: u64,
     /// Weight of each kind, by its name; kinds that are not named weigh 1, and 0 leaves one out.
     pub kinds: BTreeMap<String, u64>,
+    /// Weight of each operation of generated plans, by its name ([`OPERATIONS`]), as for `kinds`. `create`, `attach` and `write`
+    /// cannot be left out.
+    pub operations: BTreeMap<String, u64>,
 }
 
 impl Default for Profile {
     fn default() -> Self {
-        Self { name: "default".into(), faults: 20, outages: 6, kinds: BTreeMap::new() }
+        Self {
+            name: "default".into(),
+            faults: 20,
+            outages: 6,
+            kinds: BTreeMap::new(),
+            operations: BTreeMap::new(),
+        }
     }
 }
 
@@ -64,7 +73,7 @@ impl Profile {
             "heavy" => (60, 15),
             _ => return None,
         };
-        Some(Self { name: name.to_owned(), faults, outages, kinds: BTreeMap::new() })
+        Some(Self { name: name.to_owned(), faults, outages, ..Self::default() })
     }
 
     /// The first kind that it names and that does not exist.
@@ -74,12 +83,29 @@ impl Profile {
         self.kinds.keys().find(unknown).map(String::as_str)
     }
 
+    /// The first operation that it names and that does not exist.
+    #[must_use]
+    pub fn unknown_operation(&self) -> Option<&str> {
+        self.operations.keys().map(String::as_str).find(|name| !OPERATIONS.contains(name))
+    }
+
     /// Nothing is broken.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.faults == 0 && self.outages == 0
     }
 }
+
+/// Names of the operations of generated plans.
+pub const OPERATIONS: &[&str] = &{
+    let mut names = [""; workload::Kind::ALL.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = workload::Kind::ALL[i].word();
+        i += 1;
+    }
+    names
+};
 
 /// Name of the story whose plans are generated.
 pub const SWARM: &str = "swarm";
@@ -90,7 +116,7 @@ pub const REQUIRES: &[&str] = &["CLU-001", "CLU-005", "CRE-001", "DAT-002", "DAT
 /// The plan of a seed.
 #[must_use]
 pub fn generate(seed: u64, profile: &Profile) -> Plan {
-    let options = Options::draw(seed);
+    let options = Options::draw(seed, profile);
     let mut plan = Plan {
         title: options.title(profile),
         requires: REQUIRES.iter().map(|id| (*id).to_owned()).collect(),

@@ -63,6 +63,28 @@ pub const KINDS: &[FaultKind] = &[
         end: over,
     },
     FaultKind {
+        name: "answer-broken",
+        promise: "An answer that is cut, no answer, of other types, too long, of a later version, or a server's error, is never \
+                  believed; what was done behind it is found.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, next| {
+            use FaultAction::*;
+            let action = [Truncate, Garbage, Mistype, Oversize, Newer, Close, Http(500), Http(503)]
+                [d.below(8) as usize];
+            arm(d, "rest.after:", next, action)
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "session-over",
+        promise: "A session of the management API that ends under a call is made anew, and the call is carried out once.",
+        environments: SIM_LOOPBACK,
+        masked: true,
+        begin: |d, _, next| arm(d, "rest.before:", next, FaultAction::ExpireSession),
+        end: over,
+    },
+    FaultKind {
         name: "step-fails",
         promise: "A flow that fails at any of its steps undoes those before; nothing is left over.",
         environments: EVERYWHERE,

@@ -49,7 +49,7 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 impl Options {
-    pub(super) fn draw(seed: u64) -> Self {
+    pub(super) fn draw(seed: u64, profile: &Profile) -> Self {
         let mut d = dice(seed, "swarm", "options");
         let half = |d: &mut Dice| d.chance(1, 2);
         let images = half(&mut d);
@@ -59,7 +59,12 @@ impl Options {
             let on = half(&mut d);
             // Without these nothing would happen at all.
             let needed = matches!(kind, Kind::Create | Kind::Attach | Kind::Write);
-            if (on || needed) && (images || !matches!(kind, Kind::CreateFromImage | Kind::Reimage)) {
+            let asked = profile.operations.get(kind.word()).copied().unwrap_or(1);
+            let weight = weight * if needed { asked.max(1) } else { asked };
+            if weight > 0
+                && (on || needed)
+                && (images || !matches!(kind, Kind::CreateFromImage | Kind::Reimage))
+            {
                 weights.insert(*kind, weight);
             }
         }

@@ -55,7 +55,7 @@ impl Kind {
         Self::Restart,
     ];
 
-    pub(super) fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Create => "create",
             Self::CreateFromImage => "from-image",
