@@ -237,8 +237,8 @@ impl RunPlan<'_> {
         };
         let run = self.head("sim");
         let mut output = self.output();
-        let _ = output.start(&self.start(&run, "simulated array", ""), &run);
         interrupt::listen();
+        let _ = output.start(&self.start(&run, "simulated array", ""), &run);
         let mut files = Files::default();
         let (outcomes, captures) =
             self.side_by_side(self.jobs(), &mut output, &mut files, |spec| run_sim_case(&setup, spec));
@@ -327,8 +327,8 @@ impl RunPlan<'_> {
         let mut run = self.head(&name);
         run.started = Some(now());
         let mut output = self.output();
-        let _ = output.start(&self.start(&run, &address, &journal_path), &run);
         interrupt::listen();
+        let _ = output.start(&self.start(&run, &address, &journal_path), &run);
         let runtime = super::runtime()?;
         let mut outcomes = Vec::new();
         let mut captures = Vec::new();
