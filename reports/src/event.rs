@@ -71,6 +71,8 @@ pub enum Event<'a> {
     RunFinished {
         /// The verdict.
         verdict: RunVerdict,
+        /// Slow stories that the short form left out.
+        left_out: &'a [String],
         /// The sums.
         counts: Counts,
         /// The process's exit code.
@@ -100,6 +102,7 @@ impl<'a> Event<'a> {
     pub fn run_finished(report: &'a Report) -> Self {
         Self::RunFinished {
             verdict: report.verdict,
+            left_out: &report.run.left_out,
             counts: report.counts,
             exit: report.exit_code(),
             history_sha256: report.run.history_sha256.as_deref(),

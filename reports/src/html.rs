@@ -19,7 +19,7 @@ const PASSED_WITH_STEPS: usize = 100;
 /// The page as text.
 #[must_use]
 pub fn render(report: &Report, extras: &Extras) -> String {
-    let title = format!("sanbench: {} ({})", report.verdict.word(), report.run.suite);
+    let title = format!("sanbench: {} ({})", report.verdict_words(), report.run.suite);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -67,6 +67,7 @@ fn banner(report: &Report) -> Markup {
             div {
                 p.what { "sanbench · " (run.suite) " on " (run.env) }
                 h1 { (report.verdict.word()) }
+                @if let Some(short) = run.short_form() { p.note { (short) } }
                 p { (counts_line(&report.counts)) "." }
                 @match &report.ending {
                     Ending::Finished => {},

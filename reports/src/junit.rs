@@ -20,7 +20,7 @@ pub fn render(report: &Report) -> Result<String, SerializeError> {
     cases.add_property(("seed", report.run.seed.to_string().as_str()));
     cases.add_property(("env", report.run.env.as_str()));
     cases.add_property(("version", report.run.version.as_str()));
-    cases.add_property(("verdict", report.verdict.word()));
+    cases.add_property(("verdict", report.verdict_words().as_str()));
     cases.add_test_cases(report.cases.iter().map(case_test));
     document.add_test_suite(cases);
 

@@ -16,7 +16,7 @@ pub fn render(report: &Report) -> String {
 
 fn document(out: &mut String, report: &Report) -> std::fmt::Result {
     let counts = &report.counts;
-    writeln!(out, "# sanbench: {}\n", report.verdict.word())?;
+    writeln!(out, "# sanbench: {}\n", report.verdict_words())?;
     writeln!(
         out,
         "{} of {} required passed, {} failed, {} unknown, {} waived, {} not run; {} not applicable, {} advisory failed.\n",

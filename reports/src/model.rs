@@ -69,8 +69,32 @@ pub struct Run {
     /// Names of the defects that were planted; empty for an honest run.
     #[serde(default)]
     pub planted: Vec<String>,
+    /// Slow stories that the short form left out; what only they show is not required. Empty when everything was played.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// The command that repeats this run.
     pub command: String,
+}
+
+impl Run {
+    /// What a verdict must say when slow stories were left out.
+    #[must_use]
+    pub fn short_form(&self) -> Option<String> {
+        match self.left_out.len() {
+            0 => None,
+            1 => Some("short form: 1 slow story left out, see --slow".to_owned()),
+            n => Some(format!("short form: {n} slow stories left out, see --slow")),
+        }
+    }
+}
+
+impl Report {
+    /// The verdict in words, with what restricts it.
+    #[must_use]
+    pub fn verdict_words(&self) -> String {
+        let word = self.verdict.word();
+        self.run.short_form().map_or_else(|| word.to_owned(), |short| format!("{word} ({short})"))
+    }
 }
 
 /// How a run ended.

@@ -91,6 +91,7 @@ fn run() -> Value {
         ("faults_injected", count()),
         ("faults", text()),
         ("planted", strings()),
+        ("left_out", strings()),
         ("command", text()),
     ])
 }

@@ -84,6 +84,8 @@ pub struct Start {
     pub cases: u64,
     /// Fault profile.
     pub faults: String,
+    /// Slow stories that the short form leaves out; empty when everything is played.
+    pub left_out: String,
     /// Consent to destructive steps, in words; empty when none is needed.
     pub consent: String,
     /// Path of the clean-up journal; empty in `sim`.
@@ -100,10 +102,15 @@ pub fn start_block(start: &Start, style: Style) -> String {
     push(&mut out, &style.paint(Ink::Bold, &head));
     let cases = start.cases.to_string();
     let seed = start.seed.to_string();
+    let left_out = match start.left_out.as_str() {
+        "" => String::new(),
+        stories => format!("{stories} (they wait long; --slow plays them)"),
+    };
     for (label, value) in [
         ("target", start.target.as_str()),
         ("seed", &seed),
         ("cases", &cases),
+        ("left out", &left_out),
         ("faults", &start.faults),
         ("consent", &start.consent),
         ("journal", &start.journal),
@@ -393,7 +400,8 @@ fn verdict(out: &mut String, report: &Report, style: Style) {
         RunVerdict::Incomplete => Ink::Yellow,
     };
     let word = report.verdict.word().to_uppercase();
-    push(out, &format!("{}: {}", style.paint(ink, &word), counts_line(&report.counts)));
+    let short = report.run.short_form().map_or(String::new(), |short| format!(" ({short})"));
+    push(out, &format!("{}{short}: {}", style.paint(ink, &word), counts_line(&report.counts)));
     let run = &report.run;
     let mut facts = format!(
         "seed {}, {} plans, {} steps, {} faults injected, {}",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sanbench_protocol::{CHAPTERS, Chapter};
 use sanbench_runner::generate::{REQUIRES, SWARM};
-use sanbench_runner::plan::Plan;
+use sanbench_runner::plan::{Plan, Step};
 use sanbench_runner::story;
 
 use crate::failure::Refusal;
@@ -13,7 +13,7 @@ use crate::register;
 use crate::registry::Registry;
 
 /// What a run is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Selection {
     /// Name for the report.
     pub(crate) name: String,
@@ -23,6 +23,46 @@ pub(crate) struct Selection {
     pub(crate) required: BTreeSet<String>,
     /// Every verification reads whole volumes.
     pub(crate) scan: bool,
+    /// Slow stories that the short form leaves out.
+    pub(crate) left_out: Vec<Selected>,
+}
+
+impl Selection {
+    /// The short form: slow stories are left out unless they, or a requirement that they exercise, were asked for by name.
+    pub(crate) fn shorten(&mut self) {
+        let all = std::mem::take(&mut self.stories);
+        let (left_out, stories) = all.into_iter().partition(|story| !story.named && is_slow(&story.plan));
+        self.stories = stories;
+        self.left_out = left_out;
+    }
+}
+
+/// Seconds that a story may wait before it is slow.
+pub(crate) const SLOW_AFTER: u64 = 5;
+
+/// Whether a story waits so long that it is no pleasure on a real clock.
+pub(crate) fn is_slow(plan: &Plan) -> bool {
+    waits(plan) > SLOW_AFTER
+}
+
+/// Seconds of all `wait` steps of a plan; of lanes side by side the longest counts.
+fn waits(plan: &Plan) -> u64 {
+    let mut total = 0u64;
+    let mut group: BTreeMap<&str, u64> = BTreeMap::new();
+    for step in &plan.steps {
+        let seconds = if let Step::Wait { seconds } = &step.step { *seconds } else { 0 };
+        match &step.lane {
+            Some(lane) => {
+                let sum = group.entry(lane.as_str()).or_default();
+                *sum = sum.saturating_add(seconds);
+            }
+            None => {
+                let longest = std::mem::take(&mut group).into_values().max().unwrap_or(0);
+                total = total.saturating_add(longest).saturating_add(seconds);
+            }
+        }
+    }
+    total.saturating_add(group.into_values().max().unwrap_or(0))
 }
 
 /// One story to run.
@@ -32,6 +72,8 @@ pub(crate) struct Selected {
     pub(crate) name: String,
     /// The plan.
     pub(crate) plan: Plan,
+    /// Asked for by itself or by a requirement, not only as part of a suite.
+    pub(crate) named: bool,
 }
 
 /// Longest story file, in bytes.
@@ -44,16 +86,16 @@ const STORY_MAX: u64 = 4 << 20;
 pub(crate) fn resolve(registry: &Registry, words: &[String]) -> Result<Selection, Refusal> {
     let default = ["default".to_owned()];
     let words = if words.is_empty() { &default[..] } else { words };
-    let mut selection =
-        Selection { name: words.join(" "), stories: Vec::new(), required: BTreeSet::new(), scan: false };
-    let mut seen = BTreeMap::new();
+    let mut selection = Selection { name: words.join(" "), ..Selection::default() };
     for word in words {
-        let mut add = |name: &str, plan: Plan, required: bool, selection: &mut Selection| {
+        let named = registry.suite(word).is_none();
+        let add = |name: &str, plan: Plan, required: bool, selection: &mut Selection| {
             if required {
                 selection.required.extend(musts(&plan.requires));
             }
-            if seen.insert(name.to_owned(), ()).is_none() {
-                selection.stories.push(Selected { name: name.to_owned(), plan });
+            match selection.stories.iter_mut().find(|story| story.name == name) {
+                Some(story) => story.named |= named,
+                None => selection.stories.push(Selected { name: name.to_owned(), plan, named }),
             }
         };
         if word.contains('/') || word.ends_with(".story") {
@@ -206,3 +248,39 @@ fn unknown(registry: &Registry, word: &str) -> Refusal {
 }
 
 use sanbench_runner::story::edit_distance;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(steps: &str) -> Plan {
+        parse("t.story", &format!("story \"t\"\nhost compute-1\n{steps}")).unwrap()
+    }
+
+    #[test]
+    fn lanes_wait_side_by_side() {
+        assert_eq!(waits(&parsed("census\n")), 0);
+        assert_eq!(waits(&parsed("wait 2\nwait 3\n")), 5);
+        assert_eq!(waits(&parsed("wait 2\n@a wait 3\n@b wait 4\n@a wait 2\ncensus\n@a wait 1\n")), 8);
+        assert!(!is_slow(&parsed("wait 5\n")) && is_slow(&parsed("wait 6\n")));
+    }
+
+    #[test]
+    fn the_short_form_leaves_out_what_is_slow_and_was_not_named() {
+        let registry = Registry::builtin();
+        let names = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let mut selection = resolve(&registry, &words).unwrap();
+            let before = selection.stories.len();
+            selection.shorten();
+            assert_eq!(selection.stories.len() + selection.left_out.len(), before);
+            selection.left_out.into_iter().map(|story| story.name).collect::<Vec<_>>()
+        };
+        let left_out = names(&[]);
+        assert!(left_out.contains(&"path-loss".to_owned()), "{left_out:?}");
+        assert!(!left_out.contains(&"lifecycle".to_owned()), "{left_out:?}");
+        assert!(names(&["path-loss"]).is_empty());
+        assert!(names(&["MPX-006"]).is_empty());
+        assert_eq!(names(&["default", "path-loss"]).len(), left_out.len() - 1);
+    }
+}

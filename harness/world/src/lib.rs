@@ -44,7 +44,7 @@ pub use disk::Disk;
 pub use env::{Elapsed, Env};
 pub use exec::{Command, ExecError, Output};
 pub use fault::{Fault, FaultPlan, Wrong};
-pub use live::{LiveConfig, LiveWorld};
+pub use live::{LiveConfig, LiveEnd, LiveWorld};
 pub use net::{Listener, Stream};
 pub use schedule::Schedule;
 pub use sim::{Crash, SimConfig, SimWorld};

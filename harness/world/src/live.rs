@@ -1,28 +1,45 @@
 //! The live make: real clock, real TCP, the operating system's entropy, real directories and processes.
 //!
 //! All nodes of a live world share one process and one host; a node's addresses must be addresses of the host.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `live.rs` | [`LiveWorld`]: nodes, levers, what was recorded |
+//! | `live/gate.rs` | which ways are cut or slow |
+//! | `live/conn.rs` | what one connection knows of its way; what it sends late |
+//! | `live/inward.rs` | what it reads late |
+//! | `live/stream.rs` | the end that a node holds |
+//! | `live/tap.rs` | the capture |
+
+mod conn;
+mod gate;
+mod inward;
+mod stream;
+mod tap;
+
+pub use gate::LiveEnd;
+pub(crate) use stream::LiveStream;
 
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
-use crate::capture::{Segment, SegmentKind};
+use crate::capture::Segment;
 use crate::disk::Disk;
 use crate::env::{Env, EnvInner, Make};
 use crate::fault::{Fault, FaultPlan};
 use crate::lock;
 use crate::recorder::Recorder;
+use crate::sim::CONNECT_TIMEOUT;
 use crate::task::TaskSet;
 use crate::trace::TraceLine;
+use gate::Gates;
 
 /// How to make a live world.
 #[derive(Clone, Debug)]
@@ -48,7 +65,15 @@ struct Core {
     state_dir: PathBuf,
     handle: Handle,
     recorder: Arc<Recorder>,
+    gates: Arc<Gates>,
+    own_name: Arc<str>,
     nodes: Mutex<BTreeMap<String, Entry>>,
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.gates.close();
+    }
 }
 
 struct Entry {
@@ -68,8 +93,10 @@ impl LiveWorld {
         Ok(LiveWorld(Arc::new(Core {
             seed: config.seed,
             state_dir: config.state_dir,
+            gates: Arc::new(Gates::new(handle.clone(), recorder.clone())),
             handle,
             recorder,
+            own_name: "world".into(),
             nodes: Mutex::default(),
         })))
     }
@@ -93,15 +120,15 @@ impl LiveWorld {
         let recorder = self.0.recorder.clone();
         let tasks = TaskSet::new(name_arc.clone(), self.0.handle.clone(), recorder.clone());
         let env = Env(Arc::new(EnvInner {
-            name: name_arc,
+            name: name_arc.clone(),
             seed: self.0.seed,
             recorder,
             tasks: Arc::new(tasks),
             disk,
             make: Make::Live(LiveNode {
                 core: Arc::downgrade(&self.0),
-                recorder: self.0.recorder.clone(),
-                name: name.into(),
+                gates: self.0.gates.clone(),
+                name: name_arc,
             }),
         }));
         let addrs = match addrs {
@@ -134,6 +161,83 @@ impl LiveWorld {
         if let Some(tasks) = tasks {
             tasks.kill_all();
         }
+    }
+
+    fn note(&self, detail: impl FnOnce() -> Value) {
+        self.0.recorder.note(&self.0.own_name, "net", detail);
+    }
+
+    /// Makes the way between a node and an address a black hole, both directions, for connections that exist and later
+    /// ones: reads and attempts to connect wait, up to [`WINDOW`](crate::sim::WINDOW) bytes that the node writes on a
+    /// connection are kept, and further writes wait. What has arrived stays in the kernel. Closing a connection is not heard
+    /// of before it is healed. Attempts to connect fail with `TimedOut` after [`CONNECT_TIMEOUT`], connections with kept
+    /// bytes after about 15 minutes.
+    ///
+    /// Only connections that the node makes to exactly this address and port are concerned; they are broken at the node's
+    /// end, so that the peer may be a foreign machine. Unlike over a real lost path, the peer's own kernel is answered.
+    pub fn cut_addr(&self, node: &str, peer: SocketAddr) {
+        self.note(|| json!({ "event": "cut", "from": node, "to": peer, "both": true }));
+        self.0
+            .gates
+            .change(node, peer, |rules| LiveEnd::BOTH.iter().for_each(|end| rules.towards(*end).cut = true));
+    }
+
+    /// As [`LiveWorld::cut_addr`], only the direction towards one end: requests arrive and answers do not, or the other way
+    /// round. Attempts to connect wait in both cases.
+    pub fn cut_addr_one_way(&self, node: &str, peer: SocketAddr, towards: LiveEnd) {
+        self.note(|| json!({ "event": "cut", "from": node, "to": peer, "towards": format!("{towards:?}") }));
+        self.0.gates.change(node, peer, |rules| rules.towards(towards).cut = true);
+    }
+
+    /// Undoes cuts, delays and segments between a node and an address. What was kept goes on its way at once, where TCP would
+    /// wait for its next retransmission.
+    pub fn heal_addr(&self, node: &str, peer: SocketAddr) {
+        self.note(|| json!({ "event": "heal", "from": node, "to": peer, "both": true }));
+        self.0.gates.change(node, peer, |rules| *rules = Default::default());
+    }
+
+    /// Everything that goes towards one end takes so many milliseconds longer; the throughput stays as it is, up to
+    /// [`WINDOW`](crate::sim::WINDOW) bytes under way.
+    pub fn delay_addr(&self, node: &str, peer: SocketAddr, towards: LiveEnd, ms: u64) {
+        self.note(|| json!({ "event": "delay", "from": node, "to": peer, "towards": format!("{towards:?}"), "ms": ms }));
+        self.0
+            .gates
+            .change(node, peer, |rules| rules.towards(towards).delay_ns = ms.saturating_mul(1_000_000));
+    }
+
+    /// What goes towards one end is cut into segments of so many bytes at most; 0: as many as there are. One read of the node
+    /// gives one segment at most; the peer's kernel may put together what comes in time.
+    pub fn segment_addr(&self, node: &str, peer: SocketAddr, towards: LiveEnd, bytes: usize) {
+        self.note(
+            || json!({ "event": "shape", "from": node, "to": peer, "towards": format!("{towards:?}"), "segment": bytes }),
+        );
+        self.0.gates.change(node, peer, |rules| rules.towards(towards).segment = bytes);
+    }
+
+    /// Resets every connection that a node has made to an address, whatever its way lets through: both ends see
+    /// `ConnectionReset`, what was under way is lost. The peer is reset as soon as the stream's owner has been woken. Gives how
+    /// many there were.
+    pub fn reset_addr(&self, node: &str, peer: SocketAddr) -> usize {
+        let count = self.0.gates.reset(node, peer);
+        self.note(|| json!({ "event": "reset", "from": node, "to": peer, "connections": count }));
+        count
+    }
+
+    /// One end loses its side of every connection that a node has made to an address, without a word: its own streams fail
+    /// with `ConnectionAborted`, the other end notices when it sends next and is reset. Gives how many there were: none where
+    /// the peer shall forget and is not in this world.
+    pub fn half_open_addr(&self, node: &str, peer: SocketAddr, forgetful: LiveEnd) -> usize {
+        let count = self.0.gates.half_open(node, peer, forgetful);
+        self.note(|| {
+            json!({ "event": "half_open", "from": node, "to": peer, "who": format!("{forgetful:?}"), "connections": count })
+        });
+        count
+    }
+
+    /// Undoes all cuts, delays and segments.
+    pub fn heal_all(&self) {
+        self.note(|| json!({ "event": "heal", "all": true }));
+        self.0.gates.heal_all();
     }
 
     /// The history so far.
@@ -181,8 +285,8 @@ impl LiveWorld {
 /// What [`Env`] knows of its live world. The link is weak: the world holds the handles of its nodes.
 pub(crate) struct LiveNode {
     core: std::sync::Weak<Core>,
-    recorder: Arc<Recorder>,
-    name: String,
+    gates: Arc<Gates>,
+    name: Arc<str>,
 }
 
 impl LiveNode {
@@ -199,6 +303,8 @@ impl LiveNode {
 
     #[expect(clippy::disallowed_methods, reason = "the live make of Env::connect")]
     pub(crate) async fn connect(&self, from: Option<IpAddr>, to: SocketAddr) -> io::Result<LiveStream> {
+        let passage = self.gates.passage(&self.name, to);
+        tokio::time::timeout(CONNECT_TIMEOUT, passage).await.map_err(|_| ErrorKind::TimedOut)?;
         let tcp = match from {
             None => TcpStream::connect(to).await?,
             Some(from) => {
@@ -207,214 +313,30 @@ impl LiveNode {
                 socket.connect(to).await?
             }
         };
-        LiveStream::new(tcp, &self.recorder, true)
+        LiveStream::new(tcp, &self.gates, &self.name, true)
     }
 
     #[expect(clippy::disallowed_methods, reason = "the live make of Env::listen")]
     pub(crate) async fn listen(&self, on: SocketAddr) -> io::Result<LiveListener> {
         let tcp = TcpListener::bind(on).await?;
-        Ok(LiveListener { addr: tcp.local_addr()?, tcp, recorder: self.recorder.clone() })
+        Ok(LiveListener { addr: tcp.local_addr()?, tcp, gates: self.gates.clone(), node: self.name.clone() })
     }
 }
 
 pub(crate) struct LiveListener {
     tcp: TcpListener,
     addr: SocketAddr,
-    recorder: Arc<Recorder>,
+    gates: Arc<Gates>,
+    node: Arc<str>,
 }
 
 impl LiveListener {
     pub(crate) async fn accept(&mut self) -> io::Result<LiveStream> {
         let (tcp, _) = self.tcp.accept().await?;
-        LiveStream::new(tcp, &self.recorder, false)
+        LiveStream::new(tcp, &self.gates, &self.node, false)
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.addr
-    }
-}
-
-pub(crate) struct LiveStream {
-    tcp: TcpStream,
-    local: SocketAddr,
-    peer: SocketAddr,
-    conn: u64,
-    /// Present when the world captures.
-    tap: Option<Tap>,
-}
-
-impl LiveStream {
-    fn new(tcp: TcpStream, recorder: &Arc<Recorder>, connected: bool) -> io::Result<LiveStream> {
-        tcp.set_nodelay(true)?;
-        let (local, peer) = (tcp.local_addr()?, tcp.peer_addr()?);
-        let conn = recorder.next_conn();
-        let tap = recorder.is_capturing().then(|| Tap::new(recorder.clone(), conn, local, peer, connected));
-        Ok(LiveStream { tcp, local, peer, conn, tap })
-    }
-
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local
-    }
-
-    pub(crate) fn peer_addr(&self) -> SocketAddr {
-        self.peer
-    }
-
-    pub(crate) fn conn_id(&self) -> u64 {
-        self.conn
-    }
-
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let had_room = buf.remaining() > 0;
-        let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
-        if let (Some(tap), Poll::Ready(result)) = (&mut self.tap, &polled) {
-            match result {
-                Ok(()) if had_room => tap.received(&buf.filled()[before..]),
-                Ok(()) => {}
-                Err(_) => tap.broken(),
-            }
-        }
-        polled
-    }
-
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.tcp).poll_write(cx, data);
-        if let (Some(tap), Poll::Ready(Ok(written))) = (&mut self.tap, &polled) {
-            tap.sent(&[IoSlice::new(data)], *written);
-        }
-        polled
-    }
-
-    pub(crate) fn poll_write_vectored(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
-        if let (Some(tap), Poll::Ready(Ok(written))) = (&mut self.tap, &polled) {
-            tap.sent(slices, *written);
-        }
-        polled
-    }
-
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(tap) = &mut self.tap {
-            tap.finished(true);
-        }
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
-/// Records both directions of one connection.
-struct Tap {
-    recorder: Arc<Recorder>,
-    conn: u64,
-    local: SocketAddr,
-    peer: SocketAddr,
-    connected: bool,
-    /// The end that connected is in this world too and records this connection.
-    mirrored: bool,
-    /// The SYN is recorded with the first event, in its place before it.
-    begun: bool,
-    ended_out: bool,
-    ended_in: bool,
-}
-
-impl Tap {
-    fn new(recorder: Arc<Recorder>, conn: u64, local: SocketAddr, peer: SocketAddr, connected: bool) -> Tap {
-        if connected {
-            recorder.own_ends().insert((local, peer));
-        }
-        let mut tap = Tap {
-            recorder,
-            conn,
-            local,
-            peer,
-            connected,
-            mirrored: false,
-            begun: false,
-            ended_out: false,
-            ended_in: false,
-        };
-        tap.mirrored = tap.is_mirror();
-        if connected {
-            tap.begin();
-        }
-        tap
-    }
-
-    fn is_mirror(&self) -> bool {
-        !self.connected && self.recorder.own_ends().contains(&(self.peer, self.local))
-    }
-
-    /// False when the other end records.
-    fn begin(&mut self) -> bool {
-        // Accept may come before the other end's connect has returned, so the first event looks again.
-        self.mirrored |= !self.begun && self.is_mirror();
-        if self.mirrored {
-            return false;
-        }
-        if !std::mem::replace(&mut self.begun, true) {
-            let (src, dst) = if self.connected { (self.local, self.peer) } else { (self.peer, self.local) };
-            self.recorder.capture(self.conn, src, dst, SegmentKind::Syn, Bytes::new());
-        }
-        true
-    }
-
-    fn record(&mut self, out: bool, kind: SegmentKind, bytes: Bytes) {
-        if self.begin() {
-            let (src, dst) = if out { (self.local, self.peer) } else { (self.peer, self.local) };
-            self.recorder.capture(self.conn, src, dst, kind, bytes);
-        }
-    }
-
-    fn sent(&mut self, slices: &[IoSlice<'_>], written: usize) {
-        if written == 0 {
-            return;
-        }
-        let mut bytes = Vec::with_capacity(written);
-        for slice in slices {
-            let rest = written - bytes.len();
-            bytes.extend_from_slice(&slice[..slice.len().min(rest)]);
-        }
-        self.record(true, SegmentKind::Data, bytes.into());
-    }
-
-    /// Nothing received is the end of the stream.
-    fn received(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            self.finished(false);
-        } else {
-            self.record(false, SegmentKind::Data, Bytes::copy_from_slice(bytes));
-        }
-    }
-
-    fn finished(&mut self, out: bool) {
-        let ended = if out { &mut self.ended_out } else { &mut self.ended_in };
-        if !std::mem::replace(ended, true) {
-            self.record(out, SegmentKind::Fin, Bytes::new());
-        }
-    }
-
-    fn broken(&mut self) {
-        self.ended_out = true;
-        if !std::mem::replace(&mut self.ended_in, true) {
-            self.record(false, SegmentKind::Rst, Bytes::new());
-        }
-    }
-}
-
-impl Drop for Tap {
-    fn drop(&mut self) {
-        self.finished(true);
-        if self.connected {
-            // The port may come again.
-            self.recorder.own_ends().remove(&(self.local, self.peer));
-        }
     }
 }

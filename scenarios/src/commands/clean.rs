@@ -19,9 +19,9 @@ pub(super) fn clean(registry: &Registry, args: &CleanArgs) -> Result<u8, Refusal
         }
         _ => return Err(Refusal::new("name a profile, or a cinder.conf and its section")),
     };
-    let driver = super::run::driver_of(registry, &profile)?;
+    let driver = super::lab::driver_of(registry, &profile)?;
     let mut notes = Vec::new();
-    let address = super::run::checked_options(driver, &profile, &mut notes)?;
+    let address = super::lab::checked_options(driver, &profile, &mut notes)?;
     let state = args.state.clone().unwrap_or_else(super::state_dir);
     let open = Journal::open_tags(&state, &address).map_err(|e| Refusal::new(e.to_string()))?;
     if open.is_empty() {

@@ -4,6 +4,7 @@ mod array;
 mod clean;
 mod doctor;
 mod explain;
+mod lab;
 mod list;
 mod replay;
 mod report;

@@ -10,6 +10,7 @@ use sanbench_reports::{Ending, Leftover, Run, write_dir};
 use sanbench_runner::{CaseOutcome, CaseSpec};
 use sanbench_world::Segment;
 
+use super::lab::{checked_options, driver_of, fresh_tag, tidy, usable};
 use crate::cli::{Format, RunArgs};
 use crate::compose::{
     ImageInput, LiveSetup, SimSetup, Target, load_image, run_live_case, run_sim_case, unreached,
@@ -18,15 +19,15 @@ use crate::config::Profile;
 use crate::defects::{self, Planted};
 use crate::failure::Refusal;
 use crate::interrupt;
-use crate::registry::{DriverEntry, Registry};
+use crate::registry::Registry;
 use crate::run::{Facts, Files, Output, Workshop, assemble, cases, run_all, wall_clock};
-use crate::safety::{Journal, Tag, clean};
+use crate::safety::Journal;
 use crate::targets::{Selection, resolve};
 
 /// Cases of one run: each stands in the report, and all are kept until it is written.
 const MOST_CASES: u64 = 100_000;
-/// Fewest cases at once over loopback.
-const LOOPBACK_JOBS: usize = 4;
+/// Fewest cases at once over loopback, where a case mostly waits.
+const LOOPBACK_JOBS: usize = 8;
 
 /// Where to run.
 pub(super) enum Where {
@@ -40,7 +41,7 @@ pub(super) enum Where {
 
 /// Runs and judges; answers the exit code.
 pub(super) fn run(registry: &Registry, args: &RunArgs) -> Result<u8, Refusal> {
-    let selection = resolve(registry, &args.targets)?;
+    let mut selection = resolve(registry, &args.targets)?;
     let faults = super::faults(&args.faults)?;
     let planted = Planted::from_words(registry, &args.defect).map_err(|word| {
         let known = defects::waiting().iter().find(|w| w.id == word);
@@ -54,6 +55,9 @@ pub(super) fn run(registry: &Registry, args: &RunArgs) -> Result<u8, Refusal> {
     if matches!(place, Where::Profile(_)) && !args.defect.is_empty() {
         return Err(Refusal::new("--defect is refused with a profile")
             .hint("defects are planted in the bench's own parts; use sim or loopback"));
+    }
+    if !matches!(place, Where::Sim) && !args.slow {
+        selection.shorten();
     }
     let image = args.image.as_deref().map(load_image).transpose()?;
     check_image_fits(&selection, image.as_ref())?;
@@ -93,18 +97,6 @@ pub(super) fn place(env: &str) -> Result<Where, Refusal> {
                 std::fs::read_to_string(file).map_err(|e| Refusal::new(format!("--env {file}: {e}")))?;
             Ok(Where::Profile(Box::new(Profile::parse(file, &text)?)))
         }
-    }
-}
-
-/// The driver that a profile names; without `volume_driver` the only one there is.
-pub(super) fn driver_of(registry: &Registry, profile: &Profile) -> Result<DriverEntry, Refusal> {
-    let known = || registry.drivers.iter().map(|d| d.class).collect::<Vec<_>>().join(", ");
-    match profile.backend.get("volume_driver") {
-        Some(class) => registry.driver(class).copied().ok_or_else(|| {
-            let error = profile.backend.error("volume_driver", format!("no driver `{class}` is built in"));
-            Refusal::new(error.to_string()).hint(format!("drivers: {}", known()))
-        }),
-        None => registry.drivers.first().copied().ok_or_else(|| Refusal::new("no driver is built in")),
     }
 }
 
@@ -194,6 +186,9 @@ impl RunPlan<'_> {
         if env != "sim" {
             command += &format!(" --env {env}");
         }
+        if self.args.slow {
+            command += " --slow";
+        }
         Run {
             seed: self.args.seed,
             env: env.to_owned(),
@@ -215,6 +210,13 @@ impl RunPlan<'_> {
             cases: self.specs.len() as u64,
             faults: run.faults.clone(),
             consent: String::new(),
+            left_out: self
+                .selection
+                .left_out
+                .iter()
+                .map(|story| story.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
             journal: journal.to_owned(),
             report: self.args.report.as_ref().map(|d| d.display().to_string()).unwrap_or_default(),
         }
@@ -542,77 +544,6 @@ fn segments(captures: Vec<Vec<Segment>>) -> Vec<sanbench_reports::pcap::Segment>
         connections += most;
     }
     all
-}
-
-/// Reads the options once before anything is created, so that mistakes are 64; answers the management address.
-pub(super) fn checked_options(
-    driver: DriverEntry,
-    profile: &Profile,
-    notes: &mut Vec<String>,
-) -> Result<String, Refusal> {
-    let scratch =
-        tempfile::tempdir().map_err(|e| Refusal::new(format!("cannot make a temporary folder: {e}")))?;
-    let runtime = super::runtime()?;
-    let _inside = runtime.enter();
-    let env = crate::compose::probe_env(scratch.path()).map_err(|e| Refusal::new(e.to_string()))?;
-    let built = (driver.build)(&env, &profile.backend.options(), &[]).map_err(|e| {
-        Refusal::new(profile.backend.error(&e.key, format!("{}: {}", e.key, e.problem)).to_string())
-    })?;
-    for warning in built.warnings {
-        notes.push(format!("{}: {warning}", profile.file));
-    }
-    Ok(built.address)
-}
-
-/// Whether the array answers and lets us in, asked once before the first case; the error says why not.
-async fn usable(setup: &LiveSetup, profile: &Profile) -> Result<(), String> {
-    let env = crate::compose::probe_env(&setup.state_dir).map_err(|e| e.to_string())?;
-    let options = profile.backend.options();
-    let built = (setup.driver.build)(&env, &options, &[]).map_err(|e| format!("{}: {}", e.key, e.problem))?;
-    let answer = built.driver.do_setup().await.map_err(|e| e.to_string());
-    built.driver.shutdown().await;
-    answer
-}
-
-/// Removes what the run may have left on the array. Only tagged objects are touched.
-async fn tidy(setup: &LiveSetup, profile: &Profile, tag: Tag, notes: &mut Vec<String>) -> Vec<Leftover> {
-    let driver = match crate::compose::probe_env(&setup.state_dir) {
-        Ok(env) => (setup.driver.build)(&env, &profile.backend.options(), &[]).ok().map(|b| b.driver),
-        Err(_) => None,
-    };
-    let Some(driver) = driver else { return Vec::new() };
-    if let Err(e) = driver.do_setup().await {
-        notes.push(format!("clean-up could not log in: {e}"));
-        return Vec::new();
-    }
-    let mut left = Vec::new();
-    match driver.inventory() {
-        None => notes.push("array inventory not checked: the driver offers none".to_owned()),
-        Some(inventory) => match clean(inventory, &[tag]).await {
-            Ok(cleaned) => {
-                if !cleaned.removed.is_empty() {
-                    notes.push(format!("the bench's clean-up removed {}", cleaned.removed.join(", ")));
-                }
-                left.extend(cleaned.left.into_iter().map(|text| Leftover {
-                    kind: text.split(' ').next().unwrap_or_default().to_owned(),
-                    name: text.clone(),
-                    place: "array".into(),
-                    reason: text,
-                    ..Leftover::default()
-                }));
-            }
-            Err(e) => notes.push(format!("clean-up could not list the array: {e}")),
-        },
-    }
-    driver.shutdown().await;
-    left
-}
-
-/// A tag that no run has used.
-fn fresh_tag() -> Result<Tag, Refusal> {
-    let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).map_err(|e| Refusal::new(format!("no entropy for the run's tag: {e}")))?;
-    Ok(Tag(bytes))
 }
 
 /// The wall clock as RFC 3339, for the head of a report outside the simulation.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use sanbench_api::{VolumeDriver, async_trait};
 use sanbench_rest::RestConfig;
-use sanbench_runner::plan::Plan;
+use sanbench_runner::plan::{Plan, Side, Way};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Severed, SiteError};
-use sanbench_world::{Fault, LiveConfig, LiveWorld, Segment};
+use sanbench_world::{Fault, LiveConfig, LiveEnd, LiveWorld, Segment};
 
 use super::driver::BACK_OFF_MS;
 use super::images::ImageInput;
@@ -70,12 +70,7 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
         Target::Profile { limits, .. } => {
             needs_simulated_array(&spec.plan).or_else(|| beyond(&spec.plan, *limits))
         }
-        Target::Loopback => spec
-            .plan
-            .steps
-            .iter()
-            .any(|step| step.step.is_of_network())
-            .then(|| "paths over loopback cannot be cut".to_owned()),
+        Target::Loopback => None,
     };
     if let Some(reason) = impossible {
         let mut outcome = broken(spec, reason);
@@ -228,6 +223,16 @@ struct LiveLevers {
     array: RunningArray,
 }
 
+impl LiveLevers {
+    /// Where a path of any host ends: path n leads to portal n. All hosts share one address, so that only the host's node and
+    /// the portal's port tell paths apart.
+    fn portal(&self, path: u64) -> Result<SocketAddr, SiteError> {
+        let index = usize::try_from(path).ok().and_then(|n| n.checked_sub(1));
+        let portal = index.and_then(|n| self.array.portals.get(n)).copied();
+        portal.ok_or_else(|| SiteError::Internal(format!("a host has no path {path}")))
+    }
+}
+
 #[async_trait]
 impl Levers for LiveLevers {
     async fn power_loss(&self) -> Result<(), SiteError> {
@@ -239,12 +244,32 @@ impl Levers for LiveLevers {
         self.array.set_controller(self.world.node("array", &[]).now(), controller, up)
     }
 
-    fn set_path(&self, _host: &Name, _path: u64, _state: PathState) -> Result<(), SiteError> {
-        Err(SiteError::Internal("paths over loopback cannot be cut".into()))
+    fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError> {
+        let (node, portal) = (host.as_str(), self.portal(path)?);
+        match state {
+            PathState::Up => self.world.heal_addr(node, portal),
+            PathState::Cut(Way::Both) => self.world.cut_addr(node, portal),
+            PathState::Cut(Way::ToArray) => self.world.cut_addr_one_way(node, portal, LiveEnd::Peer),
+            PathState::Cut(Way::ToHost) => self.world.cut_addr_one_way(node, portal, LiveEnd::Node),
+            PathState::Slow { ms, segment } => {
+                let segment = usize::try_from(segment).unwrap_or(0);
+                for towards in [LiveEnd::Node, LiveEnd::Peer] {
+                    self.world.delay_addr(node, portal, towards, ms);
+                    self.world.segment_addr(node, portal, towards, segment);
+                }
+            }
+        }
+        Ok(())
     }
 
-    fn sever(&self, _host: &Name, _path: u64, _how: Severed) -> Result<(), SiteError> {
-        Err(SiteError::Internal("connections over loopback cannot be reset".into()))
+    fn sever(&self, host: &Name, path: u64, how: Severed) -> Result<(), SiteError> {
+        let (node, portal) = (host.as_str(), self.portal(path)?);
+        match how {
+            Severed::Reset => self.world.reset_addr(node, portal),
+            Severed::HalfOpen(Side::Array) => self.world.half_open_addr(node, portal, LiveEnd::Peer),
+            Severed::HalfOpen(Side::Host) => self.world.half_open_addr(node, portal, LiveEnd::Node),
+        };
+        Ok(())
     }
 
     fn squat(&self, name: &str) -> Result<(), SiteError> {
@@ -269,6 +294,10 @@ impl Levers for LiveLevers {
 
     fn disarm(&self) {
         self.world.clear_faults();
+    }
+
+    fn heal(&self) {
+        self.world.heal_all();
     }
 }
 

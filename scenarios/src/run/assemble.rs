@@ -47,6 +47,12 @@ pub(crate) fn assemble(selection: &Selection, facts: Facts, outcomes: Vec<CaseOu
             exercised.entry(id.clone()).or_default().push(story.name.clone());
         }
     }
+    let mut left_out: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for story in &selection.left_out {
+        for id in &story.plan.requires {
+            left_out.entry(id).or_default().push(&story.name);
+        }
+    }
     for outcome in outcomes {
         if let Some(hash) = &outcome.case.history_sha256 {
             lines.insert(format!("{} {hash}\n", outcome.case.id));
@@ -88,6 +94,7 @@ pub(crate) fn assemble(selection: &Selection, facts: Facts, outcomes: Vec<CaseOu
     let missing: BTreeSet<&str> =
         facts.planned.iter().filter(|(id, _)| !ran.contains(id)).map(|(_, story)| story.as_str()).collect();
     let ids: BTreeSet<&String> = selection.required.iter().chain(exercised.keys()).collect();
+    let mut not_judged = Vec::new();
     for id in ids {
         let stories = exercised.get(id).cloned().unwrap_or_default();
         let mut entry = judge(id, &ledger, &stories, &missing, &report, facts.defects);
@@ -99,7 +106,27 @@ pub(crate) fn assemble(selection: &Selection, facts: Facts, outcomes: Vec<CaseOu
         {
             entry = entry.with(Verdict::NotApplicable, reason.clone());
         }
+        // What only a story that was left out could show is not asked for in the short form. A story that was to run and
+        // did not is another matter.
+        if let Some(slow) = left_out.get(id.as_str())
+            && entry.verdict == Verdict::NotRun
+            && !stories.iter().any(|story| missing.contains(story.as_str()))
+        {
+            entry.reason = format!("the short form leaves out {}, see --slow", slow.join(", "));
+            not_judged.extend(std::mem::take(&mut entry.required).then(|| id.as_str()));
+        }
         report.requirements.push(entry);
+    }
+    report.run.left_out = selection.left_out.iter().map(|story| story.name.clone()).collect();
+    if !selection.left_out.is_empty() {
+        let judged = match not_judged.is_empty() {
+            true => "every required id is judged all the same".to_owned(),
+            false => format!("not judged here and not required: {}", not_judged.join(", ")),
+        };
+        report.notes.push(format!(
+            "short form, --slow plays the whole: left out {}; {judged}",
+            report.run.left_out.join(", ")
+        ));
     }
     report.coverage = coverage;
     report.settle();
@@ -153,4 +180,63 @@ fn judge(
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sanbench_reports::RunVerdict;
+    use sanbench_runner::plan::Plan;
+
+    use super::*;
+    use crate::targets::Selected;
+
+    const IDS: [&str; 2] = ["CRE-001", "MPX-001"];
+
+    fn story(name: &str, ids: &[&str]) -> Selected {
+        let requires = ids.iter().map(|id| (*id).to_owned()).collect();
+        Selected { name: name.to_owned(), plan: Plan { requires, ..Plan::default() }, named: false }
+    }
+
+    /// A run of `fast`, which compares CRE-001 alone; `slow` was left out.
+    fn short(fast: &[&str], ran: bool) -> Report {
+        let selection = Selection {
+            stories: vec![story("fast", fast)],
+            left_out: vec![story("slow", &IDS)],
+            required: IDS.map(str::to_owned).into(),
+            ..Selection::default()
+        };
+        let facts = Facts {
+            run: Run::default(),
+            sim: false,
+            interrupted: false,
+            notes: Vec::new(),
+            planned: vec![("fast/0".to_owned(), "fast".to_owned())],
+            not_applicable: BTreeMap::new(),
+            histories: false,
+            defects: BenchDefects::default(),
+        };
+        let mut outcome = CaseOutcome::default();
+        outcome.case.id = "fast/0".to_owned();
+        outcome.case.story = "fast".to_owned();
+        outcome.case.verdict = Verdict::Passed;
+        outcome.ledger.compared("CRE-001", 1);
+        assemble(&selection, facts, if ran { vec![outcome] } else { Vec::new() }).0
+    }
+
+    #[test]
+    fn the_short_form_asks_for_nothing_that_only_a_slow_story_shows_and_says_so() {
+        let report = short(&["CRE-001"], true);
+        assert_eq!(report.verdict_words(), "conformant (short form: 1 slow story left out, see --slow)");
+        assert_eq!((report.counts.required, report.counts.passed), (1, 1));
+        let left = report.requirement("MPX-001").unwrap();
+        assert_eq!((left.verdict, left.required), (Verdict::NotRun, false));
+        assert!(report.notes[0].ends_with("left out slow; not judged here and not required: MPX-001"));
+    }
+
+    #[test]
+    fn the_short_form_excuses_no_story_that_was_to_run() {
+        let report = short(&IDS, false);
+        assert_eq!(report.verdict, RunVerdict::Incomplete);
+        assert_eq!((report.counts.required, report.counts.not_run), (2, 2));
+    }
 }

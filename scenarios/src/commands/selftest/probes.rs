@@ -103,10 +103,11 @@ fn verdict(stories: &[(&str, &str)], ran: &[&str], compared: &[&str], defects: B
             .map(|(name, id)| Selected {
                 name: (*name).to_owned(),
                 plan: Plan { requires: vec![(*id).to_owned()], ..Plan::default() },
+                named: true,
             })
             .collect(),
         required: stories.iter().map(|(_, id)| (*id).to_owned()).collect(),
-        scan: false,
+        ..Selection::default()
     };
     let outcomes = ran.iter().map(|name| {
         let mut outcome = CaseOutcome::default();
