@@ -104,7 +104,7 @@ pub fn start_block(start: &Start, style: Style) -> String {
     let seed = start.seed.to_string();
     let left_out = match start.left_out.as_str() {
         "" => String::new(),
-        stories => format!("{stories} (they wait long; --slow plays them)"),
+        stories => format!("{stories} (they take long; --slow plays them)"),
     };
     for (label, value) in [
         ("target", start.target.as_str()),

@@ -89,10 +89,10 @@ pub(crate) struct RunArgs {
     /// Write all iSCSI and management traffic as a capture
     #[arg(long, value_name = "FILE")]
     pub(crate) pcap: Option<PathBuf>,
-    /// Cases at once in sim and loopback (default: all cores; over loopback at least 8)
+    /// Cases at once in sim and loopback (default: all cores; over loopback at least 16)
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) jobs: Option<u64>,
-    /// On a real clock, play also the stories of suites that wait for more than 5 s (in sim nothing is slow)
+    /// On a real clock, play also the stories of suites that take more than 5 s by their own words (in sim nothing is slow)
     #[arg(long)]
     pub(crate) slow: bool,
     /// Take only cases k with k mod N = I

@@ -124,6 +124,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "path-loss",
     "one-way-paths",
     "broken-connections",
+    "slow-paths",
     "busy-target",
     "unit-attentions",
     "service-crashes",

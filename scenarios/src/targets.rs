@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sanbench_protocol::{CHAPTERS, Chapter};
 use sanbench_runner::generate::{REQUIRES, SWARM};
-use sanbench_runner::plan::{Plan, Step};
+use sanbench_runner::plan::{FaultAction, Plan, Step};
 use sanbench_runner::story;
 
 use crate::failure::Refusal;
@@ -37,20 +37,38 @@ impl Selection {
     }
 }
 
-/// Seconds that a story may wait before it is slow.
+/// Seconds that a story may let pass by its own words before it is slow.
 pub(crate) const SLOW_AFTER: u64 = 5;
+/// Seconds that a `settle` rests when something is in doubt (`harness/runner/src/execute/settle.rs`).
+const SETTLE: u64 = 60;
+/// Seconds after which everybody has given up waiting for an answer that a fault holds back.
+const PATIENCE: u64 = 60;
 
-/// Whether a story waits so long that it is no pleasure on a real clock.
+/// Whether a story takes so long that it is no pleasure on a real clock.
 pub(crate) fn is_slow(plan: &Plan) -> bool {
-    waits(plan) > SLOW_AFTER
+    lets_pass(plan) > SLOW_AFTER
 }
 
-/// Seconds of all `wait` steps of a plan; of lanes side by side the longest counts.
-fn waits(plan: &Plan) -> u64 {
-    let mut total = 0u64;
+/// Seconds that a plan lets pass by its own words: its `wait` steps, the rests of `settle`, answers that faults hold back,
+/// device events that come late. Of lanes side by side the longest counts.
+fn lets_pass(plan: &Plan) -> u64 {
+    let held = |action: FaultAction| match action {
+        FaultAction::Delay(ms) => (ms / 1000).min(PATIENCE),
+        _ => 0,
+    };
+    let of = |step: &Step| match step {
+        Step::Wait { seconds } => *seconds,
+        Step::Settle => SETTLE,
+        Step::Arm { fault } => held(fault.action),
+        Step::Attach { host, .. } | Step::Detach { host, .. } => {
+            plan.site.tunes.get(host).map_or(0, |tune| tune.events)
+        }
+        _ => 0,
+    };
+    let mut total = plan.site.faults.iter().fold(0u64, |sum, fault| sum.saturating_add(held(fault.action)));
     let mut group: BTreeMap<&str, u64> = BTreeMap::new();
     for step in &plan.steps {
-        let seconds = if let Step::Wait { seconds } = &step.step { *seconds } else { 0 };
+        let seconds = of(&step.step);
         match &step.lane {
             Some(lane) => {
                 let sum = group.entry(lane.as_str()).or_default();
@@ -259,9 +277,14 @@ mod tests {
 
     #[test]
     fn lanes_wait_side_by_side() {
-        assert_eq!(waits(&parsed("census\n")), 0);
-        assert_eq!(waits(&parsed("wait 2\nwait 3\n")), 5);
-        assert_eq!(waits(&parsed("wait 2\n@a wait 3\n@b wait 4\n@a wait 2\ncensus\n@a wait 1\n")), 8);
+        assert_eq!(lets_pass(&parsed("census\n")), 0);
+        assert_eq!(lets_pass(&parsed("wait 2\nwait 3\n")), 5);
+        assert_eq!(lets_pass(&parsed("wait 2\n@a wait 3\n@b wait 4\n@a wait 2\ncensus\n@a wait 1\n")), 8);
+        assert_eq!(lets_pass(&parsed("settle\n")), SETTLE);
+        let held = "fault \"rest.before:GET lun\" nth=1 do=delay ms=7000\ncensus\n";
+        assert_eq!(lets_pass(&parsed(held)), 7);
+        let late = "tune compute-1 events=3\ncreate v size=1GiB\nattach v compute-1\ndetach v compute-1\n";
+        assert_eq!(lets_pass(&parsed(late)), 6);
         assert!(!is_slow(&parsed("wait 5\n")) && is_slow(&parsed("wait 6\n")));
     }
 

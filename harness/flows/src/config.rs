@@ -122,6 +122,9 @@ pub struct FlowsConfig {
     pub image_writes_in_flight: usize,
     /// Extra tries of a failed undo, with pauses of 1, 2, 4 ... seconds between.
     pub undo_retries: u32,
+    /// The database is synced to the disk, so that it outlasts the power of this machine. Without, it outlasts only a kill of
+    /// the process, and every step is faster.
+    pub power_safe: bool,
     /// Test mode of the engine.
     pub repeat: Repeat,
     /// Planted defects.
@@ -146,6 +149,7 @@ impl Default for FlowsConfig {
             converter: Converter::default(),
             image_writes_in_flight: 4,
             undo_retries: 2,
+            power_safe: true,
             repeat: Repeat::Never,
             defects: FlowDefects::default(),
         }

@@ -27,7 +27,7 @@ use crate::targets::{Selection, resolve};
 /// Cases of one run: each stands in the report, and all are kept until it is written.
 const MOST_CASES: u64 = 100_000;
 /// Fewest cases at once over loopback, where a case mostly waits.
-const LOOPBACK_JOBS: usize = 8;
+const LOOPBACK_JOBS: usize = 16;
 
 /// Where to run.
 pub(super) enum Where {

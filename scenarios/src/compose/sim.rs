@@ -221,6 +221,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         tag,
         image: setup.image.clone(),
         wrap: None,
+        power_safe: true,
         found: Default::default(),
         faults_fired: Arc::new(move || counter.faults_fired()),
         levers: Some(Arc::new(levers)),

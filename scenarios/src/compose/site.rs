@@ -49,6 +49,8 @@ pub(crate) struct SiteParts {
     pub(crate) image: Option<ImageInput>,
     /// Wraps drivers.
     pub(crate) wrap: Option<Wrap>,
+    /// The volume service's database outlasts the power of this machine.
+    pub(crate) power_safe: bool,
     /// What the monitors found.
     pub(crate) found: Found,
     /// Counts faults.
@@ -173,6 +175,7 @@ impl ComposedSite {
                 .collect(),
             id_prefix: Some(parts.tag.0),
             defects: parts.flow_defects,
+            power_safe: parts.power_safe,
             ..FlowsConfig::default()
         };
         let built = build(&parts, &options)?;

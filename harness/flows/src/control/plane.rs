@@ -69,7 +69,7 @@ impl Plane {
         images: ImageStore,
         config: FlowsConfig,
     ) -> Result<Arc<Self>, FlowError> {
-        let db = StateDb::open(&env)?;
+        let db = StateDb::open(&env, config.power_safe)?;
         let mut scheduler = Scheduler::default();
         for backend in &backends {
             scheduler.add(&backend.name, &backend.zone);

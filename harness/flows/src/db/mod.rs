@@ -50,8 +50,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl StateDb {
-    /// Opens the node's database: in memory where the node has no directory, else a file with WAL and full syncs.
-    pub(crate) fn open(env: &Env) -> Result<Self, FlowError> {
+    /// Opens the node's database: in memory where the node has no directory, else a file with WAL, and with full syncs where
+    /// it must outlast the power of this machine.
+    pub(crate) fn open(env: &Env, power_safe: bool) -> Result<Self, FlowError> {
         let durable = env.disk().cell("state-db", Durable::default);
         {
             let mut slot = lock(&durable.conn);
@@ -63,7 +64,7 @@ impl StateDb {
                             .map_err(|e| FlowError::Internal(format!("{}: {e}", directory.display())))?;
                         let conn = Connection::open(directory.join("state.sqlite"))?;
                         conn.pragma_update(None, "journal_mode", "WAL")?;
-                        conn.pragma_update(None, "synchronous", "FULL")?;
+                        conn.pragma_update(None, "synchronous", if power_safe { "FULL" } else { "OFF" })?;
                         conn
                     }
                 };

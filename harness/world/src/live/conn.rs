@@ -271,8 +271,9 @@ impl Conn {
         let _ = tcp.set_zero_linger();
         if let (Fate::Forgotten, Some(gates)) = (fate, self.gates()) {
             gates.carry(async move {
-                // Held without a word until the other end says something; the answer is a reset.
-                let _ = tcp.readable().await;
+                // Held without a word until the other end says something; the answer is a reset. A look, because readiness
+                // alone may be a false alarm.
+                let _ = tcp.peek(&mut [0]).await;
             });
         }
     }

@@ -149,8 +149,9 @@ impl Gates {
 
     /// A connection exists from now on.
     pub(super) fn register(&self, conn: &Arc<Conn>) {
+        // Rules reach connections under the lock of the table, so that none overtakes a later one.
+        let mut table = lock(&self.table);
         let rules = {
-            let mut table = lock(&self.table);
             let (node, local, peer) = (conn.node.clone(), conn.local, conn.peer);
             table.conns.insert(conn.id, Entry { node, local, peer, conn: Arc::downgrade(conn) });
             table.rules(&conn.node, conn.peer)
@@ -167,14 +168,21 @@ impl Gates {
     /// Changes the rules of one way.
     pub(super) fn change(&self, node: &str, peer: SocketAddr, change: impl FnOnce(&mut Rules)) {
         let key: (Arc<str>, SocketAddr) = (node.into(), peer);
-        let (rules, conns) = {
+        let conns = {
             let mut table = lock(&self.table);
             let mut rules = table.rules(&key.0, peer);
             change(&mut rules);
-            table.rules.insert(key, rules);
-            (rules, alive(table.between(node, peer)))
+            if rules == Rules::default() {
+                table.rules.remove(&key);
+            } else {
+                table.rules.insert(key, rules);
+            }
+            let conns = alive(table.between(node, peer));
+            conns.iter().for_each(|conn| conn.set(rules));
+            conns
         };
-        conns.iter().for_each(|conn| conn.set(rules));
+        // The last reference to a connection must not go while the table is locked: see `Conn::drop`.
+        drop(conns);
         self.changed.notify_waiters();
     }
 
@@ -183,9 +191,11 @@ impl Gates {
         let conns = {
             let mut table = lock(&self.table);
             let broken = std::mem::take(&mut table.rules);
-            alive(broken.keys().flat_map(|(node, peer)| table.between(node, *peer)))
+            let conns = alive(broken.keys().flat_map(|(node, peer)| table.between(node, *peer)));
+            conns.iter().for_each(|conn| conn.set(Rules::default()));
+            conns
         };
-        conns.iter().for_each(|conn| conn.set(Rules::default()));
+        drop(conns);
         self.changed.notify_waiters();
     }
 
