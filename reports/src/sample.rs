@@ -119,6 +119,7 @@ pub(crate) fn report() -> Report {
             faults_injected: 1,
             faults: "none".into(),
             planted: Vec::new(),
+            left_out: vec!["path-loss".into(), "relogin".into()],
             command: "sanbench run default --seed 42".into(),
         },
         cases,

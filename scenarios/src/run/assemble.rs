@@ -113,7 +113,7 @@ pub(crate) fn assemble(selection: &Selection, facts: Facts, outcomes: Vec<CaseOu
             && !stories.iter().any(|story| missing.contains(story.as_str()))
         {
             entry.reason = format!("the short form leaves out {}, see --slow", slow.join(", "));
-            not_judged.extend(std::mem::take(&mut entry.required).then(|| id.as_str()));
+            not_judged.extend(std::mem::take(&mut entry.required).then_some(id.as_str()));
         }
         report.requirements.push(entry);
     }
