@@ -154,7 +154,7 @@ fn suite(profile: Option<&str>) -> Result<&'static (Ran, Value), Failed> {
         let out = dir.path().join("report");
         let path = out.to_str().ok_or("the temporary folder is not UTF-8")?;
         let mut words = vec!["run", "--report", path];
-        words.extend(profile.iter().flat_map(|file| ["--env", file]));
+        words.extend(profile.iter().flat_map(|file| ["--env", file, "--slow"]));
         let limit = if profile.is_some() { LIMIT_LIVE } else { LIMIT };
         let ran =
             run(&words, limit).map_err(|e| e.message().unwrap_or("the command does not run").to_owned())?;
