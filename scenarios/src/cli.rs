@@ -225,7 +225,7 @@ pub(crate) enum ReportCommand {
 /// Options of `report steer`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  sanbench sweep --seeds 0..10000 --report out\n  sanbench report steer out > next.toml\n  sanbench sweep --seeds 10000..20000 --faults ./next.toml --report out2"
+    after_help = "Examples:\n  sanbench report steer out > next.toml && sanbench sweep --seeds 0..10000 --faults next.toml\n  sanbench report steer out/report.json --faults heavy"
 )]
 pub(crate) struct SteerArgs {
     /// A report directory or a report.json of a sweep

@@ -301,6 +301,7 @@ mod tests {
             ("step", json!({"n": 3, "lane": "b", "status": "done"})),
             ("fault", json!({"point": "target.command.before", "what": "Answer(Code(8))"})),
             ("scsi", json!({"result": "BUSY"})),
+            ("step", json!({"n": 2, "lane": "a", "status": "done"})),
             ("step", json!({"n": 4, "text": "settle"})),
             ("step", json!({"n": 5, "text": "flush v1"})),
         ]);
