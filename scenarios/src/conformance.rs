@@ -3,7 +3,7 @@
 //!
 //! [`conformance_tests!`](crate::conformance_tests) makes a test target of them. Each test is a run of the whole command in a
 //! process of its own, so that a hang or a crash of what is judged fails one test and no more. The process is this test
-//! program itself, which answers the command line when it finds [`COMMAND`] in its environment.
+//! program itself, which answers the command line when a variable of its environment says so.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
