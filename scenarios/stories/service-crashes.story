@@ -6,6 +6,13 @@ create v size=1GiB
 attach v compute-1
 write v at=0 length=64KiB
 detach v compute-1
+# The array has grown it, and after the crash nobody says that there is room: it is carried on all the same.
+arm "flow.extend_volume.grow.after" do=crash
+extend v size=2GiB
+arm "rest.after:GET storagepool" nth=2 do=mistype
+restart
+settle
+verify v
 arm "flow.build_volume.make.after" do=crash
 create w size=1GiB
 restart

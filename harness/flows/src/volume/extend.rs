@@ -39,6 +39,8 @@ pub(crate) struct ExtendCx {
     reservation: Option<i64>,
     begun: bool,
     recovered: bool,
+    /// The array was asked to grow it before the crash: it cannot be as small as before any more.
+    asked: bool,
     promise: Option<Promise>,
     hosts: BTreeMap<String, Result<u64, sanbench_api::ConnectorError>>,
 }
@@ -58,6 +60,8 @@ impl FlowContext for ExtendCx {
         }
         let mut cx = Self::new(plane, id, volume.size_gib, new_gib);
         cx.recovered = true;
+        let grow = EXTEND.steps.iter().position(|step| step.name == "grow");
+        cx.asked = plane.db.read(|db| db.flow_log(row.id))?.iter().any(|line| Some(line.step) == grow);
         Ok(Some(cx))
     }
 }
@@ -72,6 +76,7 @@ impl ExtendCx {
             reservation: None,
             begun: false,
             recovered: false,
+            asked: false,
             promise: None,
             hosts: BTreeMap::new(),
         }
@@ -170,7 +175,12 @@ fn schedule(cx: &mut ExtendCx) -> StepFuture<'_> {
         if cx.promise.is_none() {
             let row = cx.plane.volume(cx.id)?;
             let request = cx.plane.request_at(&row, Operation::ExtendVolume, cx.new_gib - cx.old_gib);
-            cx.promise = Some(cx.plane.place(&request).await?.1);
+            match cx.plane.place(&request).await {
+                Ok((_, promise)) => cx.promise = Some(promise),
+                // Its place was found before the crash. To give up now would leave a LUN that is larger than its row says.
+                Err(error) if cx.asked => cx.plane.warn("place of an extend that goes on", &error),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     })

@@ -55,6 +55,7 @@ impl Player<'_> {
             .collect();
         side_by_side(futures, dice(self.seed, "lanes", &format!("group {first}"))).await;
         let operations = self.judge().group.take().unwrap_or_default();
+        self.judge().extending.clear();
         let played = played.into_inner();
         if stop.get() {
             return (played, None);

@@ -247,7 +247,10 @@ impl Player<'_> {
         let begun = self.begin();
         self.judge().extending.insert(v.id);
         let answer = self.site.control().extend_volume(v.id, gib).await;
-        self.judge().extending.remove(&v.id);
+        // Who reads beside one that failed may see either size until the group is over; then it is in doubt.
+        if answer.is_ok() || self.judge().group.is_none() {
+            self.judge().extending.remove(&v.id);
+        }
         let report = match answer {
             Ok(report) => report,
             Err(error) => return Err(self.refused_or_failed(step, begun, &operation, &error)),
