@@ -198,7 +198,7 @@ proptest! {
 /// How fast it goes, with the model beside the array and everything compared after every 32 commands. On its own:
 /// `cargo test --release -p sanbench-array --test model -- --ignored --nocapture commands_a_minute`
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement over 240,000 commands, too long for every run: CI runs it with --ignored"]
 #[expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 fn commands_a_minute() {
     const SEQUENCES: usize = 600;

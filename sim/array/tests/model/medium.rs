@@ -190,7 +190,13 @@ impl Bench {
         blocks: u64,
     ) -> Result<(), String> {
         let (Some(source), Some(target)) = (self.pick_device(from), self.pick_lun(to)) else { return Ok(()) };
+        let there;
         let bytes = match source {
+            // A copy is writing it: what is copied on is what stands there at this moment, old or new.
+            DeviceId::Lun(id) if self.in_flux(id) => {
+                there = self.array.peek(id);
+                Some(&there)
+            }
             DeviceId::Lun(id) => Some(&self.luns[&id].bytes),
             DeviceId::Snapshot(id) => self.snapshots[&id].bytes.as_ref(),
         };
