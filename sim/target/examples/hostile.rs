@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sanbench_world::{FaultPlan, LiveConfig, LiveWorld};
 
-#[path = "../tests/hostile/mod.rs"]
+#[path = "../tests/it/mischief/mod.rs"]
 mod mischief;
 
 use mischief::{Plan, Shared, run};

@@ -1,4 +1,5 @@
 //! The management API as its clients meet it: through the router, and over a simulated network.
+
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 mod common;

@@ -1,0 +1,10 @@
+//! The driver, against an array of the tests' own.
+//!
+//! One program: each test file that is a program of its own is compiled and linked with everything below it once more.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod common;
+mod lifecycle;
+mod session;
+mod tls;

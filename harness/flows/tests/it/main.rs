@@ -1,0 +1,10 @@
+//! The flows, against a back end of the tests' own.
+//!
+//! One program: each test file that is a program of its own is compiled and linked with everything below it once more.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod images;
+mod lifecycle;
+mod live;
+mod steps;
