@@ -1,7 +1,8 @@
 //! Operations that are under way at the same time.
 //!
 //! What may meet others is told twice: when it begins, against a ticket, and when it ends. In between
-//! - a read may see the old or the new content of a block that is being written, or both one after the other;
+//! - a read may see the old or the new content of a block that is being written; once one has seen the new content, reads
+//!   that begin later see nothing older (each block is a linearizable register);
 //! - of writes that overlap in time and in blocks any may be the last one, and the first quiet read decides;
 //! - a snapshot or clone holds the source as it was at some instant, so each block of a write that it met is old or new;
 //! - a flush vouches for what was acknowledged before it began;
@@ -206,7 +207,9 @@ impl DataModel {
     }
 
     /// Judges what a read has given, see [`DataModel::check_read`]. Blocks that were being changed may hold any of what
-    /// they held since the read began, and are not decided by it.
+    /// they held since the read began. Of those that a single change was at work on, the read decides: it has seen that
+    /// change, so nobody sees the content before it any more. Changes that met each other stay undecided, as a host may
+    /// have sent one again after the other.
     ///
     /// # Errors
     /// The range lies outside. A subject that is gone meanwhile is no error.
@@ -231,6 +234,7 @@ impl DataModel {
             return Ok(vec![finding]);
         }
         let mut wrong: Vec<Wrong> = Vec::new();
+        let mut seen: Vec<(Range<u64>, Cell)> = Vec::new();
         for (run, cell) in self.view(subject)?.stack.look(range) {
             for at in run {
                 let mut legal = cell.clone();
@@ -246,10 +250,45 @@ impl DataModel {
                 self.compared += 1;
                 if matches!(self.fits(&legal, at, block), Fit::No) {
                     wrong.extend(self.name(subject, &legal, at, block));
+                } else if let Some(new) = self.only_change(subject, at)
+                    && *new != cell
+                    && matches!(self.fits(new, at, block), Fit::Yes)
+                {
+                    match seen.last_mut() {
+                        Some((run, last)) if run.end == at && last == new => run.end = at + 1,
+                        _ => seen.push((at..at + 1, new.clone())),
+                    }
                 }
             }
         }
+        for (blocks, new) in seen {
+            self.has_been_seen(subject, blocks, new)?;
+        }
         Ok(write_up(subject, wrong))
+    }
+
+    /// What the only change that is under way at a block makes of it; none where there is none, or where several met.
+    fn only_change(&self, subject: Subject, at: u64) -> Option<&Cell> {
+        let mut there =
+            self.flights.values().filter(|f| f.subject == subject).filter_map(|f| match &f.what {
+                What::Change { range, cell, rivals, .. } if range.contains(&at) => Some((cell, rivals)),
+                _ => None,
+            });
+        let (cell, rivals) = there.next()?;
+        let alone = there.next().is_none() && !rivals.iter().any(|(part, _)| part.contains(&at));
+        alone.then_some(cell)
+    }
+
+    /// A change under way has been seen: what was there before is gone, but for reads that have begun already.
+    fn has_been_seen(&mut self, subject: Subject, blocks: Range<u64>, new: Cell) -> Result<(), ModelError> {
+        let before = self.view(subject)?.stack.look(blocks.clone());
+        for flight in self.flights.values_mut().filter(|f| f.subject == subject) {
+            if let What::Read { others } = &mut flight.what {
+                others.extend(before.iter().cloned());
+            }
+        }
+        self.view_mut(subject)?.stack.set(blocks, new);
+        Ok(())
     }
 
     /// A snapshot or clone of the subject is about to be taken.

@@ -6,3 +6,4 @@
 
 mod control_model;
 mod data_model;
+mod linearizable;
