@@ -340,7 +340,7 @@ pub enum StepStatus {
 impl StepStatus {
     /// The word used in reports.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Refused => "refused",

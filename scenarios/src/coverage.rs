@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sanbench_reports::StepStatus;
 use sanbench_runner::generate::{OPERATIONS, Profile, nemesis};
 use sanbench_world::TraceLine;
 use serde_json::Value;
@@ -29,14 +30,18 @@ const SOMETIMES: &[Sometimes] = &[
     sometimes("a host expels a path", "initiator", &[("what", "path-expelled")]),
     sometimes("a write in doubt is fenced", "initiator", &[("what", "fenced")]),
     sometimes("a command times out", "initiator", &[("what", "command-timeout")]),
-    sometimes("a host hears a unit attention", "initiator", &[("what", "unit-attention")]),
+    sometimes("a host hears a unit attention", "iscsi", &[("event", "unit_attention")]),
     sometimes("a login is refused", "iscsi", &[("event", "login_refused")]),
     sometimes("a host manages tasks", "iscsi", &[("event", "task_management")]),
     sometimes("a connection ends without logout", "iscsi", &[("why", "connection lost")]),
     sometimes("a flow is taken up again after a crash", "flow", &[("event", "recover")]),
     sometimes("a flow fails half-way", "flow", &[("event", "failed")]),
-    sometimes("an operation is refused as it must be", "step", &[("status", "refused")]),
-    sometimes("a step is passed over because what it needs is in doubt", "step", &[("status", "skipped")]),
+    sometimes("an operation is refused as it must be", "step", &[("status", StepStatus::Refused.word())]),
+    sometimes(
+        "a step is passed over because what it needs is in doubt",
+        "step",
+        &[("status", StepStatus::NotRun.word())],
+    ),
 ];
 
 const fn sometimes(
