@@ -85,7 +85,7 @@ pub(crate) const POINTS: &[Point] = &[
         name: "link.send:<message>",
         what: "An array is about to say something to another one.",
         promise: "What was acknowledged is on both halves or noted as different; only one half serves.",
-        environments: "array serve, tests of the link",
+        environments: "sim, loopback",
     },
     Point {
         name: "initiator.login",

@@ -168,6 +168,11 @@ pub const STORIES: &[StoryEntry] = stories![
     "repetitions",
     "reservation",
     "stale-device",
+    "replica-after-link-loss",
+    "split-brain",
+    "protected-secondary",
+    "consistent-points",
+    "mirrored-clone",
 ];
 
 const ALL: &[&str] = &{

@@ -44,6 +44,9 @@ const SETTLE: u64 = 60;
 /// Seconds after which everybody has given up waiting for an answer that a fault holds back.
 const PATIENCE: u64 = 60;
 
+/// Seconds until two arrays have noticed that their link is cut, and the lease of the one that does not lead has run out.
+const SILENCE: u64 = 6;
+
 /// Whether a story takes so long that it is no pleasure on a real clock.
 pub(crate) fn is_slow(plan: &Plan) -> bool {
     lets_pass(plan) > SLOW_AFTER
@@ -59,6 +62,7 @@ fn lets_pass(plan: &Plan) -> u64 {
     let of = |step: &Step| match step {
         Step::Wait { seconds } => *seconds,
         Step::Settle => SETTLE,
+        Step::Link { up: false } => SILENCE,
         Step::Arm { fault } => held(fault.action),
         Step::Attach { host, .. } | Step::Detach { host, .. } => {
             plan.site.tunes.get(host).map_or(0, |tune| tune.events)
@@ -281,6 +285,8 @@ mod tests {
         assert_eq!(lets_pass(&parsed("wait 2\nwait 3\n")), 5);
         assert_eq!(lets_pass(&parsed("wait 2\n@a wait 3\n@b wait 4\n@a wait 2\ncensus\n@a wait 1\n")), 8);
         assert_eq!(lets_pass(&parsed("settle\n")), SETTLE);
+        let cut = parse("t.story", "story \"t\"\nremote\ncut-link\nheal-link\n").unwrap();
+        assert_eq!(lets_pass(&cut), SILENCE);
         let held = "fault \"rest.before:GET lun\" nth=1 do=delay ms=7000\ncensus\n";
         assert_eq!(lets_pass(&parsed(held)), 7);
         let late = "tune compute-1 events=3\ncreate v size=1GiB\nattach v compute-1\ndetach v compute-1\n";

@@ -96,6 +96,9 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::Reserve { .. } | Step::Reserved { .. } | Step::Unreserve { .. } => "SCS-012",
         Step::Fill { .. } | Step::Drain { .. } => "BEN-001",
         Step::OutOfSpace { .. } => "CAP-005",
+        // Until it is told otherwise, what is mirrored is the same on both arrays.
+        Step::Pair { .. } => "DAT-009",
+        Step::Link { .. } => "BEN-001",
         Step::PowerLoss => "DUR-005",
         Step::FailController { .. } | Step::RestoreController { .. } => "MPX-005",
         Step::Cut { .. } | Step::Heal { .. } => "MPX-001",
@@ -144,6 +147,8 @@ pub(crate) fn must_be_refused(
         (Step::Detach { .. }, Refused::Busy) => vec!["ATT-003"],
         (Step::Attach { .. }, _) => vec!["ATT-009"],
         (Step::Create { .. }, _) => vec!["CRE-004"],
+        // Two halves of one volume that both take writes.
+        (Step::Pair { .. }, _) => vec!["MPX-013"],
         _ => vec!["CRE-008"],
     }
 }

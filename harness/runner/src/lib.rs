@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`story`] | the story language: one table of verbs, parser, printer |
 //! | [`plan`] | the same as data: what the seed leaves open, the seed decides |
-//! | [`site`](Site) | what a story stands on; the composition root makes it |
+//! | [`site`](Site), [`remote`](Remote) | what a story stands on, and its second array; the composition root makes them |
 //! | `execute` | plays steps: operations to the workflow, answers to the models |
 //! | `read`, `audit` | reads volumes back; compares array, database and hosts with the model |
 //! | `judge` | what is believed during a case |
@@ -23,11 +23,13 @@ pub mod generate;
 mod judge;
 pub mod plan;
 mod read;
+mod remote;
 mod run;
 pub mod shrink;
 mod site;
 pub mod story;
 
 pub use case::{CaseOutcome, CaseSpec};
+pub use remote::{PairState, Remote};
 pub use run::run_case;
 pub use site::{PathState, Promise, Severed, Site, SiteError, SiteImage};

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::story::{Name, Size};
 
+mod pair;
+
+pub use pair::{Mirroring, PairAct, SecondaryAccess, SyncEnd};
+
 /// A whole story.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Plan {
@@ -89,6 +93,9 @@ pub struct SitePlan {
     /// In which order ready tasks of a simulated world run.
     #[serde(default, skip_serializing_if = "Schedule::is_fifo")]
     pub schedule: Schedule,
+    /// There is a second simulated array, linked to the first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remote: bool,
 }
 
 /// In which order ready tasks of a simulated world run.
@@ -591,6 +598,19 @@ pub enum Step {
         /// Which path, from 1; 0 is all.
         path: u64,
     },
+    /// Something is done with the two halves of a volume.
+    Pair {
+        /// Volume.
+        volume: Name,
+        /// What.
+        #[serde(flatten)]
+        act: PairAct,
+    },
+    /// The link between the two arrays swallows everything, or works again.
+    Link {
+        /// It works.
+        up: bool,
+    },
     /// Let time pass.
     Wait {
         /// Seconds.
@@ -622,6 +642,7 @@ impl Step {
                 | Self::FailController { .. }
                 | Self::RestoreController { .. }
         ) || self.is_of_network()
+            || self.is_of_two_arrays()
     }
 
     /// Whether it changes how paths of a host carry bytes.

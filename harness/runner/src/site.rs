@@ -10,6 +10,7 @@ use sanbench_flows::ControlPlane;
 use sanbench_world::Env;
 
 use crate::plan::{PlacedFault, Side, Way};
+use crate::remote::Remote;
 use crate::story::Name;
 
 /// What the back end promises, as far as the model must know it.
@@ -173,6 +174,17 @@ pub trait Site: Send + Sync {
     /// The site cannot do it, or the array refuses.
     async fn drain(&self, _pool: &Name) -> Result<String, SiteError> {
         Err(not_here("drain a pool"))
+    }
+
+    /// The second array, where there is one.
+    fn remote(&self) -> Option<Arc<dyn Remote>> {
+        None
+    }
+
+    /// A further connector of a compute host, with the same identity and sessions of its own: for the second array. It keeps
+    /// what it has connected.
+    fn far_connector(&self, _host: &Name) -> Option<Arc<dyn Connector>> {
+        None
     }
 
     /// Lets a fault wait for its point, counted from now.

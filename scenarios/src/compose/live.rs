@@ -10,13 +10,14 @@ use sanbench_api::{VolumeDriver, async_trait};
 use sanbench_rest::RestConfig;
 use sanbench_runner::plan::{Plan, Side, Way};
 use sanbench_runner::story::Name;
-use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Severed, SiteError};
+use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Remote, Severed, SiteError};
 use sanbench_world::{Fault, LiveConfig, LiveEnd, LiveWorld, Segment};
 
 use super::driver::BACK_OFF_MS;
 use super::images::ImageInput;
 use super::protocol::play_case;
 use super::redact::Secrets;
+use super::remote::{Twin, near_link, start_far};
 use super::sim::{backend_options, broken, fault_plan, pools};
 use super::simulated::{ArrayParts, RunningArray, start_array};
 use super::site::{ComposedSite, Levers, SiteParts, Wrap};
@@ -62,6 +63,8 @@ pub(crate) struct LiveSetup {
     pub(crate) tag: Tag,
 }
 
+/// Node of the second array.
+const REMOTE: &str = "remote";
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Runs one case on real sockets.
@@ -114,7 +117,7 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
         Target::Profile { profile, .. } => profile.backend.options(),
     };
     Secrets::of(&base, &spec.plan).blank(&mut segments);
-    for node in ["array", "control", "bench"] {
+    for node in ["array", REMOTE, "control", "bench"] {
         world.stop(node);
     }
     spec.plan.site.hosts.iter().for_each(|(host, _)| world.stop(host.as_str()));
@@ -136,6 +139,11 @@ pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
     if !plan.site.pools.is_empty() {
         return Some("the story needs pools of its own sizes, which only a simulated array has".into());
     }
+    if plan.site.remote {
+        return Some(
+            "the story needs a second array, linked to the first, which only simulated ones have".into(),
+        );
+    }
     if plan.steps.iter().any(|step| step.needs_simulation()) || plan.site.write_cache {
         return Some(
             "the story breaks power, controllers or paths, which only a simulated array lets it".into(),
@@ -146,33 +154,53 @@ pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
     Some(format!("fault point {} is inside the simulated array", fault.point))
 }
 
+/// What an array of the case is made of, over loopback.
+fn array_parts(setup: &LiveSetup, spec: &CaseSpec) -> ArrayParts {
+    let any = SocketAddr::new(LOCALHOST, 0);
+    ArrayParts {
+        rest: any,
+        portals: vec![any, any],
+        pools: pools(&spec.plan),
+        kept: None,
+        product: "V600R003C00".into(),
+        serial: "21003400a30d844d".into(),
+        rest_config: RestConfig::default(),
+        defects: setup.planted.array,
+        target_defects: setup.planted.target,
+        write_cache: spec.plan.site.write_cache,
+        clones: spec.plan.site.clones,
+        spin: Default::default(),
+        site: 0,
+        links: Vec::new(),
+        on_crash: None,
+    }
+}
+
 async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<CaseOutcome, SiteError> {
     let mut wrap: Option<Wrap> = None;
     let mut levers: Option<Arc<dyn Levers>> = None;
+    let mut remote: Option<Arc<dyn Remote>> = None;
     let options: BTreeMap<String, String> = match &setup.target {
         Target::Loopback => {
-            let rest_config = RestConfig::default();
-            let (user, password) = (rest_config.user.clone(), rest_config.password.clone());
-            let any = SocketAddr::new(LOCALHOST, 0);
-            let parts = ArrayParts {
-                rest: any,
-                portals: vec![any, any],
-                pools: pools(&spec.plan),
-                kept: None,
-                product: "V600R003C00".into(),
-                serial: "21003400a30d844d".into(),
-                rest_config,
-                defects: setup.planted.array,
-                target_defects: setup.planted.target,
-                write_cache: spec.plan.site.write_cache,
-                clones: spec.plan.site.clones,
-                spin: Default::default(),
-                site: 0,
-                links: Vec::new(),
-                on_crash: None,
-            };
+            let failed = |e: std::io::Error| SiteError::Internal(e.to_string());
+            let mut parts = array_parts(setup, spec);
+            let (user, password) = (parts.rest_config.user.clone(), parts.rest_config.password.clone());
+            if spec.plan.site.remote {
+                parts.links.push(near_link(SocketAddr::new(LOCALHOST, 0)));
+            }
             let env = world.node("array", &[LOCALHOST]);
-            let array = start_array(&env, parts).await.map_err(|e| SiteError::Internal(e.to_string()))?;
+            let array = start_array(&env, parts).await.map_err(failed)?;
+            if let Some(link) = array.link_listeners.first().copied() {
+                let far_env = world.node(REMOTE, &[LOCALHOST]);
+                let far = start_far(&far_env, array_parts(setup, spec), link).await.map_err(failed)?;
+                let lever = world.clone();
+                // The far array dials: the way is cut at its end.
+                let way = Box::new(move |up: bool| match up {
+                    true => lever.heal_addr(REMOTE, link),
+                    false => lever.cut_addr(REMOTE, link),
+                });
+                remote = Some(Arc::new(Twin::new((&array, &env), (&far, &far_env), way)));
+            }
             let mut options = backend_options(array.rest, &user, &password, &spec.plan);
             options.insert(BACK_OFF_MS.to_owned(), "10".to_owned());
             levers = Some(Arc::new(LiveLevers { world: world.clone(), array }));
@@ -212,6 +240,7 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
         found: Default::default(),
         faults_fired: Arc::new(move || counter.faults_fired()),
         levers,
+        remote,
     };
     let site = ComposedSite::start(parts, &spec.plan).await?;
     let outcome = play_case(&site, spec).await;

@@ -12,6 +12,7 @@ mod live;
 mod monitor;
 mod protocol;
 mod redact;
+mod remote;
 mod sim;
 mod simulated;
 mod site;

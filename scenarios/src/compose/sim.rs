@@ -10,14 +10,15 @@ use sanbench_api::async_trait;
 use sanbench_rest::RestConfig;
 use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order, Side, Way};
 use sanbench_runner::story::Name;
-use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Severed, SiteError};
+use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Remote, Severed, SiteError};
 use sanbench_world::sim::Shape;
-use sanbench_world::{Crash, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, Wrong, dice};
+use sanbench_world::{Crash, Env, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, Wrong, dice};
 use sha2::{Digest, Sha256};
 
 use super::images::ImageInput;
 use super::protocol::play_case;
 use super::redact::Secrets;
+use super::remote::{Twin, near_link, start_far};
 use super::simulated::{ArrayParts, RunningArray, start_array};
 use super::site::{ComposedSite, Levers, SiteParts};
 use crate::coverage::Observer;
@@ -41,11 +42,24 @@ pub(crate) struct SimSetup {
 }
 
 const ARRAY: &str = "array";
+const REMOTE: &str = "remote";
 const CONTROL: &str = "control";
+/// Where the first array listens for the second.
+const LINK_PORT: u16 = 3261;
 
 /// Two portals on two subnets, the management address on a third.
 fn array_addresses() -> [IpAddr; 3] {
     [[10, 0, 0, 10], [10, 0, 1, 10], [10, 0, 2, 10]].map(|a| IpAddr::V4(Ipv4Addr::from(a)))
+}
+
+/// The same of the second array, where there is one.
+fn remote_addresses() -> [IpAddr; 3] {
+    [[10, 0, 0, 20], [10, 0, 1, 20], [10, 0, 2, 20]].map(|a| IpAddr::V4(Ipv4Addr::from(a)))
+}
+
+/// The two ends of the link between the arrays, on a subnet of their own.
+fn link_addresses() -> [IpAddr; 2] {
+    [[10, 0, 3, 10], [10, 0, 3, 20]].map(|a| IpAddr::V4(Ipv4Addr::from(a)))
 }
 
 fn host_addresses(n: u8) -> [IpAddr; 3] {
@@ -59,6 +73,11 @@ pub(crate) fn sim_addresses(plan: &Plan) -> BTreeMap<IpAddr, String> {
     let mut all: BTreeMap<IpAddr, String> =
         nodes.flat_map(|(name, n)| host_addresses(n).map(|a| (a, name.clone()))).collect();
     all.extend(array_addresses().into_iter().zip(["management", "portal 1", "portal 2"].map(str::to_owned)));
+    if plan.site.remote {
+        let names = ["remote management", "remote portal 1", "remote portal 2"].map(str::to_owned);
+        all.extend(remote_addresses().into_iter().zip(names));
+        all.extend(link_addresses().into_iter().zip(["link", "remote link"].map(str::to_owned)));
+    }
     all
 }
 
@@ -167,29 +186,19 @@ pub(super) fn broken(spec: &CaseSpec, message: String) -> CaseOutcome {
 
 async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcome, Vec<Segment>) {
     let array_env = world.node(ARRAY, &array_addresses());
-    let [management, a, b] = array_addresses();
-    let rest_config = RestConfig::default();
-    let (user, password) = (rest_config.user.clone(), rest_config.password.clone());
-    let crasher = world.clone();
-    let parts = ArrayParts {
-        rest: SocketAddr::new(management, 8088),
-        portals: vec![SocketAddr::new(a, 3260), SocketAddr::new(b, 3260)],
-        pools: pools(&spec.plan),
-        kept: None,
-        product: "V600R003C00".into(),
-        serial: "21003400a30d844d".into(),
-        rest_config,
-        defects: setup.planted.array,
-        target_defects: setup.planted.target,
-        write_cache: spec.plan.site.write_cache,
-        clones: spec.plan.site.clones,
-        spin: Default::default(),
-        site: 0,
-        links: Vec::new(),
-        on_crash: Some(Arc::new(move || crasher.crash(ARRAY, Crash::PowerLoss))),
-    };
+    let [link, _] = link_addresses().map(|address| SocketAddr::new(address, LINK_PORT));
+    let mut parts = array_parts(setup, spec, &world, ARRAY, array_addresses());
+    if spec.plan.site.remote {
+        world.node(ARRAY, &[link.ip()]);
+        parts.links.push(near_link(link));
+    }
+    let (user, password) = (parts.rest_config.user.clone(), parts.rest_config.password.clone());
     let array = match start_array(&array_env, parts).await {
         Ok(array) => array,
+        Err(e) => return (broken(spec, e.to_string()), Vec::new()),
+    };
+    let twin = match start_twin(setup, spec, &world, (&array, &array_env)).await {
+        Ok(twin) => twin,
         Err(e) => return (broken(spec, e.to_string()), Vec::new()),
     };
     let mut hosts = BTreeMap::new();
@@ -225,6 +234,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         found: Default::default(),
         faults_fired: Arc::new(move || counter.faults_fired()),
         levers: Some(Arc::new(levers)),
+        remote: twin.clone().map(|twin| twin as Arc<dyn Remote>),
     };
     let mut outcome = match ComposedSite::start(site_parts, &spec.plan).await {
         Ok(site) => {
@@ -235,8 +245,9 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         Err(e) => broken(spec, e.to_string()),
     };
     // In the simulation the inside of the array may be looked at in addition.
-    let audit = array.handle.lock().audit();
-    if let Some(first) = audit.first()
+    let audit = array.handle.lock().audit().into_iter().next();
+    let audit = audit.or_else(|| twin.as_deref().and_then(Twin::audit));
+    if let Some(first) = audit
         && outcome.case.findings.is_empty()
     {
         outcome.broken = Some(format!("the simulated array is inconsistent: {first}"));
@@ -264,6 +275,58 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     let mut segments = world.capture();
     secrets.blank(&mut segments);
     (outcome, segments)
+}
+
+/// What an array of the case is made of.
+fn array_parts(
+    setup: &SimSetup,
+    spec: &CaseSpec,
+    world: &SimWorld,
+    node: &'static str,
+    [management, a, b]: [IpAddr; 3],
+) -> ArrayParts {
+    let crasher = world.clone();
+    ArrayParts {
+        rest: SocketAddr::new(management, 8088),
+        portals: vec![SocketAddr::new(a, 3260), SocketAddr::new(b, 3260)],
+        pools: pools(&spec.plan),
+        kept: None,
+        product: "V600R003C00".into(),
+        serial: "21003400a30d844d".into(),
+        rest_config: RestConfig::default(),
+        defects: setup.planted.array,
+        target_defects: setup.planted.target,
+        write_cache: spec.plan.site.write_cache,
+        clones: spec.plan.site.clones,
+        spin: Default::default(),
+        site: 0,
+        links: Vec::new(),
+        on_crash: Some(Arc::new(move || crasher.crash(node, Crash::PowerLoss))),
+    }
+}
+
+/// The second array, where the story wants one.
+async fn start_twin(
+    setup: &SimSetup,
+    spec: &CaseSpec,
+    world: &SimWorld,
+    (near, near_env): (&RunningArray, &Env),
+) -> std::io::Result<Option<Arc<Twin>>> {
+    if !spec.plan.site.remote {
+        return Ok(None);
+    }
+    let [theirs, ours] = link_addresses();
+    let addresses: Vec<IpAddr> = remote_addresses().into_iter().chain([ours]).collect();
+    let env = world.node(REMOTE, &addresses);
+    let parts = array_parts(setup, spec, world, REMOTE, remote_addresses());
+    let far = start_far(&env, parts, SocketAddr::new(theirs, LINK_PORT)).await?;
+    let lever = world.clone();
+    let link = Box::new(move |up: bool| {
+        for (from, to) in [(ARRAY, REMOTE), (REMOTE, ARRAY)] {
+            if up { lever.heal(from, to) } else { lever.cut(from, to) }
+        }
+    });
+    Ok(Some(Arc::new(Twin::new((near, near_env), (&far, &env), link))))
 }
 
 /// The planted defect of the bench: an order that each process draws anew gets into the history.

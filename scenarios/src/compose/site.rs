@@ -10,7 +10,7 @@ use sanbench_flows::{Backend, CacheLimits, ControlPlane, FlowDefects, FlowsConfi
 use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
 use sanbench_runner::plan::{PlacedFault, Plan, Tune};
 use sanbench_runner::story::Name;
-use sanbench_runner::{PathState, Promise, Severed, Site, SiteError, SiteImage};
+use sanbench_runner::{PathState, Promise, Remote, Severed, Site, SiteError, SiteImage};
 use sanbench_world::{Env, Fault};
 
 use super::images::{ImageInput, add_image};
@@ -57,6 +57,8 @@ pub(crate) struct SiteParts {
     pub(crate) faults_fired: FaultsFired,
     /// Breaks and mends things, where that is possible.
     pub(crate) levers: Option<Arc<dyn Levers>>,
+    /// The second array.
+    pub(crate) remote: Option<Arc<dyn Remote>>,
 }
 
 /// Breaks and mends what only a simulated site can: power, controllers, paths, objects behind the driver's back.
@@ -117,6 +119,8 @@ fn paths(path: u64) -> std::ops::RangeInclusive<u64> {
 
 /// Added to the ISID qualifier of a second connector of one host.
 const INTRUDER: u16 = 100;
+/// The same for the connector that has to do with the second array.
+const FAR: u16 = 200;
 
 /// Name of the one back end.
 const BACKEND: &str = "control@tldriver";
@@ -419,6 +423,18 @@ impl Site for ComposedSite {
 
     async fn drain(&self, pool: &Name) -> Result<String, SiteError> {
         self.levers()?.drain(pool.as_str())
+    }
+
+    fn remote(&self) -> Option<Arc<dyn Remote>> {
+        self.parts.remote.clone()
+    }
+
+    fn far_connector(&self, host: &Name) -> Option<Arc<dyn Connector>> {
+        let n = self.host_order.iter().position(|name| name == host)? + 1;
+        let mut config =
+            host_config(self.parts.hosts.get(host)?, &self.parts, self.host_names.get(host)?, n, false);
+        config.session.isid_qualifier += FAR;
+        Some(Arc::new(HostConnector::new(self.parts.hosts.get(host)?.clone(), config)))
     }
 
     fn arm(&self, fault: &PlacedFault) -> Result<(), SiteError> {

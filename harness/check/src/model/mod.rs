@@ -5,6 +5,7 @@ pub mod control;
 pub mod data;
 pub mod group;
 pub mod overlap;
+mod replica;
 pub mod runs;
 mod walk;
 pub mod world;

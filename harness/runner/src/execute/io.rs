@@ -2,6 +2,7 @@
 
 use sanbench_flows::Refusal;
 
+use super::remote::Changed;
 use super::*;
 
 impl Player<'_> {
@@ -16,10 +17,13 @@ impl Player<'_> {
             let mut buffer = vec![0; usize::try_from(count).unwrap_or(0)];
             stamp.at((at + done) / 512).fill(&mut buffer);
             let lba = (at + done) / 512;
+            let following = self.begin_following(volume);
             let ticket = self.judge().data.begin_write(&stamp.at(lba), count / 512)?;
             let written = device.write(lba, Bytes::from(buffer)).await;
             let certainty = if written.is_ok() { Certainty::Done } else { Certainty::Unknown };
             self.judge().data.end_change(ticket, certainty)?;
+            let changed = Changed::Written(&stamp.at(lba), count / 512);
+            self.followed_afar(following.as_ref(), changed, certainty)?;
             if let Err(e) = written {
                 return Err(self.write_failed(step, volume, &e));
             }
@@ -53,10 +57,13 @@ impl Player<'_> {
         let id = v.id;
         let blocks =
             u32::try_from(length / 512).map_err(|_| StepEnd::Broken("unmap of 2 TiB or more".into()))?;
+        let following = self.begin_following(volume);
         let ticket = self.judge().data.begin_unmap(id, at / 512, length / 512)?;
         let done = device.unmap(&[(at / 512, blocks)]).await;
         let certainty = if done.is_ok() { Certainty::Done } else { Certainty::Unknown };
         self.judge().data.end_change(ticket, certainty)?;
+        let changed = Changed::Unmapped(at / 512, length / 512);
+        self.followed_afar(following.as_ref(), changed, certainty)?;
         done.map_err(|e| self.failed(step, &e.to_string()))?;
         self.judge().expect(volume, &["SCS-007", "DAT-008"]);
         self.judge().expect_kin(volume, &["CLN-001"]);

@@ -9,12 +9,14 @@
 //! | `settle` | heals, tries again, looks at everything |
 //! | `contract` | what driver and connector promise, asked directly |
 //! | `volumes`, `hosts`, `io`, `outages` | the steps |
+//! | `remote` | volumes on two arrays |
 
 mod contract;
 mod hosts;
 mod io;
 mod lanes;
 mod outages;
+mod remote;
 mod settle;
 mod tolerance;
 mod volumes;
@@ -36,7 +38,7 @@ use sanbench_world::dice;
 use crate::audit::{self, AuditError};
 use crate::blame;
 use crate::judge::{Judge, Met, Snapshot, Volume};
-use crate::plan::{ImageKind, Plan, Refused, Source, Step};
+use crate::plan::{ImageKind, PairAct, Plan, Refused, Source, Step};
 use crate::read::{self, ReadError};
 use crate::site::{PathState, Severed, Site, SiteError};
 use crate::story::Name;
@@ -126,6 +128,7 @@ const LONGEST_STEP: std::time::Duration = std::time::Duration::from_secs(4 * 360
 pub(crate) struct Player<'a> {
     pub(crate) site: &'a dyn Site,
     judge: RefCell<Judge>,
+    halves: RefCell<remote::Halves>,
     plan: &'a Plan,
     seed: u64,
     scan: bool,
@@ -139,7 +142,7 @@ impl<'a> Player<'a> {
         judge.data.set_volatile(plan.site.write_cache);
         judge.multiattach = plan.site.types.iter().any(|(_, specs)| specs.contains_key("multiattach"));
         judge.promise(site.drivers().keys(), site.promise());
-        Self { site, judge: RefCell::new(judge), plan, seed, scan }
+        Self { site, judge: RefCell::new(judge), halves: RefCell::default(), plan, seed, scan }
     }
 
     /// What is believed. Never held over an await: lanes share it.
@@ -348,6 +351,7 @@ impl<'a> Player<'a> {
 
     async fn act(&self, step: &Step) -> Ended {
         self.skipped(step)?;
+        self.whole(step)?;
         match step {
             Step::Create { volume, size, volume_type, source, pool, .. } => {
                 let gib = size.whole_gib().unwrap_or(1);
@@ -369,6 +373,8 @@ impl<'a> Player<'a> {
             }
             Step::Reset { host, path } => self.sever(host, *path, Severed::Reset).await,
             Step::HalfOpen { host, path, side } => self.sever(host, *path, Severed::HalfOpen(*side)).await,
+            Step::Pair { volume, act } => self.pair(step, volume, act).await,
+            Step::Link { up } => self.link(*up).await,
             Step::Wait { seconds } => {
                 self.site.env().sleep(std::time::Duration::from_secs(*seconds)).await;
                 self.settled();
@@ -445,6 +451,7 @@ impl<'a> Player<'a> {
         if self.unsettled() || !self.judge().doubt.is_empty() || self.judge().outage.any() {
             self.settle().await?;
         }
+        self.part().await?;
         let attached: Vec<(Name, Name)> = self
             .judge()
             .volumes
@@ -492,6 +499,8 @@ impl<'a> Player<'a> {
     }
 
     async fn abandon_all(&self) {
+        // What is in a pair cannot be deleted.
+        let _ = self.part().await;
         let control = self.site.control();
         for attachment in control.attachments().unwrap_or_default() {
             let _ =
@@ -637,6 +646,8 @@ fn is_managed(step: &Step) -> bool {
             | Step::Reset { .. }
             | Step::HalfOpen { .. }
             | Step::Heal { .. }
+            | Step::Pair { .. }
+            | Step::Link { .. }
             | Step::Wait { .. }
             | Step::Arm { .. }
             | Step::Disarm
@@ -657,7 +668,8 @@ fn refused(step: &Step) -> Option<Refused> {
         | Step::Flatten { refused, .. }
         | Step::Detach { refused, .. }
         | Step::Delete { refused, .. }
-        | Step::DeleteSnapshot { refused, .. } => *refused,
+        | Step::DeleteSnapshot { refused, .. }
+        | Step::Pair { act: PairAct::WriteRemote { refused, .. }, .. } => *refused,
         _ => None,
     }
 }

@@ -72,6 +72,7 @@ impl Player<'_> {
         for host in paths {
             self.path(&host, 0, PathState::Up).await?;
         }
+        self.heal_link().await?;
         self.site.heal().await.map_err(outages::not_possible)?;
         Ok(outage)
     }

@@ -166,6 +166,7 @@ impl Player<'_> {
             | Step::Revoke { volume, .. }
             | Step::Forge { volume, .. }
             | Step::OutOfSpace { volume, .. }
+            | Step::Pair { volume, .. }
             | Step::Reserve { volume, .. }
             | Step::Reserved { volume, .. }
             | Step::Unreserve { volume, .. } => add(volume),

@@ -49,6 +49,7 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
         | Step::Scan { volume: v }
         | Step::Forge { volume: v, .. }
         | Step::OutOfSpace { volume: v, .. }
+        | Step::Pair { volume: v, .. }
         | Step::Squat { volume: v } => volume(v),
         Step::Snapshot { snapshot, volume: v, .. } => Mentions { snapshots: vec![snapshot], ..volume(v) },
         Step::DeleteSnapshot { snapshot, .. } => {
@@ -71,6 +72,7 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
         | Step::Arm { .. }
         | Step::Disarm
         | Step::Settle
+        | Step::Link { .. }
         | Step::Wait { .. } => Mentions::default(),
     }
 }

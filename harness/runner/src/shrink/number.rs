@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::search::Search;
-use crate::plan::{FaultAction, Step, Way};
+use crate::plan::{FaultAction, PairAct, Step, Way};
 use crate::story::Size;
 
 const GIB: u64 = 1 << 30;
@@ -137,6 +137,22 @@ fn simpler(step: &Step) -> Vec<Step> {
                 offer(&|s| {
                     if let Step::Arm { fault } = s {
                         fault.action = simpler;
+                    }
+                });
+            }
+        }
+        Step::Pair { act: PairAct::WriteRemote { at, length, .. }, .. } => {
+            for less in halves(length.0, BLOCK, BLOCK) {
+                offer(&|s| {
+                    if let Step::Pair { act: PairAct::WriteRemote { length, .. }, .. } = s {
+                        *length = Size(less);
+                    }
+                });
+            }
+            for less in halves(at.0, 0, BLOCK) {
+                offer(&|s| {
+                    if let Step::Pair { act: PairAct::WriteRemote { at, .. }, .. } = s {
+                        *at = Size(less);
                     }
                 });
             }

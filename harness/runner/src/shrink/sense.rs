@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::Draft;
 use super::mention;
-use crate::plan::{ImageKind, Refused, Repeated, SitePlan, Source, Step};
+use crate::plan::{
+    ImageKind, Mirroring, PairAct, Refused, Repeated, SecondaryAccess, SitePlan, Source, Step, SyncEnd,
+};
 use crate::story::{Name, Size};
 
 /// A volume as the reader of the plan knows it.
@@ -22,6 +24,32 @@ struct Volume {
     linked: bool,
     /// Holder of its persistent reservation.
     reserved: Option<Name>,
+    /// Its half on the other array.
+    half: Option<Half>,
+}
+
+/// The second half of a volume as the reader of the plan knows it.
+#[derive(Debug, Clone, Copy)]
+struct Half {
+    how: Mirroring,
+    /// It has held a complete point.
+    complete: bool,
+    /// It follows, as far as the plan tells.
+    follows: bool,
+    /// It leads.
+    leads: bool,
+    /// Its protection is lifted.
+    open: bool,
+}
+
+impl Half {
+    /// Whether it takes writes of hosts.
+    fn is_written(&self) -> bool {
+        match self.how {
+            Mirroring::Metro => self.follows || self.leads,
+            Mirroring::Sync | Mirroring::Async => self.leads || (self.open && !self.follows),
+        }
+    }
 }
 
 /// What exists at some place of a plan.
@@ -35,6 +63,8 @@ struct Scene {
     gone: BTreeSet<Name>,
     /// Pools that somebody else filled.
     full: BTreeSet<Name>,
+    /// The link between the arrays is cut.
+    cut: bool,
 }
 
 /// Indices of steps that make no sense, and of those that name something that is not there.
@@ -99,6 +129,7 @@ fn tidy(draft: &mut Draft) {
     draft.site.tunes.retain(|name, _| hosts.contains(name));
     draft.site.types.retain(|(name, _)| types.contains(name));
     draft.site.images.retain(|(name, ..)| images.contains(name));
+    draft.site.remote &= draft.items.iter().any(|item| item.step.is_of_two_arrays());
 }
 
 impl Scene {
@@ -137,7 +168,38 @@ impl Scene {
         let taken = |volume: &Name, host: &Name| {
             on(volume, host) || self.volumes.get(volume).is_some_and(|v| !v.shared && !v.hosts.is_empty())
         };
+        let half = |volume: &Name| self.volumes.get(volume).and_then(|v| v.half);
+        let mirrored = |volume: &Name| half(volume).is_some();
         match step {
+            // The bench does not play these on a volume with two halves.
+            Step::Extend { volume, .. }
+            | Step::Flatten { volume, .. }
+            | Step::Delete { volume, .. }
+            | Step::Reimage { volume, .. }
+            | Step::Forge { volume, .. }
+            | Step::OutOfSpace { volume, .. }
+                if mirrored(volume) =>
+            {
+                false
+            }
+            Step::Pair { volume, act: PairAct::Mirror { .. } } => site.remote && !mirrored(volume),
+            Step::Pair { volume, act: PairAct::Sync { .. } } => mirrored(volume) && !self.cut,
+            // A refusal must have its reason.
+            Step::Pair { volume, act: PairAct::WriteRemote { at, length, refused } } => {
+                half(volume).is_some_and(|half| half.complete && half.is_written() == refused.is_none())
+                    && at.0.saturating_add(length.0) <= size(volume).0
+            }
+            Step::Pair { volume, act: PairAct::Alike } => {
+                half(volume).is_some_and(|half| half.follows && half.how != Mirroring::Async)
+                    && attached(volume)
+            }
+            Step::Pair { volume, act: PairAct::VerifyRemote | PairAct::FailOver } => {
+                half(volume).is_some_and(|half| half.complete)
+            }
+            Step::Pair { volume, act: PairAct::Secondary { .. } } => half(volume)
+                .is_some_and(|half| half.complete && !half.follows && half.how != Mirroring::Metro),
+            Step::Pair { volume, act: PairAct::Pause | PairAct::Unmirror } => mirrored(volume),
+            Step::Link { up } => site.remote && self.cut == *up,
             Step::Create { volume, size: wanted, source, refused, .. } => {
                 let least = match source {
                     Source::Volume(from) => size(from),
@@ -218,7 +280,14 @@ impl Scene {
                     Some(name) == volume_type.as_ref() && specs.contains_key("multiattach")
                 };
                 let shared = site.types.iter().any(of_type);
-                let made = Volume { size: *size, hosts: BTreeSet::new(), shared, linked, reserved: None };
+                let made = Volume {
+                    size: *size,
+                    hosts: BTreeSet::new(),
+                    shared,
+                    linked,
+                    reserved: None,
+                    half: None,
+                };
                 self.volumes.insert(volume.clone(), made);
             }
             Step::Squat { volume } => {
@@ -243,6 +312,19 @@ impl Scene {
                 if let Some(v) = self.volumes.get_mut(volume) {
                     v.reserved = None;
                 }
+            }
+            Step::Pair { volume, act } => {
+                let cut = self.cut;
+                if let Some(v) = self.volumes.get_mut(volume) {
+                    play_pair(&mut v.half, act, cut);
+                }
+            }
+            Step::Link { up } => {
+                self.cut = !up;
+                self.volumes
+                    .values_mut()
+                    .filter_map(|v| v.half.as_mut())
+                    .for_each(|half| half.follows &= *up);
             }
             Step::Fill { pool, .. } => {
                 self.full.insert(pool.clone());
@@ -273,6 +355,35 @@ impl Scene {
             }
             _ => {}
         }
+    }
+}
+
+/// What a step does to a far half.
+fn play_pair(half: &mut Option<Half>, act: &PairAct, cut: bool) {
+    if let PairAct::Mirror { how } = act {
+        *half = Some(Half { how: *how, complete: false, follows: false, leads: false, open: false });
+    }
+    if *act == PairAct::Unmirror {
+        *half = None;
+    }
+    let Some(half) = half else { return };
+    match act {
+        PairAct::Sync { ends } => {
+            half.follows = *ends == SyncEnd::Normal;
+            half.complete |= half.follows;
+            half.open = false;
+        }
+        PairAct::Pause => half.follows = false,
+        PairAct::FailOver => {
+            half.leads = !half.leads;
+            half.follows &= !cut;
+        }
+        PairAct::Secondary { access } => half.open = *access == SecondaryAccess::ReadWrite,
+        PairAct::Mirror { .. }
+        | PairAct::Unmirror
+        | PairAct::WriteRemote { .. }
+        | PairAct::VerifyRemote
+        | PairAct::Alike => {}
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod error;
 mod lex;
+mod pair;
 mod parse;
 mod plain;
 mod print;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::StoryError;
 use super::lex::{self, Word};
+use super::pair;
 use super::value::{Name, Size};
 use super::verbs::{self, Param, Place, Type, Verb};
 use crate::plan::{
@@ -69,7 +70,11 @@ pub fn parse(text: &str) -> Result<Plan, StoryError> {
         let args = Args::collect(&at, head, verb, rest)?;
         match verb.place {
             Place::Header => header(&at, &mut plan, &mut names, verb, &args)?,
-            Place::Step => plan.steps.push(PlanStep { lane, step: step(&at, &mut names, verb, &args)? }),
+            Place::Step => {
+                let step = step(&at, &mut names, verb, &args)?;
+                pair::check(&at, head, lane.as_ref(), plan.site.remote, &step)?;
+                plan.steps.push(PlanStep { lane, step });
+            }
         }
     }
     if !titled {
@@ -99,13 +104,13 @@ fn lane<'w>(at: &At<'_>, words: &'w [Word]) -> Result<(Option<Name>, &'w [Word])
 }
 
 /// Where we are, for errors.
-struct At<'a> {
+pub(super) struct At<'a> {
     number: usize,
     line: &'a str,
 }
 
 impl At<'_> {
-    fn error(&self, word: &Word, problem: &str, hint: Option<String>) -> StoryError {
+    pub(super) fn error(&self, word: &Word, problem: &str, hint: Option<String>) -> StoryError {
         StoryError {
             line: self.number,
             column: word.column,
@@ -119,9 +124,9 @@ impl At<'_> {
 }
 
 /// The arguments of one line, each with the word that gave it.
-struct Args {
+pub(super) struct Args {
     positional: Vec<Word>,
-    named: BTreeMap<&'static str, Word>,
+    pub(super) named: BTreeMap<&'static str, Word>,
     pairs: Vec<Word>,
     head: Word,
 }
@@ -201,7 +206,7 @@ impl Args {
     }
 
     /// An offset or length in whole blocks.
-    fn blocks(&self, at: &At<'_>, key: &str, least: u64) -> Result<Size, StoryError> {
+    pub(super) fn blocks(&self, at: &At<'_>, key: &str, least: u64) -> Result<Size, StoryError> {
         let size = self.size(at, key)?;
         let word = self.named.get(key).unwrap_or(&self.head);
         if !size.0.is_multiple_of(512) || size.0 < least {
@@ -219,13 +224,13 @@ impl Args {
         self.pairs.iter().filter_map(|w| Some((w.key.clone()?, w.text.clone()))).collect()
     }
 
-    fn refused(&self) -> Option<Refused> {
+    pub(super) fn refused(&self) -> Option<Refused> {
         self.named.get("refused").and_then(|w| from_word(&w.text))
     }
 }
 
 /// An enum value by its kebab-case word; the table has checked that the word is one of them.
-fn from_word<T: serde::de::DeserializeOwned>(word: &str) -> Option<T> {
+pub(super) fn from_word<T: serde::de::DeserializeOwned>(word: &str) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(word.to_owned())).ok()
 }
 
@@ -348,6 +353,7 @@ fn header(
         }
         "schedule" => site.schedule = from_word(args.text(0)).unwrap_or_default(),
         "write-cache" => site.write_cache = args.text(0) == "on",
+        "remote" => site.remote = true,
         "array" => {
             site.clones = args.key(at, "clones", "a number")?.or(site.clones);
         }
@@ -504,6 +510,8 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
         "fail-controller" => Step::FailController { controller: args.pos(at, 0, "a number")? },
         "restore-controller" => Step::RestoreController { controller: args.pos(at, 0, "a number")? },
         "wait" => Step::Wait { seconds: args.pos(at, 0, "a number")? },
+        "cut-link" => Step::Link { up: false },
+        "heal-link" => Step::Link { up: true },
         "fill" => Step::Fill { pool: args.pos(at, 0, "a name")?, leave: args.blocks(at, "leave", 0)? },
         "drain" => Step::Drain { pool: args.pos(at, 0, "a name")? },
         "out-of-space" => Step::OutOfSpace {
@@ -583,7 +591,8 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
                 "delete" => Step::Delete { volume, refused },
                 "depth" => Step::Depth { volume, depth: args.pos(at, 1, "a number")? },
                 "scan" => Step::Scan { volume },
-                _ => Step::Verify { volume },
+                "verify" => Step::Verify { volume },
+                _ => Step::Pair { volume, act: pair::act(at, verb, args)? },
             }
         }
     })

@@ -1,5 +1,6 @@
 //! A step in plain words, for readers who do not know the story language.
 
+use super::pair;
 use crate::plan::{FaultAction, Forged, PlacedFault, Refused, Repeated, Side, Source, Starved, Step, Way};
 use crate::story::Name;
 
@@ -119,6 +120,9 @@ pub fn plain(step: &Step) -> String {
         }
         Step::Heal { host, path: 0 } => (format!("All paths of {host} work again"), &None),
         Step::Heal { host, path } => (format!("Path {path} of {host} works again"), &None),
+        Step::Pair { volume, act } => pair::plain(volume, act),
+        Step::Link { up: false } => ("The link between the two arrays goes dead".to_owned(), &None),
+        Step::Link { up: true } => ("The link between the two arrays works again".to_owned(), &None),
         Step::Arm { fault } => (format!("From here on: {}", plain_fault(fault)), &None),
         Step::Disarm => ("Take away all faults that have not fired".to_owned(), &None),
         Step::Settle => ("Heal everything, try again what failed, and look at everything".to_owned(), &None),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::pair;
 use crate::plan::{FaultAction, PlacedFault, Plan, Schedule, Source, Step, Tune, Way};
 
 /// The whole story as text; [`super::parse`] reads it back to an equal plan.
@@ -25,6 +26,9 @@ pub fn print(plan: &Plan) -> String {
     }
     if let Some(clones) = plan.site.clones {
         line(format!("array clones={clones}"));
+    }
+    if plan.site.remote {
+        line("remote".to_owned());
     }
     if plan.site.schedule != Schedule::Fifo {
         line(format!("schedule {}", word(&plan.site.schedule)));
@@ -144,6 +148,9 @@ pub fn print_step(step: &Step) -> String {
             (format!("half-open {host}{} side={}", of_path(*path), word(side)), &None)
         }
         Step::Heal { host, path } => (format!("heal {host}{}", of_path(*path)), &None),
+        Step::Pair { volume, act } => pair::print(volume, act),
+        Step::Link { up: false } => ("cut-link".to_owned(), &None),
+        Step::Link { up: true } => ("heal-link".to_owned(), &None),
         Step::Wait { seconds } => (format!("wait {seconds}"), &None),
         Step::Arm { fault } => (format!("arm {}", placed(fault)), &None),
         Step::Disarm => ("disarm".to_owned(), &None),
@@ -160,7 +167,7 @@ fn of_path(path: u64) -> String {
 }
 
 /// The kebab-case word of an enum value.
-fn word<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),

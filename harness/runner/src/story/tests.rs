@@ -46,6 +46,9 @@ fn errors_show_line_column_snippet_and_hint() {
         "story \"x\"\n@a host h",
         "story \"x\"\n@9 census",
         "story \"x\"\n@a",
+        "story \"x\"\ncut-link",
+        "story \"x\"\nremote\ncreate v size=1GiB\n@a sync v",
+        "story \"x\"\nremote\ncreate v size=1GiB\nmirror v as=rumour",
     ] {
         all.push_str(&error(text));
         all.push('\n');
@@ -71,7 +74,7 @@ fn a_story_in_every_verb_prints_as_it_reads() {
 
 #[test]
 fn the_examples_of_the_verb_table_are_valid() {
-    let context = "story \"x\"\nhost compute-1\nhost compute-2\ntype gold\nimage small kind=sample\ncreate web size=2GiB\nsnapshot monday web\n";
+    let context = "story \"x\"\nremote\nhost compute-1\nhost compute-2\ntype gold\nimage small kind=sample\ncreate web size=2GiB\nsnapshot monday web\n";
     for verb in super::verbs::VERBS {
         let text = match (verb.name, verb.place) {
             ("story", _) => format!("{}\n", verb.example),
@@ -108,7 +111,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..36), 0..3),
     );
-    let steps = prop::collection::vec((0u8..35, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..37, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -162,6 +165,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                     })
                     .collect(),
                 schedule: [Schedule::Fifo, Schedule::Random, Schedule::Priorities][steps.len() % 3],
+                remote: steps.len() % 4 != 0,
             };
             let mut volumes: Vec<Name> = vec!["v0".parse().unwrap()];
             plan.steps.push(PlanStep::from(Step::Create {
@@ -261,13 +265,35 @@ fn plan() -> impl Strategy<Value = Plan> {
                         path: u64::from(number % 3),
                         side: [Side::Array, Side::Host][usize::from(number) / 3 % 2],
                     },
+                    34 if plan.site.remote => Step::Link { up: number.is_multiple_of(2) },
+                    35 if plan.site.remote => Step::Pair { volume, act: pair_act(number, at, length) },
                     _ => Step::Census,
                 };
+                // Steps about two arrays run alone.
+                let lane = lane.filter(|_| !step.is_of_two_arrays());
                 plan.steps.push(PlanStep { lane, step });
             }
             plan
         },
     )
+}
+
+fn pair_act(number: u16, at: Size, length: Size) -> PairAct {
+    match number % 13 {
+        0 => PairAct::Mirror { how: Mirroring::Metro },
+        1 => PairAct::Mirror { how: Mirroring::Sync },
+        2 => PairAct::Mirror { how: Mirroring::Async },
+        3 => PairAct::Sync { ends: SyncEnd::Normal },
+        4 => PairAct::Sync { ends: SyncEnd::Interrupted },
+        5 => PairAct::Pause,
+        6 => PairAct::FailOver,
+        7 => PairAct::Secondary { access: SecondaryAccess::ReadOnly },
+        8 => PairAct::Secondary { access: SecondaryAccess::ReadWrite },
+        9 => PairAct::WriteRemote { at, length, refused: number.is_multiple_of(2).then_some(Refused::Io) },
+        10 => PairAct::VerifyRemote,
+        11 => PairAct::Alike,
+        _ => PairAct::Unmirror,
+    }
 }
 
 proptest! {

@@ -1,5 +1,7 @@
 //! The one table of verbs.
 
+use super::pair;
+
 /// What an argument may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
@@ -91,11 +93,11 @@ const fn pos(name: &'static str, ty: Type, help: &'static str) -> Param {
     Param { name, ty, required: true, help }
 }
 
-const fn key(name: &'static str, ty: Type, required: bool, help: &'static str) -> Param {
+pub(super) const fn key(name: &'static str, ty: Type, required: bool, help: &'static str) -> Param {
     Param { name, ty, required, help }
 }
 
-const REFUSED: Param =
+pub(super) const REFUSED: Param =
     key("refused", Type::Word(REFUSALS), false, "the step must be refused so, and nothing may change");
 const FAULT: &[Param] = &[
     key("nth", Type::Count, false, "which occurrence, from 1 (default 1); 0 is every one"),
@@ -104,12 +106,23 @@ const FAULT: &[Param] = &[
     key("status", Type::Count, false, "for http: the status, 300 to 599 (default 503)"),
     key("code", Type::Integer, false, "for code: the error code, not 0 (default 1077949006)"),
 ];
-const VOLUME: Param = pos("VOLUME", Type::Name, "a volume");
+pub(super) const VOLUME: Param = pos("VOLUME", Type::Name, "a volume");
 const PATH: Param = key("path", Type::Count, false, "which path, from 1 (default: all)");
 const HOST: Param = pos("HOST", Type::Name, "a compute host");
 
 /// Every verb, header verbs first, in the order in which `explain` lists them.
-pub const VERBS: &[Verb] = &[
+pub const VERBS: &[Verb] = &{
+    let mut all = [ONE_ARRAY[0]; ONE_ARRAY.len() + pair::VERBS.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < ONE_ARRAY.len() { ONE_ARRAY[i] } else { pair::VERBS[i - ONE_ARRAY.len()] };
+        i += 1;
+    }
+    all
+};
+
+/// The verbs that are not about two arrays.
+const ONE_ARRAY: &[Verb] = &[
     Verb {
         name: "story",
         place: Place::Header,
@@ -226,6 +239,14 @@ pub const VERBS: &[Verb] = &[
         named: &[key("clones", Type::Count, true, "linked clones that it allows of one source")],
         help: "Limits of the simulated array.",
         example: "array clones=2",
+    },
+    Verb {
+        name: "remote",
+        place: Place::Header,
+        positional: &[],
+        named: &[],
+        help: "Gives the site a second simulated array, linked to the first, for volumes that are mirrored.",
+        example: "remote",
     },
     Verb {
         name: "tune",

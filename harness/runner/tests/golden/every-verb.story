@@ -6,6 +6,7 @@ pool pool0 64GiB
 pool pool1 32GiB
 write-cache on
 array clones=8
+remote
 schedule random
 host compute-1 paths=2
 host compute-2
@@ -69,6 +70,20 @@ forge web as=qcow2
 fill pool0 leave=1MiB
 out-of-space write web at=1GiB length=64KiB
 drain pool0
+mirror web as=metro
+mirror copy as=async
+sync web
+sync web ends=interrupted
+pause web
+cut-link
+heal-link
+fail-over web
+secondary web access=read-write
+write-remote web at=1MiB length=64KiB
+write-remote web at=4KiB length=512B refused=io
+verify-remote web
+alike web
+unmirror web
 arm "rest.before:POST lun" nth=0 do=delay ms=20
 arm "target.command.before:WRITE" nth=2 do=scsi-busy
 arm target.command.before nth=1 do=task-set-full
