@@ -124,6 +124,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "path-loss",
     "one-way-paths",
     "broken-connections",
+    "host-reboots",
     "slow-paths",
     "busy-target",
     "unit-attentions",

@@ -591,6 +591,13 @@ pub enum Step {
         #[serde(default)]
         side: Side,
     },
+    /// A host loses its power, and starts again.
+    Reboot {
+        /// Host.
+        host: Name,
+        /// Seconds that it is off.
+        off: u64,
+    },
     /// Paths of a host work again.
     Heal {
         /// Host.
@@ -641,8 +648,14 @@ impl Step {
                 | Self::PowerLoss
                 | Self::FailController { .. }
                 | Self::RestoreController { .. }
+                | Self::Reboot { .. }
         ) || self.is_of_network()
             || self.is_of_two_arrays()
+    }
+
+    /// Whether nothing may go on beside it.
+    pub fn runs_alone(&self) -> bool {
+        self.is_of_two_arrays() || matches!(self, Self::Reboot { .. })
     }
 
     /// Whether it changes how paths of a host carry bytes.

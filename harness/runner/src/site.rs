@@ -147,6 +147,15 @@ pub trait Site: Send + Sync {
         Err(not_here("reset connections"))
     }
 
+    /// Takes the power of a compute host, gives it back after so many seconds, and lets the host connect again what was
+    /// attached to it, where the volume service is up.
+    ///
+    /// # Errors
+    /// The site cannot do it; or ([`SiteError::Unreachable`]) not every volume could be connected again.
+    async fn reboot(&self, _host: &Name, _off: u64) -> Result<(), SiteError> {
+        Err(not_here("take a host's power"))
+    }
+
     /// Makes a LUN of somebody else under this name, 1 GiB.
     ///
     /// # Errors

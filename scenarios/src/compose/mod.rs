@@ -9,6 +9,7 @@
 mod driver;
 mod images;
 mod live;
+mod machine;
 mod monitor;
 mod protocol;
 mod redact;

@@ -115,7 +115,7 @@ async fn prepare(site: &ComposedSite, ground: &mut Ground) -> Result<Setup, Driv
         let Some(scratch) = ground.volumes.first_mut() else { continue };
         let info = driver.initialize_connection(&scratch.volume, &properties).await?;
         scratch.mapped.push(properties.clone());
-        let mut found = host(env, &properties, &info);
+        let mut found = host(&env, &properties, &info);
         // The simulated target can prove itself as well.
         if let Some(chap) = found.as_mut().and_then(|host| host.chap.as_mut())
             && site.portals().is_some()

@@ -386,6 +386,15 @@ impl Levers for SimLevers {
         Ok(())
     }
 
+    fn host_off(&self, host: &Name) -> Result<(), SiteError> {
+        self.world.crash(host.as_str(), Crash::PowerLoss);
+        Ok(())
+    }
+
+    fn host_on(&self, host: &Name) -> Result<Env, SiteError> {
+        Ok(self.world.node(host.as_str(), &[]))
+    }
+
     fn sever(&self, host: &Name, path: u64, how: Severed) -> Result<(), SiteError> {
         let (ours, theirs) = self.ends(host, path)?;
         match how {

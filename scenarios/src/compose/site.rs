@@ -14,6 +14,7 @@ use sanbench_runner::{PathState, Promise, Remote, Severed, Site, SiteError, Site
 use sanbench_world::{Env, Fault};
 
 use super::images::{ImageInput, add_image};
+use super::machine::Machine;
 use super::monitor::{Found, MonitoredDriver};
 use super::sim::world_fault;
 use crate::registry::DriverEntry;
@@ -72,6 +73,14 @@ pub(crate) trait Levers: Send + Sync {
     fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError>;
     /// Connections over a path end.
     fn sever(&self, host: &Name, path: u64, how: Severed) -> Result<(), SiteError>;
+    /// A host loses its power.
+    fn host_off(&self, _host: &Name) -> Result<(), SiteError> {
+        Err(SiteError::Internal("only a simulated site can take a host's power".into()))
+    }
+    /// A host gets its power back; answers the node that it runs on now.
+    fn host_on(&self, _host: &Name) -> Result<Env, SiteError> {
+        Err(SiteError::Internal("only a simulated site can take a host's power".into()))
+    }
     /// Somebody else makes a LUN of 1 GiB.
     fn squat(&self, name: &str) -> Result<(), SiteError>;
     /// Portals that work now.
@@ -94,7 +103,7 @@ pub(crate) struct ComposedSite {
     flows: FlowsConfig,
     service: Mutex<Service>,
     control_connector: Arc<dyn Connector>,
-    connectors: BTreeMap<Name, Arc<dyn Connector>>,
+    connectors: BTreeMap<Name, Arc<Machine>>,
     host_names: BTreeMap<Name, String>,
     host_order: Vec<Name>,
     store: ImageStore,
@@ -150,20 +159,22 @@ impl ComposedSite {
             let image = add_image(&store, parts.image.as_ref(), name.as_str(), id, *kind, *size);
             images.insert(name.clone(), image);
         }
-        let mut connectors: BTreeMap<Name, Arc<dyn Connector>> = BTreeMap::new();
+        let mut connectors: BTreeMap<Name, Arc<Machine>> = BTreeMap::new();
         let mut host_names = BTreeMap::new();
         for (n, (name, paths)) in plan.site.hosts.iter().enumerate() {
             let Some(env) = parts.hosts.get(name) else { continue };
             let tune = plan.site.tunes.get(name).copied().unwrap_or_default();
             let host = host_named(parts.tag, n + 1, tune);
-            let connector = connector(env, &parts, &host, n + 1, *paths > 1, tune);
+            let config = tuned(env, &parts, &host, n + 1, *paths > 1, tune);
+            let connector = Arc::new(Machine::new(env.clone(), config));
             host_names.insert(name.clone(), host);
             connectors.insert(name.clone(), connector);
         }
         let control_host = parts.tag.host(0);
         let multipath = truth(options.get("use_multipath_for_image_xfer"));
-        let control_connector =
-            connector(&parts.control, &parts, &control_host, 0, multipath, Tune::default());
+        let config = tuned(&parts.control, &parts, &control_host, 0, multipath, Tune::default());
+        let control_connector: Arc<dyn Connector> =
+            Arc::new(HostConnector::new(parts.control.clone(), config));
         let flows = FlowsConfig {
             image_cache: truth(options.get("image_volume_cache_enabled")).then(|| CacheLimits {
                 max_gib: number(options.get("image_volume_cache_max_size_gb")),
@@ -207,8 +218,8 @@ impl ComposedSite {
     }
 
     /// The node of a host.
-    pub(super) fn node(&self, host: &Name) -> Option<&Env> {
-        self.parts.hosts.get(host)
+    pub(super) fn node(&self, host: &Name) -> Option<Env> {
+        self.connectors.get(host).map(|machine| machine.env())
     }
 
     /// The run's tag as its type.
@@ -249,14 +260,16 @@ fn plane(
     parts: &SiteParts,
     drivers: &BTreeMap<String, Arc<dyn VolumeDriver>>,
     control_connector: &Arc<dyn Connector>,
-    connectors: &BTreeMap<Name, Arc<dyn Connector>>,
+    connectors: &BTreeMap<Name, Arc<Machine>>,
     host_names: &BTreeMap<Name, String>,
     store: &ImageStore,
     flows: &FlowsConfig,
 ) -> Result<ControlPlane, SiteError> {
     let backends = drivers.iter().map(|(name, driver)| Backend::new(name.clone(), driver.clone())).collect();
-    let computes =
-        connectors.iter().filter_map(|(name, c)| Some((host_names.get(name)?.clone(), c.clone()))).collect();
+    let computes = connectors
+        .iter()
+        .filter_map(|(name, c)| Some((host_names.get(name)?.clone(), c.clone() as Arc<dyn Connector>)))
+        .collect();
     ControlPlane::new(
         parts.control.clone(),
         backends,
@@ -278,18 +291,11 @@ fn host_named(tag: Tag, n: usize, tune: Tune) -> String {
     }
 }
 
-fn connector(
-    env: &Env,
-    parts: &SiteParts,
-    host: &str,
-    n: usize,
-    multipath: bool,
-    tune: Tune,
-) -> Arc<dyn Connector> {
+fn tuned(env: &Env, parts: &SiteParts, host: &str, n: usize, multipath: bool, tune: Tune) -> HostConfig {
     let mut config = host_config(env, parts, host, n, multipath);
     config.interfaces = u16::try_from(tune.interfaces.clamp(1, 8)).unwrap_or(1);
     config.uevents.delay = std::time::Duration::from_secs(tune.events);
-    Arc::new(HostConnector::new(env.clone(), config))
+    config
 }
 
 fn host_config(env: &Env, parts: &SiteParts, host: &str, n: usize, multipath: bool) -> HostConfig {
@@ -333,17 +339,17 @@ impl Site for ComposedSite {
     }
 
     fn connector(&self, host: &Name) -> Option<Arc<dyn Connector>> {
-        self.connectors.get(host).cloned()
+        self.connectors.get(host).map(|machine| machine.clone() as Arc<dyn Connector>)
     }
 
     fn intruder(&self, host: &Name) -> Option<Arc<dyn Connector>> {
         let n = self.host_order.iter().position(|name| name == host)? + 1;
-        let mut config =
-            host_config(self.parts.hosts.get(host)?, &self.parts, self.host_names.get(host)?, n, false);
+        let env = self.node(host)?;
+        let mut config = host_config(&env, &self.parts, self.host_names.get(host)?, n, false);
         config.scan_attempts = 0;
         // Sessions of its own: it must not end those of the host's real connector.
         config.session.isid_qualifier += INTRUDER;
-        Some(Arc::new(HostConnector::new(self.parts.hosts.get(host)?.clone(), config)))
+        Some(Arc::new(HostConnector::new(env, config)))
     }
 
     fn host_name(&self, host: &Name) -> Option<String> {
@@ -407,6 +413,22 @@ impl Site for ComposedSite {
     async fn sever(&self, host: &Name, path: u64, how: Severed) -> Result<(), SiteError> {
         let levers = self.levers()?;
         paths(path).try_for_each(|path| levers.sever(host, path, how))
+    }
+
+    async fn reboot(&self, host: &Name, off: u64) -> Result<(), SiteError> {
+        let machine = self.connectors.get(host);
+        let machine = machine.ok_or_else(|| SiteError::Internal(format!("the site has no host {host}")))?;
+        let levers = self.levers()?;
+        levers.host_off(host)?;
+        self.parts.bench.sleep(std::time::Duration::from_secs(off)).await;
+        machine.started(levers.host_on(host)?);
+        let control = self.control();
+        if control.is_crashed() {
+            // Whoever comes after the volume service finds the disks when they are asked for.
+            return Ok(());
+        }
+        let name = self.host_names.get(host).map_or("", String::as_str);
+        control.host_booted(name).await.map_err(|e| SiteError::Unreachable(e.to_string()))
     }
 
     async fn squat(&self, name: &str) -> Result<(), SiteError> {

@@ -43,6 +43,8 @@ pub struct TargetDefects {
     pub copy_unchecked: bool,
     /// SCS-015: unit attentions also go to the nexus that caused them, not to the others.
     pub attention_to_wrong_nexus: bool,
+    /// DUR-007: a login with the name and ISID of a session that still stands is refused instead of taking its place.
+    pub reinstatement_refused: bool,
     /// SCS-014: commands that conflict with a reservation are executed.
     pub conflict_not_reported: bool,
 }
@@ -85,6 +87,11 @@ impl TargetDefects {
             "SCS-015",
             "unit attentions also go to the nexus that caused them, not to the others",
         ),
+        (
+            "reinstatement_refused",
+            "DUR-007",
+            "a host that comes back is refused as long as its old session stands",
+        ),
         ("conflict_not_reported", "SCS-014", "commands that conflict with a reservation are executed"),
     ];
 
@@ -110,6 +117,7 @@ impl TargetDefects {
             "unmap_claimed_not_done" => &mut self.unmap_claimed_not_done,
             "copy_unchecked" => &mut self.copy_unchecked,
             "attention_to_wrong_nexus" => &mut self.attention_to_wrong_nexus,
+            "reinstatement_refused" => &mut self.reinstatement_refused,
             "conflict_not_reported" => &mut self.conflict_not_reported,
             _ => return false,
         };

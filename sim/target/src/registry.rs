@@ -197,6 +197,9 @@ impl Registry {
             .find(|candidate| *candidate != 0 && !sessions.contains_key(candidate))
             .ok_or(JoinError::Full)?;
         let old = sessions.iter().find(|(_, old)| old.nexus == entry.nexus).map(|(tsih, _)| *tsih);
+        if old.is_some() && defects.reinstatement_refused {
+            return Err(JoinError::Full);
+        }
         if let Some(old) = old.and_then(|tsih| sessions.remove(&tsih))
             && !defects.reinstatement_keeps_tasks
         {

@@ -126,9 +126,28 @@ pub(crate) async fn device(
         StepError::Crash => FlowError::Crashed,
         StepError::Internal(message) => FlowError::Internal(message),
     })?;
+    // The domain is written anew: a host that has started again may have found its devices in another order.
+    plane.db.single(|db| db.move_guest_disk(row.instance, volume, &attached.path))?;
     let device = Arc::clone(&attached.device);
     plane.guests().insert(key, attached);
     Ok(device)
+}
+
+/// A compute host has lost its power and is back (Nova `resume_guests_state_on_host_boot`): what its guests held is gone,
+/// and every volume that is attached there is connected anew.
+pub(crate) async fn host_booted(plane: Arc<Plane>, host: String) -> Result<(), FlowError> {
+    let rows: Vec<AttachmentView> =
+        plane.db.read(|db| db.attachments())?.into_iter().filter(|row| row.host == host).collect();
+    for row in &rows {
+        plane.guests().remove(&(row.instance, row.volume));
+    }
+    let mut first = Ok(());
+    for row in rows.into_iter().filter(|row| row.status == AttachmentStatus::Attached) {
+        // One that fails does not keep the others away.
+        let connected = device(Arc::clone(&plane), row.volume, host.clone()).await;
+        first = first.and(connected.map(|_| ()));
+    }
+    first
 }
 
 /// Name of the lock around [map + connect] and [disconnect + unmap] (os-brick `guard_connection`): one for each

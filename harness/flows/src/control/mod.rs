@@ -226,6 +226,16 @@ impl ControlPlane {
         self.on_node(compute::device(Arc::clone(&self.0), volume, host.to_owned())).await
     }
 
+    /// A compute host has lost its power and is back. What its guests held is gone; every volume that is attached there is
+    /// connected anew (Nova `resume_guests_state_on_host_boot`).
+    ///
+    /// # Errors
+    /// The first volume that could not be connected; the others were tried all the same, and each is tried again when its
+    /// disk is asked for.
+    pub async fn host_booted(&self, host: &str) -> Result<(), FlowError> {
+        self.on_node(compute::host_booted(Arc::clone(&self.0), host.to_owned())).await
+    }
+
     /// Attaches a volume read-only to the control host; the caller closes it.
     pub async fn open_for_reading(&self, volume: VolumeId) -> Result<LocalRead, FlowError> {
         self.on_node(LocalRead::open(Arc::clone(&self.0), volume)).await

@@ -302,6 +302,20 @@ impl Db<'_> {
         Ok(())
     }
 
+    /// The disk of a guest that still has it is another device of its host now.
+    pub(crate) fn move_guest_disk(
+        &self,
+        instance: InstanceId,
+        volume: VolumeId,
+        host_path: &str,
+    ) -> rusqlite::Result<()> {
+        self.exec(
+            "UPDATE guest_disks SET host_path=?3 WHERE instance_id=?1 AND volume_id=?2",
+            params![instance.to_string(), volume.to_string(), host_path],
+        )?;
+        Ok(())
+    }
+
     pub(crate) fn remove_guest_disk(&self, instance: InstanceId, volume: VolumeId) -> rusqlite::Result<()> {
         self.exec(
             "DELETE FROM guest_disks WHERE instance_id=?1 AND volume_id=?2",

@@ -364,6 +364,7 @@ impl<'a> Player<'a> {
             Step::Reimage { volume, image } => self.reimage(step, volume, image).await,
             Step::Squat { volume } => self.squat(volume).await,
             Step::PowerLoss => self.power_loss().await,
+            Step::Reboot { host, off } => self.reboot(step, host, *off).await,
             Step::FailController { controller } => self.controller(*controller, false).await,
             Step::RestoreController { controller } => self.controller(*controller, true).await,
             Step::Cut { host, path, way } => self.path(host, *path, PathState::Cut(*way)).await,

@@ -40,6 +40,37 @@ impl Player<'_> {
         Ok(String::new())
     }
 
+    /// A host goes down without a word and comes back: what the array kept of it must not be in its way.
+    pub(super) async fn reboot(&self, step: &Step, host: &Name, off: u64) -> Ended {
+        if self.judge().group.is_some() {
+            return Err(StepEnd::Broken("a host is rebooted beside other steps".into()));
+        }
+        let begun = self.site.reboot(host, off).await;
+        self.judge().upsets += 1;
+        if self.is_tolerant() {
+            self.shaken();
+        }
+        {
+            let mut judge = self.judge();
+            let outage = judge.outage.any();
+            let on_host = judge.volumes.iter().filter(|(_, v)| v.hosts.contains(host));
+            let names: Vec<Name> = on_host.map(|(name, _)| name.clone()).collect();
+            for name in names {
+                match outage {
+                    true => judge.narrow.insert(name),
+                    false => judge.narrow.remove(&name),
+                };
+            }
+        }
+        match begun {
+            Ok(()) => {}
+            Err(SiteError::Unreachable(message)) => return Err(self.failed(step, &message)),
+            Err(other) => return Err(not_possible(other)),
+        }
+        self.on_host(host, &["DUR-007"]);
+        Ok(String::new())
+    }
+
     pub(super) async fn controller(&self, controller: u64, up: bool) -> Ended {
         if self.is_tolerant() {
             let down = self.judge().outage.controllers.clone();

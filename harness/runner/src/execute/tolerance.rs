@@ -274,7 +274,11 @@ impl Player<'_> {
     /// Hosts whose paths the step, or what is read back after it, needs.
     fn hosts_of(&self, judge: &Judge, step: &Step) -> BTreeSet<Name> {
         let mut hosts = BTreeSet::new();
-        if let Step::Attach { host, .. } | Step::Detach { host, .. } | Step::Intrude { host, .. } = step {
+        if let Step::Attach { host, .. }
+        | Step::Detach { host, .. }
+        | Step::Intrude { host, .. }
+        | Step::Reboot { host, .. } = step
+        {
             hosts.insert(host.clone());
         }
         let named = match step {

@@ -257,6 +257,17 @@ pub const KINDS: &[FaultKind] = &[
         end: mend,
     },
     FaultKind {
+        name: "host-reboot",
+        promise: "A host that loses its power has its volumes again once it is back; nothing of it is in the way of anybody.",
+        environments: SIM,
+        masked: true,
+        begin: |d, plan, _| match any_host(d, plan) {
+            None => Vec::new(),
+            Some(host) => vec![Step::Reboot { host, off: [1, 30, 120][d.below(3) as usize] }],
+        },
+        end: over,
+    },
+    FaultKind {
         name: "controller-fails",
         promise: "The other controller serves; nothing that was acknowledged is lost.",
         environments: SIM_LOOPBACK,

@@ -106,6 +106,11 @@ fn simpler(step: &Step) -> Vec<Step> {
                 offer(&|s| *s = Step::Wait { seconds: less });
             }
         }
+        Step::Reboot { host, off } => {
+            for less in halves(*off, 1, 1) {
+                offer(&|s| *s = Step::Reboot { host: host.clone(), off: less });
+            }
+        }
         Step::Cut { host, path: 0, way } => {
             offer(&|s| *s = Step::Cut { host: host.clone(), path: 1, way: *way });
         }

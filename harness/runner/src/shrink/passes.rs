@@ -317,6 +317,7 @@ fn renamed(draft: &Draft, from: &Name, to: &Name) -> Draft {
             | Step::Slow { host, .. }
             | Step::Reset { host, .. }
             | Step::HalfOpen { host, .. }
+            | Step::Reboot { host, .. }
             | Step::Heal { host, .. }
             | Step::Revoke { host, .. }
             | Step::Reserve { host, .. }

@@ -127,28 +127,18 @@ pub(super) fn act(at: &At<'_>, verb: &Verb, args: &Args) -> Result<PairAct, Stor
     })
 }
 
-/// These steps need the other array, and run alone.
+/// Some steps need the other array.
 pub(super) fn check(
     at: &At<'_>,
     head: &super::lex::Word,
-    lane: Option<&Name>,
     remote: bool,
     step: &Step,
 ) -> Result<(), StoryError> {
-    if !step.is_of_two_arrays() {
+    if !step.is_of_two_arrays() || remote {
         return Ok(());
     }
-    if !remote {
-        let problem = format!("`{}` needs a second array", head.text);
-        return Err(at.error(head, &problem, Some("write `remote` above the first step".into())));
-    }
-    match lane {
-        Some(_) => {
-            let problem = format!("`{}` runs alone", head.text);
-            Err(at.error(head, &problem, Some("remove the `@` word".into())))
-        }
-        None => Ok(()),
-    }
+    let problem = format!("`{}` needs a second array", head.text);
+    Err(at.error(head, &problem, Some("write `remote` above the first step".into())))
 }
 
 /// The line of a step, and the refusal that it expects.

@@ -72,7 +72,11 @@ pub fn parse(text: &str) -> Result<Plan, StoryError> {
             Place::Header => header(&at, &mut plan, &mut names, verb, &args)?,
             Place::Step => {
                 let step = step(&at, &mut names, verb, &args)?;
-                pair::check(&at, head, lane.as_ref(), plan.site.remote, &step)?;
+                pair::check(&at, head, plan.site.remote, &step)?;
+                if lane.is_some() && step.runs_alone() {
+                    let problem = format!("`{}` runs alone", head.text);
+                    return Err(at.error(head, &problem, Some("remove the `@` word".into())));
+                }
                 plan.steps.push(PlanStep { lane, step });
             }
         }
@@ -509,6 +513,14 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
         "power-loss" => Step::PowerLoss,
         "fail-controller" => Step::FailController { controller: args.pos(at, 0, "a number")? },
         "restore-controller" => Step::RestoreController { controller: args.pos(at, 0, "a number")? },
+        "reboot" => {
+            let off = args.key(at, "off", "a number")?.unwrap_or(5);
+            if !(1..=3600).contains(&off) {
+                let word = args.named.get("off").unwrap_or(word(0));
+                return Err(at.error(word, "a host is off for 1 to 3600 seconds", None));
+            }
+            Step::Reboot { host: names.known(at, "host", word(0))?, off }
+        }
         "wait" => Step::Wait { seconds: args.pos(at, 0, "a number")? },
         "cut-link" => Step::Link { up: false },
         "heal-link" => Step::Link { up: true },

@@ -108,6 +108,9 @@ pub fn plain(step: &Step) -> String {
         Step::Reset { host, path } => {
             (format!("{} reset", whose(host, *path, "have their connections", "has its connection")), &None)
         }
+        Step::Reboot { host, off } => {
+            (format!("{host} loses its power and starts again after {off} s"), &None)
+        }
         Step::HalfOpen { host, path, side } => {
             let who = match side {
                 Side::Array => "The array",

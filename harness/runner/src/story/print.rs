@@ -143,6 +143,7 @@ pub fn print_step(step: &Step) -> String {
         Step::Slow { host, path, ms, segment } => {
             (format!("slow {host}{} ms={ms} segment={segment}", of_path(*path)), &None)
         }
+        Step::Reboot { host, off } => (format!("reboot {host} off={off}"), &None),
         Step::Reset { host, path } => (format!("reset {host}{}", of_path(*path)), &None),
         Step::HalfOpen { host, path, side } => {
             (format!("half-open {host}{} side={}", of_path(*path), word(side)), &None)

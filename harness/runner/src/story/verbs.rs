@@ -580,6 +580,14 @@ const ONE_ARRAY: &[Verb] = &[
         example: "half-open compute-1 path=1 side=host",
     },
     Verb {
+        name: "reboot",
+        place: Place::Step,
+        positional: &[HOST],
+        named: &[key("off", Type::Count, false, "seconds that it is off, 1 to 3600 (default 5)")],
+        help: "Takes a host's power: the array hears nothing more of it. Once it is back, its guests get their disks again.",
+        example: "reboot compute-1 off=60",
+    },
+    Verb {
         name: "heal",
         place: Place::Step,
         positional: &[HOST],

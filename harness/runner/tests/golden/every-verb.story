@@ -56,6 +56,8 @@ slow compute-2 ms=5
 reset compute-1
 half-open compute-1 path=2 side=host
 half-open compute-2 side=array
+reboot compute-2 off=30
+reboot compute-1 off=5
 wait 30
 heal compute-1 path=2
 heal compute-2
