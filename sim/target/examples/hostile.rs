@@ -11,6 +11,8 @@ use sanbench_world::{FaultPlan, LiveConfig, LiveWorld};
 
 #[path = "../tests/it/mischief/mod.rs"]
 mod mischief;
+#[path = "../fuzz/src/talker.rs"]
+mod talker;
 
 use mischief::{Plan, Shared, run};
 

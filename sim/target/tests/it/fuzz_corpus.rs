@@ -1,10 +1,9 @@
 //! Replays the corpora of the fuzz targets: what fuzzing once found stays found.
 
-#[path = "../../fuzz/src/lib.rs"]
-mod fuzz;
-
 use std::fs;
 use std::path::Path;
+
+use crate::fuzz;
 
 /// Runs every input of a corpus; how many there were.
 fn replay(target: &str, body: fn(&[u8])) {

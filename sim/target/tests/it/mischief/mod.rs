@@ -2,9 +2,6 @@
 //! [`Env`] is of. The neighbour writes and reads back all the time; whatever the others do, it must not notice.
 #![allow(unreachable_pub, dead_code, reason = "the test and the example use different parts")]
 
-#[path = "../../../fuzz/src/talker.rs"]
-pub mod talker;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +20,7 @@ use sanbench_wire::scsi::status::Status;
 use sanbench_world::{Dice, Env, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use talker::{Choices, Phase, Talker, plain};
+use crate::talker::{Choices, Phase, Talker, plain};
 
 /// What is attacked, and for how long.
 #[derive(Clone)]
