@@ -68,6 +68,10 @@ pub(crate) trait Levers: Send + Sync {
     async fn power_loss(&self) -> Result<(), SiteError>;
     /// A controller fails or comes back.
     fn set_controller(&self, controller: u64, up: bool) -> Result<(), SiteError>;
+    /// A portal, from 1, is switched off or on.
+    fn set_portal(&self, portal: u64, enabled: bool) -> Result<(), SiteError>;
+    /// All portals in their order.
+    fn every_portal(&self) -> Vec<std::net::SocketAddr>;
     /// A path of a host, from 1, is cut or healed.
     fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError>;
     /// Connections over a path end.
@@ -397,6 +401,14 @@ impl Site for ComposedSite {
 
     async fn set_controller(&self, controller: u64, up: bool) -> Result<(), SiteError> {
         self.levers()?.set_controller(controller, up)
+    }
+
+    async fn set_portal(&self, portal: u64, enabled: bool) -> Result<(), SiteError> {
+        self.levers()?.set_portal(portal, enabled)
+    }
+
+    fn every_portal(&self) -> Vec<std::net::SocketAddr> {
+        self.parts.levers.as_ref().map(|levers| levers.every_portal()).unwrap_or_default()
     }
 
     async fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError> {

@@ -111,7 +111,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..36), 0..3),
     );
-    let steps = prop::collection::vec((0u8..37, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..38, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -267,6 +267,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                     },
                     34 if plan.site.remote => Step::Link { up: number.is_multiple_of(2) },
                     35 if plan.site.remote => Step::Pair { volume, act: pair_act(number, at, length) },
+                    36 => Step::Portal { portal: u64::from(number % 3), enabled: number % 2 == 0 },
                     _ => Step::Census,
                 };
                 // Steps about two arrays run alone.
