@@ -200,5 +200,5 @@ pub(crate) const ACTIONS: &[(&str, &str)] = &[
     ),
     ("unit-attention", "the command meets unit attention 29h/00h (target.command.before points)"),
     ("lun-reset", "somebody else resets the logical unit before the command (target.command.before points)"),
-    ("crash", "the volume service crashes (flow points)"),
+    ("crash", "the volume service crashes (flow points), or the controller at work fails (job points)"),
 ];

@@ -174,6 +174,9 @@ pub const STORIES: &[StoryEntry] = stories![
     "protected-secondary",
     "consistent-points",
     "mirrored-clone",
+    "failed-flatten",
+    "flatten-failover",
+    "disabled-portal",
 ];
 
 const ALL: &[&str] = &{

@@ -47,6 +47,10 @@ const PATIENCE: u64 = 60;
 /// Seconds until two arrays have noticed that their link is cut, and the lease of the one that does not lead has run out.
 const SILENCE: u64 = 6;
 
+/// Seconds that a portal which was switched off is given to send its hosts away
+/// (`harness/runner/src/execute/outages.rs`).
+const DISMISSAL: u64 = 3;
+
 /// Whether a story takes so long that it is no pleasure on a real clock.
 pub(crate) fn is_slow(plan: &Plan) -> bool {
     lets_pass(plan) > SLOW_AFTER
@@ -63,6 +67,7 @@ fn lets_pass(plan: &Plan) -> u64 {
         Step::Wait { seconds } => *seconds,
         Step::Settle => SETTLE,
         Step::Link { up: false } => SILENCE,
+        Step::Portal { enabled: false, .. } => DISMISSAL,
         Step::Arm { fault } => held(fault.action),
         Step::Attach { host, .. } | Step::Detach { host, .. } => {
             plan.site.tunes.get(host).map_or(0, |tune| tune.events)

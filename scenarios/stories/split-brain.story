@@ -23,6 +23,11 @@ sync web
 alike web
 write-remote web at=160KiB length=4KiB
 alike web
+# A host that starts again finds both halves.
+reboot compute-1 off=30
+alike web
+write-remote web at=192KiB length=4KiB
+alike web
 unmirror web
 detach web compute-1
 delete web

@@ -32,6 +32,7 @@ pub(crate) fn refusal_class(error: &FlowError) -> Option<Refused> {
                 RefusalKind::InvalidInput => Some(Refused::Invalid),
                 RefusalKind::Exists => Some(Refused::Exists),
                 RefusalKind::LimitReached => Some(Refused::Limit),
+                RefusalKind::JobFailed => Some(Refused::Job),
                 _ => None,
             },
             _ => None,
@@ -99,6 +100,7 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         // Until it is told otherwise, what is mirrored is the same on both arrays.
         Step::Pair { .. } => "DAT-009",
         Step::Link { .. } => "BEN-001",
+        Step::Portal { .. } => "ATT-017",
         Step::PowerLoss => "DUR-005",
         Step::Reboot { .. } => "DUR-007",
         Step::FailController { .. } | Step::RestoreController { .. } => "MPX-005",
@@ -133,6 +135,9 @@ pub(crate) fn must_be_refused(
                 vec![id, "CRE-009"]
             }
         }
+        // What background work leaves behind when it fails.
+        (Step::Flatten { .. }, Refused::Job) => vec!["FLT-004", "API-014"],
+        (Step::Create { .. }, Refused::Job) => vec!["API-014", "CRE-009"],
         (Step::Create { .. }, Refused::Io) => vec!["IMG-010", "CRE-009"],
         (Step::Create { source: Source::Volume(_), .. }, Refused::Limit) => vec!["CLN-008"],
         (Step::Create { .. } | Step::Snapshot { .. }, Refused::Limit) => vec!["CAP-011"],
@@ -187,6 +192,9 @@ pub(crate) fn withstood(step: &Step, point: &str, action: FaultAction) -> Vec<&'
     use FaultAction::*;
     if action.is_scsi() {
         return under_action(action).into_iter().collect();
+    }
+    if point.starts_with("job.split.") && matches!((step, action), (Step::Flatten { .. }, Fail | Crash)) {
+        return vec!["FLT-004", "API-014"];
     }
     // The step itself fails; that what it had begun is brought to an end is seen once the service is back.
     if action == Crash {

@@ -144,6 +144,8 @@ pub(crate) struct Outage {
     pub(crate) controllers: BTreeSet<u64>,
     /// Paths that are cut, by host; 0 is all.
     pub(crate) paths: BTreeMap<Name, BTreeSet<u64>>,
+    /// Portals that are switched off, from 1.
+    pub(crate) portals: BTreeSet<u64>,
     /// Volumes that were written while paths were cut.
     pub(crate) written: BTreeSet<Name>,
 }

@@ -216,7 +216,7 @@ pub enum FaultAction {
     UnitAttention,
     /// Somebody else has just reset the command's logical unit.
     LunReset,
-    /// The volume service crashes.
+    /// The volume service crashes; at a point of background work, the controller that does it.
     Crash,
 }
 
@@ -279,6 +279,13 @@ pub struct PlacedFault {
     pub action: FaultAction,
 }
 
+impl PlacedFault {
+    /// Whether it meets background work of the array.
+    pub fn is_of_job(&self) -> bool {
+        self.point.starts_with("job.")
+    }
+}
+
 /// A refusal that a step expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -303,6 +310,8 @@ pub enum Refused {
     Limit,
     /// The data path failed: the device answered an error or was gone.
     Io,
+    /// The array's background work failed.
+    Job,
 }
 
 /// Where a new volume's content comes from.
@@ -547,6 +556,13 @@ pub enum Step {
         /// Which, from 0.
         controller: u64,
     },
+    /// A portal of the array is switched off or on.
+    Portal {
+        /// Which, from 1; path n leads to portal n.
+        portal: u64,
+        /// On.
+        enabled: bool,
+    },
     /// A failed controller comes back.
     RestoreController {
         /// Which, from 0.
@@ -649,6 +665,7 @@ impl Step {
                 | Self::FailController { .. }
                 | Self::RestoreController { .. }
                 | Self::Reboot { .. }
+                | Self::Portal { .. }
         ) || self.is_of_network()
             || self.is_of_two_arrays()
     }

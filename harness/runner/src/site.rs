@@ -131,6 +131,19 @@ pub trait Site: Send + Sync {
         Err(not_here("fail a controller"))
     }
 
+    /// Switches a portal of the array, from 1, off or on.
+    ///
+    /// # Errors
+    /// The site cannot do it, or the array refuses.
+    async fn set_portal(&self, _portal: u64, _enabled: bool) -> Result<(), SiteError> {
+        Err(not_here("switch a portal"))
+    }
+
+    /// All portals of the array in their order, whether they work or not, where the site knows.
+    fn every_portal(&self) -> Vec<std::net::SocketAddr> {
+        Vec::new()
+    }
+
     /// Changes how a path of a host, from 1, or all with 0, carries bytes.
     ///
     /// # Errors

@@ -275,6 +275,14 @@ impl Levers for LiveLevers {
         self.array.set_controller(self.world.node("array", &[]).now(), controller, up)
     }
 
+    fn set_portal(&self, portal: u64, enabled: bool) -> Result<(), SiteError> {
+        self.array.set_portal(self.world.node("array", &[]).now(), portal, enabled)
+    }
+
+    fn every_portal(&self) -> Vec<SocketAddr> {
+        self.array.portals.clone()
+    }
+
     fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError> {
         let (node, portal) = (host.as_str(), self.portal(path)?);
         match state {

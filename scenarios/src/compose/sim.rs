@@ -368,6 +368,14 @@ impl Levers for SimLevers {
         self.array.set_controller(self.world.now(), controller, up)
     }
 
+    fn set_portal(&self, portal: u64, enabled: bool) -> Result<(), SiteError> {
+        self.array.set_portal(self.world.now(), portal, enabled)
+    }
+
+    fn every_portal(&self) -> Vec<SocketAddr> {
+        self.array.portals.clone()
+    }
+
     fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError> {
         let (ours, theirs) = self.ends(host, path)?;
         match state {

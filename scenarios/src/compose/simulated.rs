@@ -138,6 +138,19 @@ impl RunningArray {
         done.map_err(|e| SiteError::Internal(e.to_string()))
     }
 
+    /// Switches a portal, from 1, off or on.
+    ///
+    /// # Errors
+    /// There is no such portal, or the array refuses.
+    pub(crate) fn set_portal(&self, now: Duration, portal: u64, enabled: bool) -> Result<(), SiteError> {
+        let mut array = self.handle.lock();
+        let at = usize::try_from(portal).ok().and_then(|n| n.checked_sub(1));
+        let port = at.and_then(|at| array.portals().get(at)).map(|portal| portal.id);
+        let port = port.ok_or_else(|| SiteError::Internal(format!("the array has no portal {portal}")))?;
+        let done = array.apply(now, Command::SetPortEnabled { port, enabled });
+        done.map(|_| ()).map_err(|e| SiteError::Internal(e.to_string()))
+    }
+
     /// Portals whose controller works.
     pub(crate) fn working_portals(&self) -> Vec<SocketAddr> {
         let array = self.handle.lock();

@@ -69,6 +69,10 @@ pub(crate) trait Levers: Send + Sync {
     async fn power_loss(&self) -> Result<(), SiteError>;
     /// A controller fails or comes back.
     fn set_controller(&self, controller: u64, up: bool) -> Result<(), SiteError>;
+    /// A portal, from 1, is switched off or on.
+    fn set_portal(&self, portal: u64, enabled: bool) -> Result<(), SiteError>;
+    /// All portals in their order.
+    fn every_portal(&self) -> Vec<std::net::SocketAddr>;
     /// A path of a host, from 1, is cut or healed.
     fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError>;
     /// Connections over a path end.
@@ -405,6 +409,14 @@ impl Site for ComposedSite {
         self.levers()?.set_controller(controller, up)
     }
 
+    async fn set_portal(&self, portal: u64, enabled: bool) -> Result<(), SiteError> {
+        self.levers()?.set_portal(portal, enabled)
+    }
+
+    fn every_portal(&self) -> Vec<std::net::SocketAddr> {
+        self.parts.levers.as_ref().map(|levers| levers.every_portal()).unwrap_or_default()
+    }
+
     async fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError> {
         let levers = self.levers()?;
         paths(path).try_for_each(|path| levers.set_path(host, path, state))
@@ -453,10 +465,10 @@ impl Site for ComposedSite {
 
     fn far_connector(&self, host: &Name) -> Option<Arc<dyn Connector>> {
         let n = self.host_order.iter().position(|name| name == host)? + 1;
-        let mut config =
-            host_config(self.parts.hosts.get(host)?, &self.parts, self.host_names.get(host)?, n, false);
+        let env = self.node(host)?;
+        let mut config = host_config(&env, &self.parts, self.host_names.get(host)?, n, false);
         config.session.isid_qualifier += FAR;
-        Some(Arc::new(HostConnector::new(self.parts.hosts.get(host)?.clone(), config)))
+        Some(Arc::new(HostConnector::new(env, config)))
     }
 
     fn arm(&self, fault: &PlacedFault) -> Result<(), SiteError> {

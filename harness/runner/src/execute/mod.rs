@@ -374,6 +374,7 @@ impl<'a> Player<'a> {
             }
             Step::Reset { host, path } => self.sever(host, *path, Severed::Reset).await,
             Step::HalfOpen { host, path, side } => self.sever(host, *path, Severed::HalfOpen(*side)).await,
+            Step::Portal { portal, enabled } => self.portal(*portal, *enabled).await,
             Step::Pair { volume, act } => self.pair(step, volume, act).await,
             Step::Link { up } => self.link(*up).await,
             Step::Wait { seconds } => {
@@ -647,6 +648,7 @@ fn is_managed(step: &Step) -> bool {
             | Step::Reset { .. }
             | Step::HalfOpen { .. }
             | Step::Heal { .. }
+            | Step::Portal { .. }
             | Step::Pair { .. }
             | Step::Link { .. }
             | Step::Wait { .. }

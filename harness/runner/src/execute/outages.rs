@@ -8,6 +8,9 @@ use super::*;
 /// the target notices a dead session within 45 s, and a write that may still be on its way is fenced after 60 s.
 const LONGEST_STALL: Duration = Duration::from_secs(90);
 
+/// A target notices within this time that a portal of its array is off.
+const DISMISSAL: Duration = Duration::from_secs(3);
+
 impl Player<'_> {
     /// Volumes that some host has.
     fn attached(&self) -> Vec<Name> {
@@ -45,6 +48,7 @@ impl Player<'_> {
         if self.judge().group.is_some() {
             return Err(StepEnd::Broken("a host is rebooted beside other steps".into()));
         }
+        self.far_devices_lost(host);
         let begun = self.site.reboot(host, off).await;
         self.judge().upsets += 1;
         if self.is_tolerant() {
@@ -142,6 +146,53 @@ impl Player<'_> {
             }
         }
         Ok(String::new())
+    }
+
+    /// A portal is switched off or on. One that is off serves nobody: those who are there are sent away, others do not get in.
+    pub(super) async fn portal(&self, portal: u64, enabled: bool) -> Ended {
+        self.site.set_portal(portal, enabled).await.map_err(not_possible)?;
+        self.shaken();
+        {
+            let mut judge = self.judge();
+            judge.upsets += 1;
+            let off = &mut judge.outage.portals;
+            if enabled {
+                off.remove(&portal)
+            } else {
+                off.insert(portal)
+            };
+        }
+        if enabled {
+            return Ok(String::new());
+        }
+        self.attached().iter().for_each(|name| self.judge().expect(name, &["MPX-001"]));
+        self.site.env().sleep(DISMISSAL).await;
+        let all = self.site.control().attachments().map_err(broken)?;
+        // By way of a volume that the host may see: only the portal can keep it out.
+        let hosts = self.site.hosts();
+        let tried = all.into_iter().find_map(|a| {
+            let host = hosts.iter().find(|host| self.site.host_name(host).as_ref() == Some(&a.host))?;
+            Some((self.site.intruder(host)?, a.connection_info?))
+        });
+        let Some((connector, info)) = tried else {
+            return Ok("no volume is attached by which it could be tried".into());
+        };
+        let at = usize::try_from(portal).ok().and_then(|n| n.checked_sub(1));
+        let off = at.and_then(|at| self.site.every_portal().get(at).copied());
+        let off = off.ok_or_else(|| StepEnd::Broken(format!("the array has no portal {portal}")))?;
+        let Some(mut path) = info.paths.first().cloned() else { return Ok(String::new()) };
+        path.portal = off;
+        // Whatever it finds there: nobody may be let in at all.
+        let info = ConnectionInfo { paths: vec![path], wwn: None, multipath: false, ..info };
+        if connector.connect_volume(&info).await.is_err() {
+            self.judge().ledger.compared("ATT-017", 1);
+            return Ok(String::new());
+        }
+        let _ = connector.disconnect_volume(&info, true).await;
+        let finding = Finding::new("ATT-017", "portals", "portal", "serves")
+            .says(format!("portal {portal} is disabled and goes on serving"))
+            .compared("no session", "a session and a device");
+        Err(StepEnd::Findings(vec![finding]))
     }
 
     /// Paths of a host become slow: nothing but time may be lost by that.

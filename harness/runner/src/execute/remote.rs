@@ -54,6 +54,7 @@ struct Half {
 /// A far half on a host.
 #[derive(Clone)]
 struct FarDevice {
+    host: Name,
     connector: Arc<dyn Connector>,
     info: ConnectionInfo,
     device: Arc<dyn BlockDevice>,
@@ -326,9 +327,16 @@ impl Player<'_> {
             StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false, raced: false }))
         })?;
         let device = attached.device.clone();
-        let far = FarDevice { connector, info, device: device.clone() };
+        let far = FarDevice { host, connector, info, device: device.clone() };
         self.change_half(volume, |half| half.device = Some(far));
         Ok(device)
+    }
+
+    /// A host has lost its power: what it had of far halves is connected anew when it is looked at.
+    pub(super) fn far_devices_lost(&self, host: &Name) {
+        for half in self.halves.borrow_mut().all.values_mut() {
+            half.device.take_if(|far| far.host == *host);
+        }
     }
 
     /// What the far half is judged by: equality where it is claimed, else that it is one consistent point.

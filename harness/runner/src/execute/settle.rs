@@ -72,6 +72,10 @@ impl Player<'_> {
         for host in paths {
             self.path(&host, 0, PathState::Up).await?;
         }
+        let portals = self.judge().outage.portals.clone();
+        for portal in portals {
+            self.portal(portal, true).await?;
+        }
         self.heal_link().await?;
         self.site.heal().await.map_err(outages::not_possible)?;
         Ok(outage)

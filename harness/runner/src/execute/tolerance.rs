@@ -106,8 +106,10 @@ impl Player<'_> {
             Step::Arm { fault } => Some(fault),
             _ => None,
         });
-        let crashes: Vec<_> =
-            armed.chain(&self.plan.site.faults).filter(|f| f.action == FaultAction::Crash).collect();
+        let crashes: Vec<_> = armed
+            .chain(&self.plan.site.faults)
+            .filter(|f| f.action == FaultAction::Crash && !f.is_of_job())
+            .collect();
         !crashes.is_empty()
             && self.site.faults_fired().keys().any(|point| crashes.iter().any(|f| covers(f, point)))
     }

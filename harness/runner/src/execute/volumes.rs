@@ -332,14 +332,23 @@ impl Player<'_> {
     pub(super) async fn flatten(&self, step: &Step, volume: &Name) -> Ended {
         let id = self.volume(volume)?.id;
         let operation = Operation::Flatten { id };
-        let begun = self.begin();
+        let (begun, upsets) = (self.begin(), self.judge().upsets);
         if let Err(error) = self.site.control().flatten_volume(id).await {
+            if blame::refusal_class(&error) == Some(Refused::Job) {
+                // It has copied a part, which must show nowhere.
+                let _ = self.judge().data.flatten(id);
+                self.judge().expect(volume, &["FLT-004"]);
+            }
             return Err(self.refused_or_failed(step, begun, &operation, &error));
         }
         let findings = self.complete(begun, &operation, Answer::Done);
         // Another lane may have deleted it since.
         let _ = self.judge().data.flatten(id);
         self.judge().expect(volume, &["FLT-001", "DAT-004"]);
+        if self.judge().upsets != upsets {
+            // An outage began or ended under it.
+            self.judge().expect(volume, &["FLT-004", "API-014"]);
+        }
         if findings.is_empty() { Ok(String::new()) } else { Err(StepEnd::Findings(findings)) }
     }
 

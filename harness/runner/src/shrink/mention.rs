@@ -74,6 +74,7 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
         | Step::Disarm
         | Step::Settle
         | Step::Link { .. }
+        | Step::Portal { .. }
         | Step::Wait { .. } => Mentions::default(),
     }
 }

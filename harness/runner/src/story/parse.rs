@@ -442,9 +442,9 @@ fn fault_action(at: &At<'_>, args: &Args) -> Result<FaultAction, StoryError> {
     let point = args.text(0);
     for (is, whose, where_) in [
         (action.is_scsi(), "is done to a SCSI command", "target.command.before"),
-        (action == FaultAction::Crash, "is for the volume service", "flow."),
+        (action == FaultAction::Crash, "is for the volume service or a controller at work", "flow. or job."),
     ] {
-        if is && !point.starts_with(where_) {
+        if is && !where_.split(" or ").any(|prefix| point.starts_with(prefix)) {
             let problem = format!("do={} {whose}: place it at {where_}", wanted.text);
             return Err(at.error(wanted, &problem, None));
         }
@@ -521,6 +521,8 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
             }
             Step::Reboot { host: names.known(at, "host", word(0))?, off }
         }
+        "disable-portal" => Step::Portal { portal: args.pos(at, 0, "a number")?, enabled: false },
+        "enable-portal" => Step::Portal { portal: args.pos(at, 0, "a number")?, enabled: true },
         "wait" => Step::Wait { seconds: args.pos(at, 0, "a number")? },
         "cut-link" => Step::Link { up: false },
         "heal-link" => Step::Link { up: true },

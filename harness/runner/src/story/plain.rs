@@ -123,6 +123,12 @@ pub fn plain(step: &Step) -> String {
         }
         Step::Heal { host, path: 0 } => (format!("All paths of {host} work again"), &None),
         Step::Heal { host, path } => (format!("Path {path} of {host} works again"), &None),
+        Step::Portal { portal, enabled: false } => {
+            (format!("Portal {portal} of the array is switched off"), &None)
+        }
+        Step::Portal { portal, enabled: true } => {
+            (format!("Portal {portal} of the array is switched on again"), &None)
+        }
         Step::Pair { volume, act } => pair::plain(volume, act),
         Step::Link { up: false } => ("The link between the two arrays goes dead".to_owned(), &None),
         Step::Link { up: true } => ("The link between the two arrays works again".to_owned(), &None),
@@ -161,6 +167,7 @@ pub fn plain_fault(fault: &PlacedFault) -> String {
         FaultAction::TaskSetFull => "the command is answered with TASK SET FULL".to_owned(),
         FaultAction::UnitAttention => "the command meets a unit attention, 29h/00h".to_owned(),
         FaultAction::LunReset => "somebody else resets the logical unit first".to_owned(),
+        FaultAction::Crash if fault.is_of_job() => "the controller that works on it fails".to_owned(),
         FaultAction::Crash => "the volume service crashes".to_owned(),
         FaultAction::DropReply => "the work is done and the answer is lost".to_owned(),
     };
@@ -187,5 +194,6 @@ fn reason(refused: Refused) -> &'static str {
         Refused::Exists => "the name is taken",
         Refused::Limit => "the array allows no more",
         Refused::Io => "the data path failed",
+        Refused::Job => "the array's background work failed",
     }
 }

@@ -65,8 +65,19 @@ pub struct Verb {
 }
 
 /// Refusals that a step may expect (`refused=`): the step must fail with exactly this and change nothing.
-pub const REFUSALS: &[&str] =
-    &["busy", "invalid", "no-space", "no-backend", "unsafe-image", "quota", "state", "exists", "limit", "io"];
+pub const REFUSALS: &[&str] = &[
+    "busy",
+    "invalid",
+    "no-space",
+    "no-backend",
+    "unsafe-image",
+    "quota",
+    "state",
+    "exists",
+    "limit",
+    "io",
+    "job",
+];
 
 /// Actions of a placed fault.
 pub const FAULTS: &[&str] = &[
@@ -108,6 +119,7 @@ const FAULT: &[Param] = &[
 ];
 pub(super) const VOLUME: Param = pos("VOLUME", Type::Name, "a volume");
 const PATH: Param = key("path", Type::Count, false, "which path, from 1 (default: all)");
+const PORTAL: Param = pos("N", Type::Count, "portal, from 1; path n leads to portal n");
 const HOST: Param = pos("HOST", Type::Name, "a compute host");
 
 /// Every verb, header verbs first, in the order in which `explain` lists them.
@@ -204,7 +216,7 @@ const ONE_ARRAY: &[Verb] = &[
         positional: &[pos("POINT", Type::Text, "a fault point; a trailing * matches any ending")],
         named: FAULT,
         help: "Places a fault; the promise that must hold under it is the story's requirements. What begins with `rest.` \
-               knows all answers of HTTP, `target.command.before` those of a device server, `flow.` the crash; the first \
+               knows all answers of HTTP, `target.command.before` those of a device server, `flow.` and `job.` the crash; the first \
                three fit every point.",
         example: "fault \"rest.after:POST lun\" nth=1 do=drop-reply",
     },
@@ -529,6 +541,22 @@ const ONE_ARRAY: &[Verb] = &[
         named: &[],
         help: "Brings a failed controller back.",
         example: "restore-controller 0",
+    },
+    Verb {
+        name: "disable-portal",
+        place: Place::Step,
+        positional: &[PORTAL],
+        named: &[],
+        help: "Switches a portal of the simulated array off: it must serve nobody, and no host may be sent there.",
+        example: "disable-portal 2",
+    },
+    Verb {
+        name: "enable-portal",
+        place: Place::Step,
+        positional: &[PORTAL],
+        named: &[],
+        help: "Switches a portal of the simulated array on again.",
+        example: "enable-portal 2",
     },
     Verb {
         name: "cut",

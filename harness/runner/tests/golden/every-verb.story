@@ -48,6 +48,8 @@ restart tengling_max_clone_depth=1
 power-loss
 fail-controller 1
 restore-controller 1
+disable-portal 2
+enable-portal 2
 cut compute-1 path=2
 cut compute-2
 cut compute-1 path=1 way=to-host
