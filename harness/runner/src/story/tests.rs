@@ -46,6 +46,7 @@ fn errors_show_line_column_snippet_and_hint() {
         "story \"x\"\n@a host h",
         "story \"x\"\n@9 census",
         "story \"x\"\n@a",
+        "story \"x\"\ncreate v size=1GiB\nlimit v iops=0",
         "story \"x\"\ncut-link",
         "story \"x\"\nremote\ncreate v size=1GiB\n@a sync v",
         "story \"x\"\nremote\ncreate v size=1GiB\nmirror v as=rumour",
@@ -111,7 +112,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..36), 0..3),
     );
-    let steps = prop::collection::vec((0u8..38, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..39, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -267,6 +268,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                     },
                     34 if plan.site.remote => Step::Link { up: number.is_multiple_of(2) },
                     35 if plan.site.remote => Step::Pair { volume, act: pair_act(number, at, length) },
+                    37 => Step::Limit { volume, iops: u64::from(number % 3) },
                     36 => Step::Portal { portal: u64::from(number % 3), enabled: number % 2 == 0 },
                     _ => Step::Census,
                 };
