@@ -221,7 +221,7 @@ impl Store {
 /// Lines of a story that are steps: all but its head. The head's verbs are few and known.
 #[must_use]
 pub fn steps_in(plan: &str) -> u64 {
-    const HEAD: [&str; 12] = [
+    const HEAD: [&str; 13] = [
         "story",
         "requires",
         "option",
@@ -233,6 +233,7 @@ pub fn steps_in(plan: &str) -> u64 {
         "write-cache",
         "schedule",
         "array",
+        "remote",
         "tune",
     ];
     let steps = plan.lines().filter(|line| {

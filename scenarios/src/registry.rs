@@ -177,6 +177,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "failed-flatten",
     "flatten-failover",
     "disabled-portal",
+    "volume-limits",
 ];
 
 const ALL: &[&str] = &{

@@ -51,6 +51,9 @@ const SILENCE: u64 = 6;
 /// (`harness/runner/src/execute/outages.rs`).
 const DISMISSAL: u64 = 3;
 
+/// Seconds that writes take at least while a volume is slowed down, so that it can be told from chance.
+const LIMITED: u64 = 3;
+
 /// Whether a story takes so long that it is no pleasure on a real clock.
 pub(crate) fn is_slow(plan: &Plan) -> bool {
     lets_pass(plan) > SLOW_AFTER
@@ -68,6 +71,7 @@ fn lets_pass(plan: &Plan) -> u64 {
         Step::Settle => SETTLE,
         Step::Link { up: false } => SILENCE,
         Step::Portal { enabled: false, .. } => DISMISSAL,
+        Step::Limit { iops: 1.., .. } => LIMITED,
         Step::Arm { fault } => held(fault.action),
         Step::Attach { host, .. } | Step::Detach { host, .. } => {
             plan.site.tunes.get(host).map_or(0, |tune| tune.events)

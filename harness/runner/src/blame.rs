@@ -101,6 +101,7 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::Pair { .. } => "DAT-009",
         Step::Link { .. } => "BEN-001",
         Step::Portal { .. } => "ATT-017",
+        Step::Limit { .. } => "QOS-001",
         Step::PowerLoss => "DUR-005",
         Step::Reboot { .. } => "DUR-007",
         Step::FailController { .. } | Step::RestoreController { .. } => "MPX-005",

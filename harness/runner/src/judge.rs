@@ -85,6 +85,10 @@ pub(crate) struct Judge {
     pub(crate) decisions_judged: usize,
     /// What of the site does not work now.
     pub(crate) outage: Outage,
+    /// Volumes that the array slows down: write commands a second.
+    pub(crate) limits: BTreeMap<Name, u64>,
+    /// Volumes that it slowed down before, and to what.
+    pub(crate) unlimited: BTreeMap<Name, u64>,
     /// The volume that each host last had at each LUN.
     pub(crate) luns_seen: BTreeMap<(Name, u16), VolumeId>,
     /// Counts beginnings and ends of operations.
@@ -198,6 +202,8 @@ impl Judge {
             something_deleted: false,
             decisions_judged: 0,
             outage: Outage::default(),
+            limits: BTreeMap::new(),
+            unlimited: BTreeMap::new(),
             luns_seen: BTreeMap::new(),
             clock: 0,
             group: None,

@@ -568,6 +568,13 @@ pub enum Step {
         /// Which, from 0.
         controller: u64,
     },
+    /// The array slows the writes of a volume down.
+    Limit {
+        /// Volume.
+        volume: Name,
+        /// Write commands a second; 0 takes the limit away.
+        iops: u64,
+    },
     /// Paths of a host swallow everything.
     Cut {
         /// Host.
@@ -666,6 +673,7 @@ impl Step {
                 | Self::RestoreController { .. }
                 | Self::Reboot { .. }
                 | Self::Portal { .. }
+                | Self::Limit { .. }
         ) || self.is_of_network()
             || self.is_of_two_arrays()
     }

@@ -131,6 +131,14 @@ pub trait Site: Send + Sync {
         Err(not_here("fail a controller"))
     }
 
+    /// Lets so many write commands a second through to the LUN of this name; 0 for as many as come.
+    ///
+    /// # Errors
+    /// The site cannot do it, or the array refuses.
+    async fn limit(&self, _lun: &str, _iops: u64) -> Result<(), SiteError> {
+        Err(not_here("limit a volume"))
+    }
+
     /// Switches a portal of the array, from 1, off or on.
     ///
     /// # Errors

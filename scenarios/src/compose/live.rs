@@ -275,6 +275,10 @@ impl Levers for LiveLevers {
         self.array.set_controller(self.world.node("array", &[]).now(), controller, up)
     }
 
+    fn limit(&self, lun: &str, iops: u64) -> Result<(), SiteError> {
+        self.array.limit(self.world.node("array", &[]).now(), lun, iops)
+    }
+
     fn set_portal(&self, portal: u64, enabled: bool) -> Result<(), SiteError> {
         self.array.set_portal(self.world.node("array", &[]).now(), portal, enabled)
     }

@@ -368,6 +368,10 @@ impl Levers for SimLevers {
         self.array.set_controller(self.world.now(), controller, up)
     }
 
+    fn limit(&self, lun: &str, iops: u64) -> Result<(), SiteError> {
+        self.array.limit(self.world.now(), lun, iops)
+    }
+
     fn set_portal(&self, portal: u64, enabled: bool) -> Result<(), SiteError> {
         self.array.set_portal(self.world.now(), portal, enabled)
     }

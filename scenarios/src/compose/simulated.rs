@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sanbench_array::{
-    Array, ArrayConfig, ArrayHandle, ChapCredentials, Command, Defects, JobFault, Limits, PoolConfig, Portal,
-    PortalConfig, Secret,
+    Array, ArrayConfig, ArrayHandle, ChapCredentials, Command, Defects, JobFault, Limits, Outcome,
+    PoolConfig, Portal, PortalConfig, Secret, TrafficLimits,
 };
 use sanbench_link::LinkConfig;
 use sanbench_rest::RestConfig;
@@ -136,6 +137,31 @@ impl RunningArray {
             false => array.fail_controller(now, controller),
         };
         done.map_err(|e| SiteError::Internal(e.to_string()))
+    }
+
+    /// Gives a LUN a policy of its own that lets so many write commands a second through; takes it away with 0.
+    ///
+    /// # Errors
+    /// There is no such LUN, or the array refuses.
+    pub(crate) fn limit(&self, now: Duration, lun: &str, iops: u64) -> Result<(), SiteError> {
+        let failed = |e: sanbench_array::Refusal| SiteError::Internal(e.to_string());
+        let mut array = self.handle.lock();
+        let id = array.lun_by_name(lun).map(|lun| lun.id);
+        let id = id.ok_or_else(|| SiteError::Internal(format!("the array has no LUN {lun}")))?;
+        if let Some(qos) = array.qos_of(id).map(|policy| policy.id) {
+            array.apply(now, Command::ActivateQos { qos, active: false }).map_err(failed)?;
+            array.apply(now, Command::DeleteQos { qos }).map_err(failed)?;
+        }
+        let Some(commands) = NonZeroU64::new(iops) else { return Ok(()) };
+        let limits = TrafficLimits { commands: Some(commands), bytes: None, reads: false, writes: true };
+        let name = format!("limit-{id}");
+        let create = Command::CreateQos { name, luns: vec![id], limits, labels: Vec::new() };
+        match array.apply(now, create).map_err(failed)? {
+            Outcome::Created(qos) => {
+                array.apply(now, Command::ActivateQos { qos, active: true }).map(|_| ()).map_err(failed)
+            }
+            other => Err(SiteError::Internal(format!("no policy was made: {other:?}"))),
+        }
     }
 
     /// Switches a portal, from 1, off or on.

@@ -69,6 +69,8 @@ pub(crate) trait Levers: Send + Sync {
     async fn power_loss(&self) -> Result<(), SiteError>;
     /// A controller fails or comes back.
     fn set_controller(&self, controller: u64, up: bool) -> Result<(), SiteError>;
+    /// A LUN gets a limit of write commands a second, or loses it with 0.
+    fn limit(&self, lun: &str, iops: u64) -> Result<(), SiteError>;
     /// A portal, from 1, is switched off or on.
     fn set_portal(&self, portal: u64, enabled: bool) -> Result<(), SiteError>;
     /// All portals in their order.
@@ -407,6 +409,10 @@ impl Site for ComposedSite {
 
     async fn set_controller(&self, controller: u64, up: bool) -> Result<(), SiteError> {
         self.levers()?.set_controller(controller, up)
+    }
+
+    async fn limit(&self, lun: &str, iops: u64) -> Result<(), SiteError> {
+        self.levers()?.limit(lun, iops)
     }
 
     async fn set_portal(&self, portal: u64, enabled: bool) -> Result<(), SiteError> {

@@ -11,6 +11,7 @@ impl Player<'_> {
         let v = self.volume(volume)?;
         self.fits(volume, v.size_gib, at, length)?;
         let stamp = self.judge().data.next_stamp(v.id, at / 512, 1);
+        let begun = self.site.env().now();
         let mut done = 0;
         while done < length {
             let count = (length - done).min(WRITE_CHUNK);
@@ -29,6 +30,7 @@ impl Player<'_> {
             }
             done += count;
         }
+        self.paced(volume, length.div_ceil(WRITE_CHUNK), begun)?;
         self.judge().outage.wrote(volume);
         let partial = !at.is_multiple_of(64 << 10) || !length.is_multiple_of(64 << 10);
         self.judge().expect(volume, &["DAT-001"]);

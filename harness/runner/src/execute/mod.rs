@@ -10,11 +10,13 @@
 //! | `contract` | what driver and connector promise, asked directly |
 //! | `volumes`, `hosts`, `io`, `outages` | the steps |
 //! | `remote` | volumes on two arrays |
+//! | `limits` | volumes that the array slows down |
 
 mod contract;
 mod hosts;
 mod io;
 mod lanes;
+mod limits;
 mod outages;
 mod remote;
 mod settle;
@@ -374,6 +376,7 @@ impl<'a> Player<'a> {
             }
             Step::Reset { host, path } => self.sever(host, *path, Severed::Reset).await,
             Step::HalfOpen { host, path, side } => self.sever(host, *path, Severed::HalfOpen(*side)).await,
+            Step::Limit { volume, iops } => self.limit(volume, *iops).await,
             Step::Portal { portal, enabled } => self.portal(*portal, *enabled).await,
             Step::Pair { volume, act } => self.pair(step, volume, act).await,
             Step::Link { up } => self.link(*up).await,
@@ -649,6 +652,7 @@ fn is_managed(step: &Step) -> bool {
             | Step::HalfOpen { .. }
             | Step::Heal { .. }
             | Step::Portal { .. }
+            | Step::Limit { .. }
             | Step::Pair { .. }
             | Step::Link { .. }
             | Step::Wait { .. }

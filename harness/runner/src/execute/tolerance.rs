@@ -169,6 +169,7 @@ impl Player<'_> {
             | Step::Forge { volume, .. }
             | Step::OutOfSpace { volume, .. }
             | Step::Pair { volume, .. }
+            | Step::Limit { volume, .. }
             | Step::Reserve { volume, .. }
             | Step::Reserved { volume, .. }
             | Step::Unreserve { volume, .. } => add(volume),

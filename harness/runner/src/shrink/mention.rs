@@ -50,6 +50,7 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
         | Step::Forge { volume: v, .. }
         | Step::OutOfSpace { volume: v, .. }
         | Step::Pair { volume: v, .. }
+        | Step::Limit { volume: v, .. }
         | Step::Squat { volume: v } => volume(v),
         Step::Snapshot { snapshot, volume: v, .. } => Mentions { snapshots: vec![snapshot], ..volume(v) },
         Step::DeleteSnapshot { snapshot, .. } => {

@@ -605,6 +605,15 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
                 "delete" => Step::Delete { volume, refused },
                 "depth" => Step::Depth { volume, depth: args.pos(at, 1, "a number")? },
                 "scan" => Step::Scan { volume },
+                "unlimit" => Step::Limit { volume, iops: 0 },
+                "limit" => match args.key(at, "iops", "a number")?.unwrap_or(0) {
+                    0 => {
+                        let word = args.named.get("iops").unwrap_or(&args.head);
+                        let hint = Some("`unlimit` takes a limit away".to_owned());
+                        return Err(at.error(word, "a limit of 0 lets nothing through", hint));
+                    }
+                    iops => Step::Limit { volume, iops },
+                },
                 "verify" => Step::Verify { volume },
                 _ => Step::Pair { volume, act: pair::act(at, verb, args)? },
             }

@@ -123,6 +123,10 @@ pub fn plain(step: &Step) -> String {
         }
         Step::Heal { host, path: 0 } => (format!("All paths of {host} work again"), &None),
         Step::Heal { host, path } => (format!("Path {path} of {host} works again"), &None),
+        Step::Limit { volume, iops: 0 } => (format!("The array no longer slows {volume} down"), &None),
+        Step::Limit { volume, iops } => {
+            (format!("The array lets {iops} writes a second through to {volume}"), &None)
+        }
         Step::Portal { portal, enabled: false } => {
             (format!("Portal {portal} of the array is switched off"), &None)
         }

@@ -149,6 +149,8 @@ pub fn print_step(step: &Step) -> String {
             (format!("half-open {host}{} side={}", of_path(*path), word(side)), &None)
         }
         Step::Heal { host, path } => (format!("heal {host}{}", of_path(*path)), &None),
+        Step::Limit { volume, iops: 0 } => (format!("unlimit {volume}"), &None),
+        Step::Limit { volume, iops } => (format!("limit {volume} iops={iops}"), &None),
         Step::Portal { portal, enabled: false } => (format!("disable-portal {portal}"), &None),
         Step::Portal { portal, enabled: true } => (format!("enable-portal {portal}"), &None),
         Step::Pair { volume, act } => pair::print(volume, act),

@@ -543,6 +543,22 @@ const ONE_ARRAY: &[Verb] = &[
         example: "restore-controller 0",
     },
     Verb {
+        name: "limit",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[key("iops", Type::Count, true, "write commands a second, at least 1")],
+        help: "Has the simulated array slow the writes of a volume down; it must not fail them, nor slow others down.",
+        example: "limit web iops=4",
+    },
+    Verb {
+        name: "unlimit",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[],
+        help: "Takes the limit of a volume away.",
+        example: "unlimit web",
+    },
+    Verb {
         name: "disable-portal",
         place: Place::Step,
         positional: &[PORTAL],

@@ -50,6 +50,8 @@ fail-controller 1
 restore-controller 1
 disable-portal 2
 enable-portal 2
+limit web iops=4
+unlimit web
 cut compute-1 path=2
 cut compute-2
 cut compute-1 path=1 way=to-host
