@@ -18,7 +18,7 @@ use super::images::ImageInput;
 use super::protocol::play_case;
 use super::redact::Secrets;
 use super::remote::{Twin, near_link, start_far};
-use super::sim::{backend_options, broken, fault_plan, pools};
+use super::sim::{backend_options, broken, fault_plan};
 use super::simulated::{ArrayParts, RunningArray, start_array};
 use super::site::{ComposedSite, Levers, SiteParts, Wrap};
 use crate::config::{Limits, Profile};
@@ -157,23 +157,7 @@ pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
 /// What an array of the case is made of, over loopback.
 fn array_parts(setup: &LiveSetup, spec: &CaseSpec) -> ArrayParts {
     let any = SocketAddr::new(LOCALHOST, 0);
-    ArrayParts {
-        rest: any,
-        portals: vec![any, any],
-        pools: pools(&spec.plan),
-        kept: None,
-        product: "V600R003C00".into(),
-        serial: "21003400a30d844d".into(),
-        rest_config: RestConfig::default(),
-        defects: setup.planted.array,
-        target_defects: setup.planted.target,
-        write_cache: spec.plan.site.write_cache,
-        clones: spec.plan.site.clones,
-        spin: Default::default(),
-        site: 0,
-        links: Vec::new(),
-        on_crash: None,
-    }
+    ArrayParts::of_case(spec, setup.planted.array, setup.planted.target, any, vec![any, any])
 }
 
 async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<CaseOutcome, SiteError> {

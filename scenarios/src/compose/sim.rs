@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sanbench_api::async_trait;
-use sanbench_rest::RestConfig;
 use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order, Side, Way};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Remote, Severed, SiteError};
@@ -286,22 +285,11 @@ fn array_parts(
     [management, a, b]: [IpAddr; 3],
 ) -> ArrayParts {
     let crasher = world.clone();
+    let rest = SocketAddr::new(management, 8088);
+    let portals = vec![SocketAddr::new(a, 3260), SocketAddr::new(b, 3260)];
     ArrayParts {
-        rest: SocketAddr::new(management, 8088),
-        portals: vec![SocketAddr::new(a, 3260), SocketAddr::new(b, 3260)],
-        pools: pools(&spec.plan),
-        kept: None,
-        product: "V600R003C00".into(),
-        serial: "21003400a30d844d".into(),
-        rest_config: RestConfig::default(),
-        defects: setup.planted.array,
-        target_defects: setup.planted.target,
-        write_cache: spec.plan.site.write_cache,
-        clones: spec.plan.site.clones,
-        spin: Default::default(),
-        site: 0,
-        links: Vec::new(),
         on_crash: Some(Arc::new(move || crasher.crash(node, Crash::PowerLoss))),
+        ..ArrayParts::of_case(spec, setup.planted.array, setup.planted.target, rest, portals)
     }
 }
 

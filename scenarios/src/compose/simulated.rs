@@ -12,9 +12,11 @@ use sanbench_array::{
 };
 use sanbench_link::LinkConfig;
 use sanbench_rest::RestConfig;
-use sanbench_runner::SiteError;
+use sanbench_runner::{CaseSpec, SiteError};
 use sanbench_target::{TargetConfig, TargetDefects};
 use sanbench_world::{Env, Fault, Listener, Task};
+
+use super::sim::pools;
 
 /// Name and secret with which the simulated target proves itself to initiators that ask.
 pub(crate) const TARGET_CHAP: (&str, &str) = ("array", "Target-34-chars!");
@@ -57,6 +59,35 @@ pub(crate) struct ArrayParts {
     pub(crate) links: Vec<LinkPart>,
     /// How long a connection of the target looks for more input before it sleeps; zero in the simulation.
     pub(crate) spin: std::time::Duration,
+}
+
+impl ArrayParts {
+    /// A new array in memory, as a case wants it.
+    pub(crate) fn of_case(
+        spec: &CaseSpec,
+        defects: Defects,
+        target_defects: TargetDefects,
+        rest: SocketAddr,
+        portals: Vec<SocketAddr>,
+    ) -> Self {
+        Self {
+            rest,
+            portals,
+            pools: pools(&spec.plan),
+            kept: None,
+            product: "V600R003C00".into(),
+            serial: "21003400a30d844d".into(),
+            rest_config: RestConfig::default(),
+            defects,
+            target_defects,
+            write_cache: spec.plan.site.write_cache,
+            clones: spec.plan.site.clones,
+            on_crash: None,
+            site: 0,
+            links: Vec::new(),
+            spin: Duration::ZERO,
+        }
+    }
 }
 
 /// A link to another array.

@@ -112,7 +112,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..36), 0..3),
     );
-    let steps = prop::collection::vec((0u8..39, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..40, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -270,7 +270,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                     35 if plan.site.remote => Step::Pair { volume, act: pair_act(number, at, length) },
                     37 => Step::Limit { volume, iops: u64::from(number % 3) },
                     36 => Step::Portal { portal: u64::from(number % 3), enabled: number % 2 == 0 },
-                    37 => Step::Reboot { host, off: u64::from(number % 3600) + 1 },
+                    38 => Step::Reboot { host, off: u64::from(number % 3600) + 1 },
                     _ => Step::Census,
                 };
                 let lane = lane.filter(|_| !step.runs_alone());
