@@ -59,7 +59,7 @@ pub(crate) fn is_slow(plan: &Plan) -> bool {
     lets_pass(plan) > SLOW_AFTER
 }
 
-/// Seconds that a plan lets pass by its own words: its `wait` steps, the rests of `settle`, answers that faults hold back,
+/// Seconds that a plan lets pass by its own words: its `wait` steps, hosts that are off, the rests of `settle`, answers that faults hold back,
 /// device events that come late. Of lanes side by side the longest counts.
 fn lets_pass(plan: &Plan) -> u64 {
     let held = |action: FaultAction| match action {
@@ -67,7 +67,7 @@ fn lets_pass(plan: &Plan) -> u64 {
         _ => 0,
     };
     let of = |step: &Step| match step {
-        Step::Wait { seconds } => *seconds,
+        Step::Wait { seconds } | Step::Reboot { off: seconds, .. } => *seconds,
         Step::Settle => SETTLE,
         Step::Link { up: false } => SILENCE,
         Step::Portal { enabled: false, .. } => DISMISSAL,

@@ -11,7 +11,7 @@ use sanbench_rest::RestConfig;
 use sanbench_runner::plan::{Plan, Side, Way};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Remote, Severed, SiteError};
-use sanbench_world::{Fault, LiveConfig, LiveEnd, LiveWorld, Segment};
+use sanbench_world::{Env, Fault, LiveConfig, LiveEnd, LiveWorld, Segment};
 
 use super::driver::BACK_OFF_MS;
 use super::images::ImageInput;
@@ -297,6 +297,19 @@ impl Levers for LiveLevers {
             Severed::HalfOpen(Side::Host) => self.world.half_open_addr(node, portal, LiveEnd::Node),
         };
         Ok(())
+    }
+
+    fn host_off(&self, host: &Name) -> Result<(), SiteError> {
+        // First the host forgets, so that the array hears no good-bye when its tasks end.
+        for portal in &self.array.portals {
+            self.world.half_open_addr(host.as_str(), *portal, LiveEnd::Node);
+        }
+        self.world.stop(host.as_str());
+        Ok(())
+    }
+
+    fn host_on(&self, host: &Name) -> Result<Env, SiteError> {
+        Ok(self.world.node(host.as_str(), &[LOCALHOST]))
     }
 
     fn squat(&self, name: &str) -> Result<(), SiteError> {
