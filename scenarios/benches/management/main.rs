@@ -88,7 +88,8 @@ fn rates() -> io::Result<()> {
     rate(&server, "PUT lun/<id> (rename)", N, |n| {
         c.ok("PUT", &format!("lun/{}", ids[n as usize]), &format!(r#"{{"NAME":"w{n}"}}"#))
     })?;
-    let mapped = N.min(4000);
+    // A host has 511 LUN numbers.
+    let mapped = N.min(500);
     let mapping =
         |id: &str| format!(r#"{{"ID":"{lun_group}","ASSOCIATEOBJTYPE":"11","ASSOCIATEOBJID":"{id}"}}"#);
     rate(&server, "POST lungroup/associate (map)", mapped, |n| {
