@@ -206,19 +206,34 @@ fn commands_a_minute() {
     let long = prop::collection::vec(op(), 400);
     let sequences: Vec<Vec<Op>> =
         (0..SEQUENCES).map(|_| long.new_tree(&mut runner).unwrap().current()).collect();
+    let modes = |n: usize| [n.is_multiple_of(2), n % 4 < 2];
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let began = std::time::Instant::now();
-    for (n, ops) in sequences.iter().enumerate() {
-        let modes = [n % 2 == 0, n % 4 < 2];
-        if let Err(seen) = run_at_pace(ops, Defects::default(), modes, 100_000, 32) {
-            // One command at a time names the one that did it, and few of them tell more than many.
-            panic!("{seen}\n{:#?}", shortened(ops, modes));
-        }
-    }
+    let first = std::thread::scope(|scope| {
+        let share = |core: usize| sequences.iter().enumerate().skip(core).step_by(cores);
+        let workers: Vec<_> = (0..cores)
+            .map(|core| {
+                scope.spawn(move || {
+                    share(core).find_map(|(n, ops)| {
+                        run_at_pace(ops, Defects::default(), modes(n), 100_000, 32)
+                            .err()
+                            .map(|seen| (n, seen))
+                    })
+                })
+            })
+            .collect();
+        workers.into_iter().filter_map(|worker| worker.join().unwrap()).min()
+    });
     let took = began.elapsed();
+    if let Some((n, seen)) = first {
+        // One command at a time names the one that did it, and few of them tell more than many.
+        panic!("{seen}\n{:#?}", shortened(&sequences[n], modes(n)));
+    }
     let commands: usize = sequences.iter().map(Vec::len).sum();
     let a_minute = commands as f64 / took.as_secs_f64() * 60.0;
-    println!("{commands} commands in {took:?}: {a_minute:.0} a minute");
+    println!("{commands} commands in {took:?} on {cores} cores: {a_minute:.0} a minute");
 }
+
 /// Defects that two arrays and a link between them are needed for.
 const OF_PAIRS: &[&str] = &[
     "split_brain",
