@@ -316,6 +316,8 @@ mod tests {
         };
         let left_out = names(&[]);
         assert!(left_out.contains(&"path-loss".to_owned()), "{left_out:?}");
+        // A host that is off lets time pass as well.
+        assert!(left_out.contains(&"host-reboots".to_owned()), "{left_out:?}");
         assert!(!left_out.contains(&"lifecycle".to_owned()), "{left_out:?}");
         assert!(names(&["path-loss"]).is_empty());
         assert!(names(&["MPX-006"]).is_empty());

@@ -91,8 +91,8 @@ fn a_shard_plays_its_cases_as_the_whole_run_does() {
     }
 }
 
-/// The histories of a sweep, by its own account.
-fn sweep(more: &[&str]) -> (String, String) {
+/// The report of a sweep, and its histories by its own account.
+fn swept(more: &[&str]) -> (Value, String) {
     let bench = Bench::new();
     let mut words = vec!["sweep", "--seeds", "100..130", "--faults", "heavy", "--report", "out"];
     words.extend(more);
@@ -100,12 +100,35 @@ fn sweep(more: &[&str]) -> (String, String) {
     assert!(ran.code != 64 && ran.code != 4, "{ran}");
     let report = json(&bench.path().join("out/report.json"));
     let lines = fs::read_to_string(bench.path().join("out/histories.sha256")).unwrap();
-    (report["run"]["history_sha256"].as_str().unwrap().to_owned(), lines)
+    (report, lines)
+}
+
+fn hash(report: &Value) -> String {
+    report["run"]["history_sha256"].as_str().unwrap().to_owned()
+}
+
+fn sweep(more: &[&str]) -> (String, String) {
+    let (report, lines) = swept(more);
+    (hash(&report), lines)
 }
 
 #[test]
 fn generated_plans_with_faults_and_lanes_have_one_history_each() {
-    let (one, lines) = sweep(&["--jobs", "1"]);
+    let (report, lines) = swept(&["--jobs", "1"]);
+    let one = hash(&report);
+    // Marks look for words of the history; those of what happens all the time are found there.
+    let marks = report["coverage"]["marks"].as_object().unwrap();
+    for often in [
+        "sometimes a connection ends without logout",
+        "sometimes a flow fails half-way",
+        "sometimes a host hears a unit attention",
+        "sometimes a host logs in again after it lost its session",
+        "sometimes a path fails under I/O",
+        "sometimes a step is passed over because what it needs is in doubt",
+        "sometimes an operation is refused as it must be",
+    ] {
+        assert!(marks[often].as_u64() > Some(0), "{often}");
+    }
     let (two, again) = sweep(&["--jobs", "2"]);
     assert_eq!(lines.lines().count(), 30);
     assert_eq!(lines, again);

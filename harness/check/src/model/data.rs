@@ -184,6 +184,24 @@ pub(super) struct Unsynced {
 }
 
 impl View {
+    /// Nothing but holes, which stamps of `owner` will fill.
+    pub(super) fn blank(owner: VolumeId, blocks: u64, born_seq: u64) -> Self {
+        Self {
+            stack: Stack::default(),
+            blocks,
+            origin: Origin::Blank,
+            inherited: 0,
+            born: blocks,
+            born_seq,
+            change: None,
+            unmapped: Vec::new(),
+            owner,
+            sources: Vec::new(),
+            unsynced: Vec::new(),
+            durable: None,
+        }
+    }
+
     /// The block was taken over from the source and not written since.
     pub(super) fn inherits(&self, expected: &Expected, lba: u64) -> bool {
         match expected {
@@ -286,21 +304,7 @@ impl DataModel {
     /// # Errors
     /// It exists.
     pub fn create(&mut self, volume: VolumeId, blocks: u64) -> Result<(), ModelError> {
-        let view = View {
-            stack: Stack::default(),
-            blocks,
-            origin: Origin::Blank,
-            inherited: 0,
-            born: blocks,
-            born_seq: self.seq,
-            change: None,
-            unmapped: Vec::new(),
-            owner: volume,
-            sources: Vec::new(),
-            unsynced: Vec::new(),
-            durable: None,
-        };
-        self.insert(volume.into(), view)
+        self.insert(volume.into(), View::blank(volume, blocks, self.seq))
     }
 
     /// A snapshot of a volume, as of now.

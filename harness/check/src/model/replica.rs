@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use sanbench_api::VolumeId;
 
-use super::data::{Certainty, DataModel, ModelError, Origin, Subject, View};
-use super::runs::{Cell, Stack};
+use super::data::{Certainty, DataModel, ModelError, Subject, View};
+use super::runs::Cell;
 use crate::stamp::Stamp;
 
 impl DataModel {
@@ -18,21 +18,8 @@ impl DataModel {
     /// The volume is unknown or the replica exists.
     pub fn add_replica(&mut self, replica: VolumeId, of: VolumeId) -> Result<(), ModelError> {
         let blocks = self.view(of.into())?.blocks;
-        let view = View {
-            stack: Stack::default(),
-            blocks,
-            origin: Origin::Blank,
-            inherited: 0,
-            born: blocks,
-            born_seq: 0,
-            change: None,
-            unmapped: Vec::new(),
-            owner: of,
-            sources: Vec::new(),
-            unsynced: Vec::new(),
-            durable: None,
-        };
-        self.insert(replica.into(), view)
+        // Stamps of the volume from before there were two halves are the half's own.
+        self.insert(replica.into(), View::blank(of, blocks, 0))
     }
 
     /// A synchronisation has ended: one half holds what the other one does.
