@@ -80,13 +80,9 @@ pub(crate) trait Levers: Send + Sync {
     /// Connections over a path end.
     fn sever(&self, host: &Name, path: u64, how: Severed) -> Result<(), SiteError>;
     /// A host loses its power.
-    fn host_off(&self, _host: &Name) -> Result<(), SiteError> {
-        Err(SiteError::Internal("only a simulated site can take a host's power".into()))
-    }
+    fn host_off(&self, host: &Name) -> Result<(), SiteError>;
     /// A host gets its power back; answers the node that it runs on now.
-    fn host_on(&self, _host: &Name) -> Result<Env, SiteError> {
-        Err(SiteError::Internal("only a simulated site can take a host's power".into()))
-    }
+    fn host_on(&self, host: &Name) -> Result<Env, SiteError>;
     /// Somebody else makes a LUN of 1 GiB.
     fn squat(&self, name: &str) -> Result<(), SiteError>;
     /// Portals that work now.
