@@ -97,7 +97,7 @@ impl Mutant {
 /// `cargo mutants` is missing or fails.
 pub fn all(root: &Path) -> Result<Vec<Mutant>, String> {
     let mut command = Command::new("cargo");
-    command.current_dir(root).args(["mutants", "--list", "--json", "--diff"]);
+    command.current_dir(root).args(["mutants", "--workspace", "--list", "--json", "--diff"]);
     for (path, _) in HOMES {
         command.args(["-f", &format!("{path}**/*.rs")]);
     }
