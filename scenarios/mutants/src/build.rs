@@ -143,7 +143,7 @@ impl Tree {
         mutants: &[Mutant],
         left: &mut BTreeSet<usize>,
     ) -> Result<BTreeMap<String, Vec<(usize, usize)>>, String> {
-        self.restore_all_but(mutants)?;
+        self.restore_unwoven(mutants, left)?;
         let mut by_file: BTreeMap<&str, Vec<(u32, &Mutant)>> = BTreeMap::new();
         for n in left.iter() {
             let number = u32::try_from(*n).map_err(|_| "too many mutants".to_owned())?;
@@ -178,15 +178,14 @@ impl Tree {
         Ok(places)
     }
 
-    /// Files without mutants as they are in the repository; the others are written by the caller, so that files which come
-    /// out the same keep their time.
-    fn restore_all_but(&self, mutants: &[Mutant]) -> Result<(), String> {
+    /// Files that have no mutant any more as they are in the repository, and roots of crates, which get the switch anew. The
+    /// others are written by the caller, so that files which come out the same keep their time.
+    fn restore_unwoven(&self, mutants: &[Mutant], left: &BTreeSet<usize>) -> Result<(), String> {
+        let woven: BTreeSet<&str> = left.iter().map(|n| mutants[*n].file.as_str()).collect();
         let touched: BTreeSet<&str> = mutants.iter().map(|m| m.file.as_str()).collect();
-        for file in touched {
+        for file in touched.into_iter().filter(|f| f.ends_with("/lib.rs") || !woven.contains(f)) {
             let source = fs::read(self.root.join(file)).map_err(|e| format!("{file}: {e}"))?;
-            if file.ends_with("/lib.rs") {
-                self.put(file, &source)?;
-            }
+            self.put(file, &source)?;
         }
         Ok(())
     }
