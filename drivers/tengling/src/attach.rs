@@ -143,7 +143,12 @@ impl TenglingDriver {
     /// Takes the LUN out of the host's group, and tears the host's mapping down when that was the last one.
     async fn unmap(&self, lun_id: &str, host: &Host, state: &mut HostState) -> Result<(), DriverError> {
         let name = names::lun_group_name(&host.id);
-        for group in self.client.groups_of_lun(lun_id).await?.iter().filter(|g| g.name == name) {
+        let mut groups = self.client.groups_of_lun(lun_id).await?;
+        if groups.iter().all(|g| g.name != name) {
+            // Absence is believed when it is seen twice.
+            groups = self.client.groups_of_lun(lun_id).await?;
+        }
+        for group in groups.iter().filter(|g| g.name == name) {
             self.client.remove_from_lun_group(&group.id, 11, lun_id).await?;
         }
         self.client.tear_down_if_unused(host).await?;
@@ -174,7 +179,10 @@ impl TenglingDriver {
         let name = self.client.host_name(host);
         let lock = self.hosts.of(&name, self.defects.no_host_lock);
         let mut state = lock.lock().await;
-        let Some(host) = self.client.host_by_name(&name).await? else { return self.nothing_to_detach() };
+        let host = self.client.host_by_name(&name).await?;
+        // Absence is believed when it is seen twice.
+        let host = if host.is_none() { self.client.host_by_name(&name).await? } else { host };
+        let Some(host) = host else { return self.nothing_to_detach() };
         if let Some(lun) = lun
             && self.defects.unmapped_detach_fails
             && !self.is_member(lun, &host).await?

@@ -66,6 +66,7 @@ pub(crate) const TABLE: &[(i64, RefusalKind, &str)] = &[
     (1_077_936_876, NoSpace, "storage pool is full"),
     (1_077_936_877, LimitReached, "limit for objects of this kind reached"),
     (1_077_936_878, LimitReached, "clone chain is too long for the array"),
+    (1_077_936_879, InvalidInput, "copy target does not fit its source"),
     (1_077_937_498, NotFound, "host does not exist"),
     (1_077_937_500, NotFound, "host group does not exist"),
     (1_077_937_501, Exists, "host is in the host group already"),

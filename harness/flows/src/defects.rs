@@ -39,6 +39,10 @@ pub struct FlowDefects {
     pub extend_quota_whole: bool,
     /// DUR-006: flows that a crash left open are struck off the log, neither finished nor undone.
     pub open_flows_forgotten: bool,
+    /// A message that is delivered again starts the flow again, although somebody runs it.
+    pub redelivery_not_recognised: bool,
+    /// A transaction that the database is too busy for fails at once.
+    pub busy_database_not_retried: bool,
 }
 
 impl FlowDefects {
@@ -91,6 +95,16 @@ impl FlowDefects {
             "DUR-006",
             "flows that a crash left open are struck off the log, neither finished nor undone",
         ),
+        (
+            "redelivery_not_recognised",
+            "CON-001",
+            "a message that arrives twice starts its flow again, although the flow is at work",
+        ),
+        (
+            "busy_database_not_retried",
+            "CON-002",
+            "an operation fails when somebody else holds the database for a moment",
+        ),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -114,6 +128,8 @@ impl FlowDefects {
             "refused_extend_sets_available" => &mut self.refused_extend_sets_available,
             "extend_quota_whole" => &mut self.extend_quota_whole,
             "open_flows_forgotten" => &mut self.open_flows_forgotten,
+            "redelivery_not_recognised" => &mut self.redelivery_not_recognised,
+            "busy_database_not_retried" => &mut self.busy_database_not_retried,
             _ => return false,
         };
         *switch = true;

@@ -162,6 +162,10 @@ pub enum FlowError {
     /// The control node went down under the operation; a restart decides what becomes of it.
     #[error("the control service went down")]
     Crashed,
+    /// A message between two parts of the control plane is lost: the operation stands still until
+    /// [`reconcile`](crate::ControlPlane::reconcile), or a restart, brings it to an end.
+    #[error("nobody answers: a message of the control plane is lost")]
+    Unanswered,
     /// The control plane itself is broken (state database, corrupt log).
     #[error("internal: {0}")]
     Internal(String),
@@ -173,7 +177,7 @@ impl FlowError {
         match self {
             Self::Refused(_) => Outcome::NotDone,
             Self::Failed(f) => f.outcome,
-            Self::Crashed | Self::Internal(_) => Outcome::Unknown,
+            Self::Crashed | Self::Unanswered | Self::Internal(_) => Outcome::Unknown,
         }
     }
 
@@ -207,6 +211,8 @@ pub(crate) enum StepError {
     Refused(Refusal),
     /// The node goes down here: no undo, no log.
     Crash,
+    /// The message that carries the flow on is lost: it stands still here, its log open.
+    Lost,
     /// The control plane is broken.
     Internal(String),
 }
@@ -217,6 +223,7 @@ impl std::fmt::Display for StepError {
             Self::Failed(cause) => cause.fmt(f),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Crash => f.write_str("crash"),
+            Self::Lost => f.write_str("a message of the control plane is lost"),
             Self::Internal(message) => f.write_str(message),
         }
     }
@@ -246,6 +253,7 @@ impl From<FlowError> for StepError {
             FlowError::Refused(refusal) => Self::Refused(refusal),
             FlowError::Failed(failure) => Self::Failed(failure.cause),
             FlowError::Crashed => Self::Crash,
+            FlowError::Unanswered => Self::Lost,
             FlowError::Internal(message) => Self::Internal(message),
         }
     }

@@ -37,7 +37,7 @@ pub(crate) fn refusal_class(error: &FlowError) -> Option<Refused> {
             },
             _ => None,
         },
-        FlowError::Crashed | FlowError::Internal(_) => None,
+        FlowError::Crashed | FlowError::Unanswered | FlowError::Internal(_) => None,
     }
 }
 

@@ -150,6 +150,8 @@ pub(crate) struct Outage {
     pub(crate) paths: BTreeMap<Name, BTreeSet<u64>>,
     /// Portals that are switched off, from 1.
     pub(crate) portals: BTreeSet<u64>,
+    /// Pools that somebody else has filled.
+    pub(crate) pools: BTreeSet<Name>,
     /// Volumes that were written while paths were cut.
     pub(crate) written: BTreeSet<Name>,
 }

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::story::{Name, Size};
 
+mod fault;
 mod pair;
 
+pub use fault::{FaultAction, PlacedFault};
 pub use pair::{Mirroring, PairAct, SecondaryAccess, SyncEnd};
 
 /// A whole story.
@@ -180,64 +182,6 @@ pub enum ImageKind {
     Mislabelled,
 }
 
-/// What happens at a fault point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultAction {
-    /// The point fails.
-    Fail,
-    /// The point is delayed by so many milliseconds.
-    Delay(u64),
-    /// The work is done, its answer is lost.
-    DropReply,
-    /// The answer is this HTTP status.
-    Http(u16),
-    /// The answer is this error code.
-    Code(i64),
-    /// The answer is cut in the middle.
-    Truncate,
-    /// The answer is no answer of the protocol.
-    Garbage,
-    /// The answer's values are of other types than promised.
-    Mistype,
-    /// The answer is longer than any reader should take.
-    Oversize,
-    /// The answer has fields and values of a later version besides.
-    Newer,
-    /// The connection closes under the request after this one.
-    Close,
-    /// The session is over.
-    ExpireSession,
-    /// The command is answered with BUSY and does nothing.
-    ScsiBusy,
-    /// The command is answered with TASK SET FULL and does nothing.
-    TaskSetFull,
-    /// The command meets a unit attention: power on, reset, or bus device reset occurred (29h/00h).
-    UnitAttention,
-    /// Somebody else has just reset the command's logical unit.
-    LunReset,
-    /// The volume service crashes; at a point of background work, the controller that does it.
-    Crash,
-}
-
-impl FaultAction {
-    /// Whether it makes the answer of a management call wrong; points of other kinds have no such answers.
-    pub fn is_answer(self) -> bool {
-        let of_any_point = matches!(self, Self::Fail | Self::Delay(_) | Self::DropReply | Self::Crash);
-        !of_any_point && !self.is_scsi()
-    }
-
-    /// Whether a device server does it to a command that arrives; points of other kinds have no commands.
-    pub fn is_scsi(self) -> bool {
-        matches!(self, Self::ScsiBusy | Self::TaskSetFull | Self::UnitAttention | Self::LunReset)
-    }
-
-    /// Whether it needs the true answer, so that it makes sense only once the work is done.
-    pub fn alters_answer(self) -> bool {
-        matches!(self, Self::Truncate | Self::Mistype | Self::Newer | Self::Close)
-    }
-}
-
 /// Which direction of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -266,24 +210,6 @@ pub enum Side {
     Array,
     /// The host's.
     Host,
-}
-
-/// A fault at a named point.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlacedFault {
-    /// Point name; a trailing `*` matches any ending.
-    pub point: String,
-    /// Which occurrence, from 1; 0 is every one.
-    pub nth: u64,
-    /// What happens.
-    pub action: FaultAction,
-}
-
-impl PlacedFault {
-    /// Whether it meets background work of the array.
-    pub fn is_of_job(&self) -> bool {
-        self.point.starts_with("job.")
-    }
 }
 
 /// A refusal that a step expects.

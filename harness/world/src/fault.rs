@@ -16,6 +16,17 @@ pub enum Fault {
     CrashNode,
     /// Give a wrong answer. Points that answer no requests fail instead.
     Answer(Wrong),
+    /// Something happens to the message that carries the work on. Points between which no messages go fail instead.
+    Message(Delivery),
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It never arrives.
+    Lost,
+    /// It arrives a second time.
+    Twice,
 }
 
 /// How an answer is wrong.
@@ -35,6 +46,8 @@ pub enum Wrong {
     Oversized,
     /// It is right, with fields and values besides that only a later version knows.
     Newer,
+    /// It is what the same question got the last time.
+    Stale,
     /// It is right, but the connection closes under the next request.
     Closing,
     /// The session of the request ends, and it says so.

@@ -11,7 +11,7 @@ use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order, Side, Way};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Remote, Severed, SiteError};
 use sanbench_world::sim::Shape;
-use sanbench_world::{Crash, Env, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, Wrong, dice};
+use sanbench_world::{Crash, Delivery, Env, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, Wrong, dice};
 use sha2::{Digest, Sha256};
 
 use super::images::ImageInput;
@@ -101,12 +101,19 @@ pub(super) fn world_fault(action: FaultAction) -> Fault {
         FaultAction::Mistype => Fault::Answer(Wrong::Mistyped),
         FaultAction::Oversize => Fault::Answer(Wrong::Oversized),
         FaultAction::Newer => Fault::Answer(Wrong::Newer),
+        FaultAction::Stale => Fault::Answer(Wrong::Stale),
         FaultAction::Close => Fault::Answer(Wrong::Closing),
         FaultAction::ExpireSession => Fault::Answer(Wrong::SessionOver),
         FaultAction::ScsiBusy => Fault::Answer(Wrong::Code(sanbench_target::upset::BUSY)),
         FaultAction::TaskSetFull => Fault::Answer(Wrong::Code(sanbench_target::upset::TASK_SET_FULL)),
+        FaultAction::ReservationConflict => {
+            Fault::Answer(Wrong::Code(sanbench_target::upset::RESERVATION_CONFLICT))
+        }
+        FaultAction::NotReady => Fault::Answer(Wrong::Code(sanbench_target::upset::NOT_READY)),
         FaultAction::UnitAttention => Fault::Answer(Wrong::Code(sanbench_target::upset::POWER_ON_RESET)),
         FaultAction::LunReset => Fault::Answer(Wrong::Code(sanbench_target::upset::LUN_RESET)),
+        FaultAction::Lose => Fault::Message(Delivery::Lost),
+        FaultAction::Twice => Fault::Message(Delivery::Twice),
         FaultAction::Crash => Fault::CrashNode,
     }
 }

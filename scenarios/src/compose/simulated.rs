@@ -364,7 +364,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         Fault::Delay(pause) => Some(JobFault::Stall(pause)),
         Fault::CrashNode => Some(JobFault::ControllerFails),
         // There is no reply to drop or to spoil.
-        Fault::DropReply | Fault::Answer(_) => None,
+        Fault::DropReply | Fault::Answer(_) | Fault::Message(_) => None,
     });
     let rest_addr = rest.local_addr();
     let rest_config = RestConfig { on_crash: parts.on_crash.clone(), ..parts.rest_config };

@@ -221,7 +221,7 @@ impl LinkEnd {
             let Some(message) = next else { break };
             match self.env.fault(&format!("link.send:{}", message.name())) {
                 None => {}
-                Some(Fault::Fail | Fault::Answer(_)) => return Err(End::Fault),
+                Some(Fault::Fail | Fault::Answer(_) | Fault::Message(_)) => return Err(End::Fault),
                 Some(Fault::Delay(delay)) => self.env.sleep(delay).await,
                 Some(Fault::DropReply) => *close = true,
                 Some(Fault::CrashNode) => {

@@ -105,7 +105,19 @@ async fn handle(State(state): State<RestState>, request: Request) -> Response {
     let (response, code) = match outcome {
         Outcome::Answer(answer) => {
             let (body, code) = envelope::render(answer);
+            if head.method == Method::GET {
+                lock(&state.inner().told).keep(path, asked.query, &body, code);
+            }
             (state.inner().unsent.json(body), code)
+        }
+        Outcome::Wrong(Wrong::Stale, answer) => {
+            // It is behind by one look, not for good.
+            let (truth, code) = envelope::render(answer);
+            let mut told = lock(&state.inner().told);
+            let known = told.of(path, asked.query);
+            told.keep(path, asked.query, &truth, code);
+            let (body, code) = known.unwrap_or((truth, code));
+            (envelope::json(body), code)
         }
         Outcome::Wrong(wrong, answer) => wrong::respond(&state.inner().env, wrong, answer),
         Outcome::Drop => {
@@ -182,7 +194,11 @@ async fn with_faults(state: &RestState, subject: &str, asked: &Asked<'_>, body: 
             Some(Blow::Wrong(Wrong::SessionOver)) => lock(&inner.sessions).logout(asked.token),
             // These need the true answer.
             Some(Blow::Wrong(
-                wrong @ (Wrong::Truncated | Wrong::Mistyped | Wrong::Newer | Wrong::Closing),
+                wrong @ (Wrong::Truncated
+                | Wrong::Mistyped
+                | Wrong::Newer
+                | Wrong::Stale
+                | Wrong::Closing),
             )) => spoilt = Some(wrong),
             Some(Blow::Wrong(wrong)) => return Outcome::Wrong(wrong, envelope::done()),
         }
@@ -226,7 +242,7 @@ enum Blow {
 /// Lets a fault happen as far as it needs no answer; none when the call goes on.
 async fn undergo(state: &RestState, fault: Fault) -> Option<Blow> {
     match fault {
-        Fault::Fail => Some(Blow::Refuse),
+        Fault::Fail | Fault::Message(_) => Some(Blow::Refuse),
         Fault::Delay(delay) => {
             state.inner().env.sleep(delay).await;
             None

@@ -149,6 +149,7 @@ pub(crate) struct Inner {
     pub(crate) account_state: AtomicU8,
     pub(crate) tally: Tally,
     pub(crate) unsent: Unsent,
+    pub(crate) told: Mutex<wrong::Told>,
 }
 
 impl fmt::Debug for RestState {
@@ -176,6 +177,7 @@ impl RestState {
             control: Mutex::new(Control::default()),
             tally: Tally::default(),
             unsent: Unsent::default(),
+            told: Mutex::default(),
         }))
     }
 

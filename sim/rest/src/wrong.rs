@@ -1,5 +1,6 @@
 //! Answers that are wrong on purpose, as the fault points order them.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
@@ -48,11 +49,50 @@ pub(crate) fn respond(env: &Env, wrong: Wrong, answer: Answer) -> (Response, i64
         Wrong::Oversized => (body(Endless { left: OVERSIZE, begun: false }), 0),
         Wrong::Mistyped => altered(answer, |whole| retype(&mut whole["data"])),
         Wrong::Newer => altered(answer, renew),
+        // Only reads are remembered: anything else is answered rightly.
+        Wrong::Stale => right(answer),
         Wrong::Closing => {
             let (mut response, code) = right(answer);
             response.extensions_mut().insert(CloseAfter);
             (response, code)
         }
+    }
+}
+
+/// Questions that are remembered.
+const QUESTIONS: usize = 64;
+/// Longest question and answer that are remembered, in bytes.
+const REMEMBERED: usize = 16 << 10;
+
+/// What reads were told the last time, for answers that are behind the truth: the latest questions, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    answers: VecDeque<(String, Bytes, i64)>,
+}
+
+impl Told {
+    fn question(path: &str, query: &str) -> String {
+        format!("{path}?{query}")
+    }
+
+    /// Remembers an answer; a long one is not worth it.
+    pub(crate) fn keep(&mut self, path: &str, query: &str, body: &Bytes, code: i64) {
+        if path.len() + query.len() + body.len() > REMEMBERED {
+            return;
+        }
+        let question = Self::question(path, query);
+        self.answers.retain(|(known, _, _)| *known != question);
+        if self.answers.len() == QUESTIONS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((question, body.clone(), code));
+    }
+
+    /// What the question got the last time.
+    pub(crate) fn of(&self, path: &str, query: &str) -> Option<(Bytes, i64)> {
+        let question = Self::question(path, query);
+        let known = self.answers.iter().find(|(known, _, _)| *known == question);
+        known.map(|(_, body, code)| (body.clone(), *code))
     }
 }
 

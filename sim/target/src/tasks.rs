@@ -159,7 +159,7 @@ impl Full {
         }
         let done = match common.around.fault("target.command.after") {
             None => done,
-            Some(Fault::Fail | Fault::Answer(_)) => Err(internal_failure().into()),
+            Some(Fault::Fail | Fault::Answer(_) | Fault::Message(_)) => Err(internal_failure().into()),
             Some(Fault::Delay(delay)) => {
                 common.hold_output = Some(now + delay);
                 done

@@ -166,7 +166,7 @@ impl HostConnector {
             let mut lose = false;
             match inner.env.fault(point) {
                 None => {}
-                Some(Fault::Fail | Fault::Answer(_)) => {
+                Some(Fault::Fail | Fault::Answer(_) | Fault::Message(_)) => {
                     let message = "injected fault".to_owned();
                     return Err(ConnectorError::NoSession { portals: String::new(), message });
                 }

@@ -226,6 +226,7 @@ fn failure(
         StepError::Failed(cause) => cause,
         StepError::Refused(refusal) => return refusal.into(),
         StepError::Crash => return FlowError::Crashed,
+        StepError::Lost => return FlowError::Unanswered,
         StepError::Internal(message) => return FlowError::Internal(message),
     };
     FlowError::Failed(Box::new(crate::error::Failure {

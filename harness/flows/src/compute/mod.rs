@@ -124,6 +124,7 @@ pub(crate) async fn device(
         })),
         StepError::Refused(refusal) => refusal.into(),
         StepError::Crash => FlowError::Crashed,
+        StepError::Lost => FlowError::Unanswered,
         StepError::Internal(message) => FlowError::Internal(message),
     })?;
     // The domain is written anew: a host that has started again may have found its devices in another order.

@@ -131,6 +131,10 @@ impl ControlPlane {
             plane.serving()?;
             let mut said = startup::revive(&plane).await;
             said.extend(engine::recover_all(&plane).await?);
+            // What a flow that stood still had reserved is nobody's once nothing runs.
+            if plane.is_idle() {
+                plane.db.read(|db| db.drop_reservations())?;
+            }
             startup::control_host(&plane, &mut said).await?;
             Ok(said)
         })

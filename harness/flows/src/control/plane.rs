@@ -69,7 +69,7 @@ impl Plane {
         images: ImageStore,
         config: FlowsConfig,
     ) -> Result<Arc<Self>, FlowError> {
-        let db = StateDb::open(&env, config.power_safe)?;
+        let db = StateDb::open(&env, config.power_safe, config.defects.busy_database_not_retried)?;
         let mut scheduler = Scheduler::default();
         for backend in &backends {
             scheduler.add(&backend.name, &backend.zone);
@@ -169,6 +169,11 @@ impl Plane {
         }
         running.insert(id);
         Ok(Some(Running { plane: Arc::clone(self), id }))
+    }
+
+    /// No flow is at work.
+    pub(crate) fn is_idle(&self) -> bool {
+        held(&self.running).is_empty()
     }
 
     /// The named lock of this node. Names nobody holds or waits for are forgotten.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row};
-use sanbench_world::Env;
+use sanbench_world::{Env, Fault};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -43,7 +43,12 @@ struct Transitions {
 pub(crate) struct StateDb {
     env: Env,
     durable: Arc<Durable>,
+    /// A busy database is not asked again.
+    try_once: bool,
 }
+
+/// How often a database that is busy is asked before the transaction fails.
+const TRIES: u32 = 8;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,7 +57,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl StateDb {
     /// Opens the node's database: in memory where the node has no directory, else a file with WAL, and with full syncs where
     /// it must outlast the power of this machine.
-    pub(crate) fn open(env: &Env, power_safe: bool) -> Result<Self, FlowError> {
+    pub(crate) fn open(env: &Env, power_safe: bool, try_once: bool) -> Result<Self, FlowError> {
         let durable = env.disk().cell("state-db", Durable::default);
         {
             let mut slot = lock(&durable.conn);
@@ -75,7 +80,20 @@ impl StateDb {
                 *slot = Some(conn);
             }
         }
-        Ok(Self { env: env.clone(), durable })
+        Ok(Self { env: env.clone(), durable, try_once })
+    }
+
+    /// Asks the fault plan at `db.transaction`: whatever it says there but a delay means that somebody else holds the database
+    /// (SQLITE_BUSY). It is asked for again a few times, as Cinder does with transactions that meet a deadlock.
+    fn begin(&self) -> rusqlite::Result<()> {
+        let tries = if self.try_once { 1 } else { TRIES };
+        for _ in 0..tries {
+            match self.env.fault("db.transaction") {
+                None | Some(Fault::Delay(_)) => return Ok(()),
+                Some(_) => {}
+            }
+        }
+        Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None))
     }
 
     /// Runs `body` as one transaction; an error rolls everything back. It begins with the first write: reads before
@@ -84,6 +102,7 @@ impl StateDb {
     where
         E: From<rusqlite::Error>,
     {
+        self.begin()?;
         let slot = lock(&self.durable.conn);
         let conn = slot.as_ref().ok_or(rusqlite::Error::InvalidQuery)?;
         let db = Db { conn, begun: Cell::new(false), single: false, changes: RefCell::default() };
@@ -119,6 +138,7 @@ impl StateDb {
         &self,
         body: impl FnOnce(&Db<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, FlowError> {
+        self.begin()?;
         let slot = lock(&self.durable.conn);
         let conn = slot.as_ref().ok_or(rusqlite::Error::InvalidQuery)?;
         Ok(body(&Db { conn, begun: Cell::new(false), single: true, changes: RefCell::default() })?)

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sanbench_world::{Env, Fault};
+use sanbench_world::{Delivery, Env, Fault};
 use serde_json::json;
 
 pub use log::{IllegalEvent, StepEvent, StepStatus, next_status};
@@ -145,45 +145,7 @@ pub(crate) async fn recover_all(plane: &Arc<Plane>) -> Result<Vec<String>, FlowE
     for row in rows {
         // Claimed or closed by somebody else since.
         let Some(_running) = plane.claim_flow(row.id)? else { continue };
-        let said = match row.kind.as_str() {
-            n if n == crate::volume::create::ACCEPT.name => {
-                recover(&crate::volume::create::ACCEPT, plane, &row).await
-            }
-            n if n == crate::volume::build::BUILD.name => {
-                recover(&crate::volume::build::BUILD, plane, &row).await
-            }
-            n if n == crate::volume::from_image::BUILD_FROM_IMAGE.name => {
-                recover(&crate::volume::from_image::BUILD_FROM_IMAGE, plane, &row).await
-            }
-            n if n == crate::volume::from_image::REIMAGE.name => {
-                recover(&crate::volume::from_image::REIMAGE, plane, &row).await
-            }
-            n if n == crate::image::cache::CACHE_IMAGE.name => {
-                recover(&crate::image::cache::CACHE_IMAGE, plane, &row).await
-            }
-            n if n == crate::volume::delete::DELETE.name => {
-                recover(&crate::volume::delete::DELETE, plane, &row).await
-            }
-            n if n == crate::volume::extend::EXTEND.name => {
-                recover(&crate::volume::extend::EXTEND, plane, &row).await
-            }
-            n if n == crate::volume::snapshot::CREATE_SNAPSHOT.name => {
-                recover(&crate::volume::snapshot::CREATE_SNAPSHOT, plane, &row).await
-            }
-            n if n == crate::volume::snapshot::DELETE_SNAPSHOT.name => {
-                recover(&crate::volume::snapshot::DELETE_SNAPSHOT, plane, &row).await
-            }
-            n if n == crate::volume::flatten::FLATTEN.name => {
-                recover(&crate::volume::flatten::FLATTEN, plane, &row).await
-            }
-            n if n == crate::compute::attach::ATTACH.name => {
-                recover(&crate::compute::attach::ATTACH, plane, &row).await
-            }
-            n if n == crate::compute::detach::DETACH.name => {
-                recover(&crate::compute::detach::DETACH, plane, &row).await
-            }
-            other => return Err(FlowError::Internal(format!("the log holds the unknown flow {other:?}"))),
-        };
+        let said = resume(plane, &row).await;
         match said {
             Err(FlowError::Crashed) => return Err(FlowError::Crashed),
             Err(e @ FlowError::Internal(_)) => return Err(e),
@@ -192,6 +154,74 @@ pub(crate) async fn recover_all(plane: &Arc<Plane>) -> Result<Vec<String>, FlowE
         }
     }
     Ok(done)
+}
+
+/// Brings a flow that its caller has claimed to its end.
+async fn resume(plane: &Arc<Plane>, row: &FlowRow) -> Result<(), FlowError> {
+    match row.kind.as_str() {
+        n if n == crate::volume::create::ACCEPT.name => {
+            recover(&crate::volume::create::ACCEPT, plane, row).await
+        }
+        n if n == crate::volume::build::BUILD.name => {
+            recover(&crate::volume::build::BUILD, plane, row).await
+        }
+        n if n == crate::volume::from_image::BUILD_FROM_IMAGE.name => {
+            recover(&crate::volume::from_image::BUILD_FROM_IMAGE, plane, row).await
+        }
+        n if n == crate::volume::from_image::REIMAGE.name => {
+            recover(&crate::volume::from_image::REIMAGE, plane, row).await
+        }
+        n if n == crate::image::cache::CACHE_IMAGE.name => {
+            recover(&crate::image::cache::CACHE_IMAGE, plane, row).await
+        }
+        n if n == crate::volume::delete::DELETE.name => {
+            recover(&crate::volume::delete::DELETE, plane, row).await
+        }
+        n if n == crate::volume::extend::EXTEND.name => {
+            recover(&crate::volume::extend::EXTEND, plane, row).await
+        }
+        n if n == crate::volume::snapshot::CREATE_SNAPSHOT.name => {
+            recover(&crate::volume::snapshot::CREATE_SNAPSHOT, plane, row).await
+        }
+        n if n == crate::volume::snapshot::DELETE_SNAPSHOT.name => {
+            recover(&crate::volume::snapshot::DELETE_SNAPSHOT, plane, row).await
+        }
+        n if n == crate::volume::flatten::FLATTEN.name => {
+            recover(&crate::volume::flatten::FLATTEN, plane, row).await
+        }
+        n if n == crate::compute::attach::ATTACH.name => {
+            recover(&crate::compute::attach::ATTACH, plane, row).await
+        }
+        n if n == crate::compute::detach::DETACH.name => {
+            recover(&crate::compute::detach::DETACH, plane, row).await
+        }
+        other => Err(FlowError::Internal(format!("the log holds the unknown flow {other:?}"))),
+    }
+}
+
+/// The message that carries a flow on arrives once more: at once, and a second later. Who finds the flow at work, or done,
+/// leaves it alone.
+fn redeliver(plane: &Arc<Plane>, id: i64) {
+    let (env, plane) = (plane.env.clone(), Arc::clone(plane));
+    let again: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        for pause in [Duration::ZERO, Duration::from_secs(1)] {
+            plane.env.sleep(pause).await;
+            // A service that has stopped takes no messages; the next one has the flow.
+            if plane.serving().is_err() {
+                return;
+            }
+            let Ok(rows) = plane.db.single(|db| db.open_flows()) else { return };
+            let Some(row) = rows.into_iter().find(|row| row.id == id) else { return };
+            let claimed = plane.claim_flow(id).ok().flatten();
+            if claimed.is_none() && !plane.config.defects.redelivery_not_recognised {
+                continue;
+            }
+            if let Err(error) = resume(&plane, &row).await {
+                plane.env.note("flow", || json!({"event": "redelivered", "error": error.to_string()}));
+            }
+        }
+    });
+    drop(env.spawn(again));
 }
 
 /// Runs a flow from its first step. `params` is what [`FlowContext::rebuild`] gets after a crash.
@@ -286,6 +316,13 @@ impl<C: FlowContext> Run<C> {
             match answer {
                 Ok(()) => {}
                 Err(StepError::Crash) => return Err(self.crash()),
+                Err(StepError::Lost) => {
+                    if step.run.is_none() {
+                        // Nobody goes on to the next step, which would have vouched for this one.
+                        self.log(index, StepEvent::Started)?;
+                    }
+                    return Err(FlowError::Unanswered);
+                }
                 Err(error) if step.best_effort => {
                     statuses[index] = StepStatus::Done;
                     self.note(step.name, "ignored", &error);
@@ -313,7 +350,13 @@ impl<C: FlowContext> Run<C> {
     }
 
     async fn ask(&self, step: &str, side: &str) -> Result<(), StepError> {
-        ask(&self.plane.env, &format!("flow.{}.{step}.{side}", self.flow.name)).await
+        let point = format!("flow.{}.{step}.{side}", self.flow.name);
+        let fault = self.plane.env.fault(&point);
+        if fault == Some(Fault::Message(Delivery::Twice)) {
+            redeliver(&self.plane, self.id);
+            return Ok(());
+        }
+        undergo(&self.plane.env, fault).await
     }
 
     fn crash(&self) -> FlowError {
@@ -354,6 +397,7 @@ impl<C: FlowContext> Run<C> {
             StepError::Refused(refusal) => return FlowError::Refused(refusal),
             StepError::Internal(message) => return FlowError::Internal(message),
             StepError::Crash => return FlowError::Crashed,
+            StepError::Lost => return FlowError::Unanswered,
             StepError::Failed(cause) => cause,
         };
         FlowError::Failed(Box::new(Failure {
@@ -382,6 +426,7 @@ impl<C: FlowContext> Run<C> {
             match self.undo(step.name, undo, cx).await {
                 Ok(()) => self.log(index, StepEvent::UndoFinished)?,
                 Err(StepError::Crash) => return Err(self.crash()),
+                Err(StepError::Lost) => return Err(FlowError::Unanswered),
                 Err(error) => {
                     self.log(index, StepEvent::UndoFailed)?;
                     self.note(step.name, "undo failed", &error);
@@ -410,7 +455,7 @@ impl<C: FlowContext> Run<C> {
             };
             match answer {
                 Ok(()) => break,
-                Err(StepError::Crash) => return Err(StepError::Crash),
+                Err(error @ (StepError::Crash | StepError::Lost)) => return Err(error),
                 Err(error) if tries >= self.plane.config.undo_retries => return Err(error),
                 Err(_) => self.plane.env.sleep(Duration::from_secs(1 << tries.min(5))).await,
             }
@@ -425,13 +470,20 @@ impl<C: FlowContext> Run<C> {
 
 /// Asks the fault plan at a point and does what it says.
 pub(crate) async fn ask(env: &Env, point: &str) -> Result<(), StepError> {
-    match env.fault(point) {
+    undergo(env, env.fault(point)).await
+}
+
+async fn undergo(env: &Env, fault: Option<Fault>) -> Result<(), StepError> {
+    match fault {
         None => Ok(()),
         Some(Fault::Delay(d)) => {
             env.sleep(d).await;
             Ok(())
         }
-        Some(Fault::Fail | Fault::DropReply | Fault::Answer(_)) => Err(StepError::Failed(Cause::Injected)),
+        Some(Fault::Message(Delivery::Lost)) => Err(StepError::Lost),
+        Some(Fault::Fail | Fault::DropReply | Fault::Answer(_) | Fault::Message(Delivery::Twice)) => {
+            Err(StepError::Failed(Cause::Injected))
+        }
         Some(Fault::CrashNode) => Err(StepError::Crash),
     }
 }

@@ -81,7 +81,7 @@ impl ImageWork {
     ) -> Result<Staged, ImageError> {
         let mut bytes = image.open()?;
         match self.env.fault("image.read") {
-            Some(Fault::Fail | Fault::CrashNode | Fault::Answer(_)) => {
+            Some(Fault::Fail | Fault::CrashNode | Fault::Answer(_) | Fault::Message(_)) => {
                 return Err(ImageError::Read("stream broke".into()));
             }
             Some(Fault::Delay(d)) => self.env.sleep(d).await,

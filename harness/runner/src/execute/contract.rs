@@ -224,7 +224,16 @@ impl Player<'_> {
 
     /// Somebody else fills a pool.
     pub(super) async fn fill(&self, pool: &Name, leave: u64) -> Ended {
-        let name = self.site.fill(pool, leave).await.map_err(outages::not_possible)?;
+        if self.judge().outage.pools.contains(pool) {
+            return Err(StepEnd::Skipped(format!("{pool} is filled already")));
+        }
+        let filled = self.site.fill(pool, leave).await;
+        let name = filled.map_err(|error| match error {
+            // Less is free than should be left.
+            SiteError::Internal(why) if self.is_tolerant() => StepEnd::Skipped(why),
+            other => outages::not_possible(other),
+        })?;
+        self.judge().outage.pools.insert(pool.clone());
         let listing = audit::inventory(self.site).await.map_err(AuditError::from)?;
         match listing.and_then(|l| l.lun_by_name(&name).cloned()) {
             Some(lun) => self.judge().baseline.luns.push(lun),
@@ -235,6 +244,9 @@ impl Player<'_> {
 
     /// What filled a pool goes.
     pub(super) async fn drain(&self, pool: &Name) -> Ended {
+        if !self.judge().outage.pools.remove(pool) && self.is_tolerant() {
+            return Err(StepEnd::Skipped(format!("{pool} is not filled any more")));
+        }
         let name = self.site.drain(pool).await.map_err(outages::not_possible)?;
         self.judge().baseline.luns.retain(|lun| lun.name != name);
         // Volumes of the pool take writes again (CAP-006).

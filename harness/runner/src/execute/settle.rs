@@ -76,6 +76,10 @@ impl Player<'_> {
         for portal in portals {
             self.portal(portal, true).await?;
         }
+        let pools = self.judge().outage.pools.clone();
+        for pool in pools {
+            self.drain(&pool).await?;
+        }
         self.heal_link().await?;
         self.site.heal().await.map_err(outages::not_possible)?;
         Ok(outage)

@@ -46,7 +46,9 @@ impl Names {
 pub(crate) fn may_fail(fault: &PlacedFault) -> bool {
     match fault.action {
         // Sent again until it is done; only what is refused every time is given up.
-        action if action.is_scsi() => fault.nth == 0,
+        action if action.is_scsi() => fault.nth == 0 || action.ends_command(),
+        // Whoever gets it a second time sees that it is at work, or done.
+        FaultAction::Twice => false,
         FaultAction::Delay(ms) => ms >= HARMLESS_DELAY_MS,
         // What a later version says besides is no reason to fail.
         FaultAction::Newer => false,
@@ -63,6 +65,22 @@ pub(super) fn is_io(step: &Step) -> bool {
             | Step::Flush { .. }
             | Step::Verify { .. }
             | Step::Scan { .. }
+    )
+}
+
+/// What may ask the pool for space.
+fn needs_space(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Create { .. }
+            | Step::Write { .. }
+            | Step::Unmap { .. }
+            | Step::Flush { .. }
+            | Step::Extend { .. }
+            | Step::Snapshot { .. }
+            | Step::DeleteSnapshot { .. }
+            | Step::Flatten { .. }
+            | Step::Reimage { .. }
     )
 }
 
@@ -209,6 +227,11 @@ impl Player<'_> {
         }
         if !self.is_tolerant() {
             return None;
+        }
+        if needs_space(step)
+            && let Some(pool) = judge.outage.pools.first()
+        {
+            return Some(format!("pool {pool} may be full"));
         }
         if let Step::Unmap { volume, .. } = step
             && judge.half_seen.contains(volume)

@@ -7,7 +7,7 @@ use sanbench_world::Dice;
 
 use super::{Profile, step_dice};
 use crate::plan::{FaultAction, PlacedFault, Plan, PlanStep, Side, Source, Step, Way};
-use crate::story::Name;
+use crate::story::{Name, Size};
 
 /// Where a kind can be produced.
 pub const SIM: &str = "sim";
@@ -77,6 +77,23 @@ pub const KINDS: &[FaultKind] = &[
         end: over,
     },
     FaultKind {
+        name: "answer-stale",
+        promise: "A lookup that is behind the truth costs at most the operation: nothing is given away, lost or left over by it.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, next| {
+            let looks = looks(next);
+            match looks.len() as u64 {
+                0 => Vec::new(),
+                n => {
+                    let point = format!("rest.after:{}", looks[d.below(n) as usize]);
+                    fault(&point, 1 + d.below(2), FaultAction::Stale)
+                }
+            }
+        },
+        end: over,
+    },
+    FaultKind {
         name: "session-over",
         promise: "A session of the management API that ends under a call is made anew, and the call is carried out once.",
         environments: SIM_LOOPBACK,
@@ -90,6 +107,52 @@ pub const KINDS: &[FaultKind] = &[
         environments: EVERYWHERE,
         masked: false,
         begin: |d, _, next| flow(d, next, FaultAction::Fail),
+        end: over,
+    },
+    FaultKind {
+        name: "message-lost",
+        promise: "A workflow whose next message is lost stands still; it is finished or undone as soon as somebody looks.",
+        environments: EVERYWHERE,
+        masked: false,
+        begin: |d, _, next| message(d, next, FaultAction::Lose),
+        end: over,
+    },
+    FaultKind {
+        name: "message-twice",
+        promise: "A message that arrives twice is carried out once.",
+        environments: EVERYWHERE,
+        masked: true,
+        begin: |d, _, next| message(d, next, FaultAction::Twice),
+        end: over,
+    },
+    FaultKind {
+        name: "database-busy",
+        promise: "A state database that somebody else holds for a moment is asked again; nothing fails.",
+        environments: EVERYWHERE,
+        masked: true,
+        begin: |d, _, _| {
+            let (first, many) = (1 + d.below(40), 1 + d.below(2));
+            (first..first + many).flat_map(|nth| fault(DATABASE, nth, FaultAction::Fail)).collect()
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "job-slow",
+        promise: "Background work that takes its time is waited for.",
+        environments: SIM_LOOPBACK,
+        masked: true,
+        begin: |d, _, next| {
+            let ms = 500 + d.below(3000);
+            if copies(next) { one(d, &["job.*"], FaultAction::Delay(ms), 6) } else { Vec::new() }
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "job-fails",
+        promise: "Background work that fails leaves its source whole and nothing over; it can be begun again.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, next| if copies(next) { one(d, &["job.*"], FaultAction::Fail, 6) } else { Vec::new() },
         end: over,
     },
     FaultKind {
@@ -146,6 +209,29 @@ pub const KINDS: &[FaultKind] = &[
             let (first, many) = (1 + d.below(6), 1 + d.below(3));
             let point = arrival(d);
             (first..first + many).flat_map(|nth| fault(point, nth, action)).collect()
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "reservation-conflict",
+        promise: "A command that meets somebody else's reservation has done nothing; whoever sent it is told.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, _| {
+            let point = arrival(d);
+            fault(point, 1 + d.below(6), FaultAction::ReservationConflict)
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "lun-not-ready",
+        promise: "A logical unit that is offline for a moment, over one path or all, loses nothing that it acknowledged.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, _, _| {
+            let (first, many) = (1 + d.below(6), 1 + d.below(4));
+            let point = arrival(d);
+            (first..first + many).flat_map(|nth| fault(point, nth, FaultAction::NotReady)).collect()
         },
         end: over,
     },
@@ -276,6 +362,20 @@ pub const KINDS: &[FaultKind] = &[
         end: mend,
     },
     FaultKind {
+        name: "pool-full",
+        promise: "What needs space that is not there is refused and changes nothing; with space it works again.",
+        environments: SIM_LOOPBACK,
+        masked: false,
+        begin: |d, plan, _| match plan.site.pools.len() as u64 {
+            0 => Vec::new(),
+            n => {
+                let pool = plan.site.pools[d.below(n) as usize].0.clone();
+                vec![Step::Fill { pool, leave: Size(d.below(4) << 30) }]
+            }
+        },
+        end: mend,
+    },
+    FaultKind {
         name: "power-loss",
         promise: "What a flush acknowledged survives; what was not flushed is old or new, block by block.",
         environments: SIM_LOOPBACK,
@@ -319,6 +419,7 @@ fn mend(begun: &[Step]) -> Vec<Step> {
             Step::Cut { host, path, .. } | Step::Slow { host, path, .. } => {
                 Some(Step::Heal { host: host.clone(), path: *path })
             }
+            Step::Fill { pool, .. } => Some(Step::Drain { pool: pool.clone() }),
             Step::FailController { controller } => Some(Step::RestoreController { controller: *controller }),
             _ => None,
         })
@@ -375,6 +476,32 @@ fn arm(d: &mut Dice, when: &str, next: &Step, action: FaultAction) -> Vec<Step> 
     fault(&point, 1 + d.below(most), action)
 }
 
+/// Where the state database is asked for a transaction.
+const DATABASE: &str = "db.transaction";
+
+/// Whether the operation is likely to begin background work.
+fn copies(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Flatten { .. }
+            | Step::DeleteSnapshot { .. }
+            | Step::Create { source: Source::Snapshot(_) | Source::Volume(_), .. }
+    )
+}
+
+/// Lookups of which an operation is likely to believe the answer.
+fn looks(step: &Step) -> &'static [&'static str] {
+    match step {
+        Step::Create { source: Source::Volume(_) | Source::Snapshot(_), .. } => &["GET lun", "GET snapshot"],
+        Step::Create { .. } | Step::Delete { .. } | Step::Extend { .. } | Step::Flatten { .. } => &["GET lun"],
+        Step::Attach { .. } | Step::Detach { .. } => {
+            &["GET lun", "GET host", "GET iscsi_initiator", "GET hostgroup", "GET lungroup", "GET mappingview"]
+        }
+        Step::Snapshot { .. } | Step::DeleteSnapshot { .. } => &["GET lun", "GET snapshot"],
+        _ => &[],
+    }
+}
+
 /// Management calls that an operation is likely to make.
 fn calls(step: &Step) -> &'static [&'static str] {
     match step {
@@ -395,7 +522,18 @@ fn calls(step: &Step) -> &'static [&'static str] {
 
 /// A step of the flow that the operation which comes next will run.
 fn flow(d: &mut Dice, next: &Step, action: FaultAction) -> Vec<Step> {
-    let flows: &[&str] = match next {
+    at_flow(d, flows(next), action)
+}
+
+/// The message to a step that the volume service does, or the compute service: what the API does itself needs none.
+fn message(d: &mut Dice, next: &Step, action: FaultAction) -> Vec<Step> {
+    let far: Vec<&str> = flows(next).iter().copied().filter(|flow| *flow != "create_volume").collect();
+    at_flow(d, &far, action)
+}
+
+/// The flows that an operation runs.
+fn flows(step: &Step) -> &'static [&'static str] {
+    match step {
         Step::Create { source: Source::Image(_), .. } => &["build_volume_from_image", "create_volume"],
         Step::Create { .. } => &["build_volume", "create_volume"],
         Step::Attach { .. } => &["attach_volume"],
@@ -406,8 +544,11 @@ fn flow(d: &mut Dice, next: &Step, action: FaultAction) -> Vec<Step> {
         Step::DeleteSnapshot { .. } => &["delete_snapshot"],
         Step::Flatten { .. } => &["flatten_volume"],
         Step::Reimage { .. } => &["reimage_volume"],
-        _ => return Vec::new(),
-    };
+        _ => &[],
+    }
+}
+
+fn at_flow(d: &mut Dice, flows: &[&str], action: FaultAction) -> Vec<Step> {
     let all = sanbench_flows::flow_catalogue();
     let mut points = Vec::new();
     for info in all.iter().filter(|info| flows.contains(&info.name)) {

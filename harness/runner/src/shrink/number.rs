@@ -191,19 +191,10 @@ fn simpler_action(action: FaultAction) -> Vec<FaultAction> {
     match action {
         FaultAction::Fail | FaultAction::DropReply => vec![FaultAction::Delay(1)],
         FaultAction::Delay(ms) => halves(ms, 1, 1).into_iter().map(FaultAction::Delay).collect(),
-        FaultAction::Http(_)
-        | FaultAction::Code(_)
-        | FaultAction::Truncate
-        | FaultAction::Garbage
-        | FaultAction::Mistype
-        | FaultAction::Oversize
-        | FaultAction::Newer
-        | FaultAction::Close
-        | FaultAction::ExpireSession
-        | FaultAction::ScsiBusy
-        | FaultAction::UnitAttention
-        | FaultAction::Crash => vec![FaultAction::Delay(1), FaultAction::Fail],
         FaultAction::TaskSetFull => vec![FaultAction::Delay(1), FaultAction::Fail, FaultAction::ScsiBusy],
+        FaultAction::ReservationConflict | FaultAction::NotReady => vec![FaultAction::Delay(1), FaultAction::ScsiBusy],
         FaultAction::LunReset => vec![FaultAction::Delay(1), FaultAction::Fail, FaultAction::UnitAttention],
+        FaultAction::Twice => vec![FaultAction::Delay(1)],
+        _ => vec![FaultAction::Delay(1), FaultAction::Fail],
     }
 }

@@ -406,7 +406,6 @@ fn fault_action(at: &At<'_>, args: &Args) -> Result<FaultAction, StoryError> {
     }
     let action = match wanted.text.as_str() {
         "delay" => FaultAction::Delay(args.key(at, "ms", "a number")?.unwrap_or(1000)),
-        "drop-reply" => FaultAction::DropReply,
         "http" => match args.key(at, "status", "an HTTP status")?.unwrap_or(503) {
             status @ 300..=599 => FaultAction::Http(status),
             status => {
@@ -425,23 +424,12 @@ fn fault_action(at: &At<'_>, args: &Args) -> Result<FaultAction, StoryError> {
             }
             code => FaultAction::Code(code),
         },
-        "truncate" => FaultAction::Truncate,
-        "garbage" => FaultAction::Garbage,
-        "mistype" => FaultAction::Mistype,
-        "oversize" => FaultAction::Oversize,
-        "newer" => FaultAction::Newer,
-        "close" => FaultAction::Close,
-        "expire-session" => FaultAction::ExpireSession,
-        "scsi-busy" => FaultAction::ScsiBusy,
-        "task-set-full" => FaultAction::TaskSetFull,
-        "unit-attention" => FaultAction::UnitAttention,
-        "lun-reset" => FaultAction::LunReset,
-        "crash" => FaultAction::Crash,
-        _ => FaultAction::Fail,
+        plain => FaultAction::plain(plain).unwrap_or(FaultAction::Fail),
     };
     let point = args.text(0);
     for (is, whose, where_) in [
         (action.is_scsi(), "is done to a SCSI command", "target.command.before"),
+        (action.is_of_message(), "happens between two steps of a workflow", "flow."),
         (action == FaultAction::Crash, "is for the volume service or a controller at work", "flow. or job."),
     ] {
         if is && !where_.split(" or ").any(|prefix| point.starts_with(prefix)) {

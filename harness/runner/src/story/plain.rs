@@ -156,24 +156,14 @@ pub fn plain_fault(fault: &PlacedFault) -> String {
         n => format!("time {n} at"),
     };
     let what = match fault.action {
-        FaultAction::Fail => "it fails".to_owned(),
         FaultAction::Http(status) => format!("the answer is HTTP status {status}"),
         FaultAction::Code(code) => format!("the answer is error code {code}"),
-        FaultAction::Truncate => "the answer is cut short".to_owned(),
-        FaultAction::Garbage => "the answer is garbage".to_owned(),
-        FaultAction::Mistype => "values of the answer have other types than promised".to_owned(),
-        FaultAction::Oversize => "the answer is too long for any reader".to_owned(),
-        FaultAction::Newer => "the answer has fields of a later version besides".to_owned(),
-        FaultAction::Close => "the connection closes under the next request".to_owned(),
-        FaultAction::ExpireSession => "the session is over".to_owned(),
         FaultAction::Delay(ms) => format!("it takes {ms} ms longer"),
-        FaultAction::ScsiBusy => "the command is answered with BUSY".to_owned(),
-        FaultAction::TaskSetFull => "the command is answered with TASK SET FULL".to_owned(),
-        FaultAction::UnitAttention => "the command meets a unit attention, 29h/00h".to_owned(),
-        FaultAction::LunReset => "somebody else resets the logical unit first".to_owned(),
         FaultAction::Crash if fault.is_of_job() => "the controller that works on it fails".to_owned(),
-        FaultAction::Crash => "the volume service crashes".to_owned(),
-        FaultAction::DropReply => "the work is done and the answer is lost".to_owned(),
+        plain => {
+            let known = FaultAction::PLAIN.iter().find(|(action, _, _)| *action == plain);
+            known.map_or_else(String::new, |(_, _, sentence)| (*sentence).to_owned())
+        }
     };
     format!("{when} {}, {what}", fault.point)
 }

@@ -60,23 +60,13 @@ pub fn print(plan: &Plan) -> String {
 
 fn placed(fault: &PlacedFault) -> String {
     let action = match fault.action {
-        FaultAction::Fail => "do=fail".to_owned(),
         FaultAction::Delay(ms) => format!("do=delay ms={ms}"),
-        FaultAction::DropReply => "do=drop-reply".to_owned(),
         FaultAction::Http(status) => format!("do=http status={status}"),
         FaultAction::Code(code) => format!("do=code code={code}"),
-        FaultAction::Truncate => "do=truncate".to_owned(),
-        FaultAction::Garbage => "do=garbage".to_owned(),
-        FaultAction::Mistype => "do=mistype".to_owned(),
-        FaultAction::Oversize => "do=oversize".to_owned(),
-        FaultAction::Newer => "do=newer".to_owned(),
-        FaultAction::Close => "do=close".to_owned(),
-        FaultAction::ExpireSession => "do=expire-session".to_owned(),
-        FaultAction::ScsiBusy => "do=scsi-busy".to_owned(),
-        FaultAction::TaskSetFull => "do=task-set-full".to_owned(),
-        FaultAction::UnitAttention => "do=unit-attention".to_owned(),
-        FaultAction::LunReset => "do=lun-reset".to_owned(),
-        FaultAction::Crash => "do=crash".to_owned(),
+        plain => {
+            let known = FaultAction::PLAIN.iter().find(|(action, _, _)| *action == plain);
+            format!("do={}", known.map_or("fail", |(_, word, _)| word))
+        }
     };
     format!("{} nth={} {action}", quoted(&fault.point, false), fault.nth)
 }

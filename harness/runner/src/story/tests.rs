@@ -126,28 +126,16 @@ fn plan() -> impl Strategy<Value = Plan> {
                 faults: faults
                     .into_iter()
                     .map(|(point, nth, a)| {
-                        let all = [
-                            FaultAction::Fail,
+                        let numbered = [
                             FaultAction::Delay(a),
-                            FaultAction::DropReply,
                             FaultAction::Http(500 + a as u16),
                             FaultAction::Code(-401 - a as i64),
-                            FaultAction::Truncate,
-                            FaultAction::Garbage,
-                            FaultAction::Mistype,
-                            FaultAction::Oversize,
-                            FaultAction::Newer,
-                            FaultAction::Close,
-                            FaultAction::ExpireSession,
-                            FaultAction::ScsiBusy,
-                            FaultAction::TaskSetFull,
-                            FaultAction::UnitAttention,
-                            FaultAction::LunReset,
-                            FaultAction::Crash,
                         ];
+                        let plain = FaultAction::PLAIN.iter().map(|(action, _, _)| *action);
+                        let all: Vec<FaultAction> = numbered.into_iter().chain(plain).collect();
                         let action = all[a as usize % all.len()];
                         let point = match action {
-                            FaultAction::Crash => format!("flow.{point}"),
+                            _ if action == FaultAction::Crash || action.is_of_message() => format!("flow.{point}"),
                             _ if action.is_scsi() => format!("target.command.before:{point}"),
                             _ if action.is_answer() => format!("rest.after:{point}"),
                             _ => point,

@@ -1,6 +1,7 @@
 //! The one table of verbs.
 
 use super::pair;
+use crate::plan::FaultAction;
 
 /// What an argument may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,25 +81,19 @@ pub const REFUSALS: &[&str] = &[
 ];
 
 /// Actions of a placed fault.
-pub const FAULTS: &[&str] = &[
-    "fail",
-    "delay",
-    "drop-reply",
-    "http",
-    "code",
-    "truncate",
-    "garbage",
-    "mistype",
-    "oversize",
-    "newer",
-    "close",
-    "expire-session",
-    "scsi-busy",
-    "task-set-full",
-    "unit-attention",
-    "lun-reset",
-    "crash",
-];
+pub const FAULTS: &[&str] = &{
+    let mut words = [""; FaultAction::PLAIN.len() + FaultAction::NUMBERED.len()];
+    let mut i = 0;
+    while i < words.len() {
+        words[i] = if i < FaultAction::PLAIN.len() {
+            FaultAction::PLAIN[i].1
+        } else {
+            FaultAction::NUMBERED[i - FaultAction::PLAIN.len()]
+        };
+        i += 1;
+    }
+    words
+};
 
 const fn pos(name: &'static str, ty: Type, help: &'static str) -> Param {
     Param { name, ty, required: true, help }
