@@ -144,7 +144,7 @@ impl TenglingDriver {
     async fn unmap(&self, lun_id: &str, host: &Host, state: &mut HostState) -> Result<(), DriverError> {
         let name = names::lun_group_name(&host.id);
         let mut groups = self.client.groups_of_lun(lun_id).await?;
-        if groups.iter().all(|g| g.name != name) {
+        if groups.iter().all(|g| g.name != name) && !self.defects.first_absence_believed {
             // Absence is believed when it is seen twice.
             groups = self.client.groups_of_lun(lun_id).await?;
         }
@@ -181,7 +181,7 @@ impl TenglingDriver {
         let mut state = lock.lock().await;
         let host = self.client.host_by_name(&name).await?;
         // Absence is believed when it is seen twice.
-        let host = if host.is_none() { self.client.host_by_name(&name).await? } else { host };
+        let host = if host.is_none() && !self.defects.first_absence_believed { self.client.host_by_name(&name).await? } else { host };
         let Some(host) = host else { return self.nothing_to_detach() };
         if let Some(lun) = lun
             && self.defects.unmapped_detach_fails

@@ -51,6 +51,8 @@ pub struct DriverDefects {
     pub unmapped_detach_fails: bool,
     /// B1981354: only the first portal is offered.
     pub first_portal_only: bool,
+    /// ATT-003: what a detach or delete does not find at the first look counts as gone.
+    pub first_absence_believed: bool,
 }
 
 impl DriverDefects {
@@ -105,6 +107,11 @@ impl DriverDefects {
         ),
         ("unmapped_detach_fails", "B1880862", "a detach of a volume that is not mapped fails"),
         ("first_portal_only", "B1981354", "connection information names only one of the portals"),
+        (
+            "first_absence_believed",
+            "ATT-003",
+            "what a detach or delete does not find at the first look counts as gone, although a list may be behind",
+        ),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -134,6 +141,7 @@ impl DriverDefects {
             "larger_size_ignored" => &mut self.larger_size_ignored,
             "unmapped_detach_fails" => &mut self.unmapped_detach_fails,
             "first_portal_only" => &mut self.first_portal_only,
+            "first_absence_believed" => &mut self.first_absence_believed,
             _ => return false,
         };
         *switch = true;

@@ -201,6 +201,9 @@ pub(crate) fn withstood(step: &Step, point: &str, action: FaultAction) -> Vec<&'
     if action == Crash {
         return Vec::new();
     }
+    if action == Twice {
+        return vec!["CON-001"];
+    }
     if !point.starts_with("rest.") {
         return Vec::new();
     }
