@@ -16,18 +16,22 @@ impl Report {
     ///
     /// The rules, in this order:
     /// 1. a finding fails its requirement, whatever verdict stood there, and a requirement that nobody listed is then
-    ///    listed as a MUST: nothing that a checker found can vanish from the verdict;
+    ///    listed as a MUST: nothing that a checker found can vanish from the verdict; a MUST that failed is required, whether
+    ///    or not a suite's list names it;
     /// 2. a planted defect that was missed fails `BEN-004`, one that cannot be planted yet leaves it not run, and all of
     ///    them caught passes it;
     /// 3. a waiver that is not expired turns `failed` into `waived`; on a requirement that passed it is an *unexpected pass*;
     /// 4. `required = passed + failed + unknown + waived + not_run` over the required set; `not_applicable` lies outside
-    ///    it; failures outside it are advisory;
+    ///    it; failed SHOULDs are advisory;
     /// 5. *conformant* only if the run finished, left nothing, and `failed = unknown = not_run = 0` with `required > 0`.
     pub fn settle(&mut self) {
         self.schema = SCHEMA.to_owned();
         self.name_findings();
         self.charge_findings();
         self.charge_defects();
+        for entry in &mut self.requirements {
+            entry.required |= entry.level == Level::Must && entry.verdict == Verdict::Failed;
+        }
         self.requirements.sort_by(|a, b| a.id.cmp(&b.id));
         self.apply_waivers();
         self.counts = self.count();
@@ -228,6 +232,16 @@ mod tests {
         let should = Requirement::new("A-2", Level::Should, "t").with(Verdict::Failed, "r");
         let report = finished(vec![must("A-1", Verdict::Passed), should]);
         assert_eq!((report.counts.advisory_failed, report.exit_code()), (1, 0));
+    }
+
+    #[test]
+    fn a_failed_must_counts_although_no_list_names_it() {
+        let mut unlisted = must("A-2", Verdict::Failed);
+        unlisted.required = false;
+        let mut unjudged = must("A-3", Verdict::NotRun);
+        unjudged.required = false;
+        let report = finished(vec![must("A-1", Verdict::Passed), unlisted, unjudged]);
+        assert_eq!((report.counts.failed, report.counts.required, report.exit_code()), (1, 2, 1));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Limits {
     pub minutes: Duration,
     /// Length of a sweep without a mutant. Its seeds are counted once, so that verdicts do not hang on the clock.
     pub sweep_s: u64,
+    /// Only the default suite judges; what it lets pass waits for the sweep of a later call.
+    pub suite_only: bool,
 }
 
 /// A sweep, the same for every mutant.
@@ -53,18 +55,23 @@ pub fn judge(
         return Ok(());
     }
     let woven = tree.weave(mutants)?;
-    let sweep = measured(tree, limits.sweep_s)?;
-    eprintln!("a sweep has {} seeds", sweep.seeds);
+    let sweep = if limits.suite_only {
+        None
+    } else {
+        let sweep = measured(tree, limits.sweep_s)?;
+        eprintln!("a sweep has {} seeds", sweep.seeds);
+        ledger.seeds = sweep.seeds;
+        Some(sweep)
+    };
     if let Some((_, by)) = verdict(tree, None, sweep)? {
         return Err(format!("the bench does not pass without a mutant: {by}"));
     }
-    ledger.seeds = sweep.seeds;
     for n in &woven {
         if begun.elapsed() >= limits.minutes {
             return Ok(());
         }
         let found = verdict(tree, Some(*n), sweep)?;
-        note(ledger, file, &mutants[*n], found)?;
+        note(ledger, file, &mutants[*n], found, sweep)?;
     }
     for (n, mutant) in mutants.iter().enumerate() {
         if woven.contains(&n) {
@@ -75,9 +82,9 @@ pub fn judge(
         }
         if tree.build_alone(mutant)? {
             let found = verdict(tree, None, sweep)?;
-            note(ledger, file, mutant, found)?;
+            note(ledger, file, mutant, found, sweep)?;
         } else {
-            note(ledger, file, mutant, Some((Verdict::Unviable, String::new())))?;
+            note(ledger, file, mutant, Some((Verdict::Unviable, String::new())), sweep)?;
         }
     }
     Ok(())
@@ -88,9 +95,11 @@ fn note(
     file: &Path,
     mutant: &Mutant,
     found: Option<(Verdict, String)>,
+    sweep: Option<Sweep>,
 ) -> Result<(), String> {
     let row = &mut ledger.rows[mutant.row];
-    (row.verdict, row.by) = found.unwrap_or((Verdict::Survived, String::new()));
+    let passed = if sweep.is_some() { Verdict::Survived } else { Verdict::Pending };
+    (row.verdict, row.by) = found.unwrap_or((passed, String::new()));
     eprintln!("{:?} {} {}", row.verdict, row.by, row.name);
     ledger.save(file)
 }
@@ -112,10 +121,15 @@ fn measured(tree: &Tree, seconds: u64) -> Result<Sweep, String> {
 }
 
 /// Who notices the mutant, and by what; none when nobody does.
-fn verdict(tree: &Tree, number: Option<usize>, sweep: Sweep) -> Result<Option<(Verdict, String)>, String> {
+fn verdict(
+    tree: &Tree,
+    number: Option<usize>,
+    sweep: Option<Sweep>,
+) -> Result<Option<(Verdict, String)>, String> {
     if let Some(by) = noticed(tree, number, &["run", "--quiet", "--shrink", "off"], SUITE)? {
         return Ok(Some((Verdict::Suite, by)));
     }
+    let Some(sweep) = sweep else { return Ok(None) };
     let seeds = format!("0..{}", sweep.seeds);
     let found =
         noticed(tree, number, &["sweep", "--quiet", "--shrink", "off", "--seeds", &seeds], sweep.most)?;
@@ -160,7 +174,8 @@ fn noticed(
         sleep(Duration::from_millis(20));
     };
     let by = match status.map(|s| s.code()) {
-        Some(Some(0)) => None,
+        // A failed SHOULD is noticed too: it stands in the report.
+        Some(Some(0)) => first_failed(&out.join("report")),
         None => Some("hangs".to_owned()),
         Some(None) => Some("dies".to_owned()),
         Some(Some(code)) => Some(first_failed(&out.join("report")).unwrap_or_else(|| format!("exit {code}"))),

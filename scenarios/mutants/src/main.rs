@@ -65,6 +65,9 @@ enum Command {
         /// Seconds of sweep for a mutant that the default suite lets pass.
         #[arg(long, default_value_t = 20)]
         sweep: u64,
+        /// Only the default suite judges; what it lets pass stays pending.
+        #[arg(long)]
+        suite_only: bool,
         /// Judge survivors again, after stories or checkers have changed.
         #[arg(long)]
         again: bool,
@@ -92,7 +95,7 @@ fn run(cli: Cli) -> Result<ExitCode, String> {
             println!("{} mutants, ledger {}", ledger.rows.len(), cli.ledger.display());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Judge { work, minutes, sweep, again } => {
+        Command::Judge { work, minutes, sweep, suite_only, again } => {
             let root = build::repository()?;
             let mut ledger = Ledger::load(&cli.ledger)?;
             if again {
@@ -105,7 +108,8 @@ fn run(cli: Cli) -> Result<ExitCode, String> {
             let mutants = list::find(&list::all(&root)?, &mut ledger);
             ledger.save(&cli.ledger)?;
             let tree = Tree::new(&root, &work)?;
-            let limits = judge::Limits { minutes: Duration::from_secs(minutes * 60), sweep_s: sweep };
+            let limits =
+                judge::Limits { minutes: Duration::from_secs(minutes * 60), sweep_s: sweep, suite_only };
             judge::judge(&tree, &mutants, &mut ledger, &cli.ledger, limits)?;
             print!("{}", ledger.summary());
             Ok(ExitCode::SUCCESS)

@@ -10,7 +10,7 @@ pub(super) fn compare(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
     volumes(world, seen, out);
     snapshots(world, seen, out);
     attachments(world, seen, out);
-    mappings(seen, out);
+    mappings(world, seen, out);
     quota(seen, out);
     for open in &seen.open {
         out.push(leftover("CLU-001", "flow", format!("{open} has neither ended nor been undone")));
@@ -120,8 +120,17 @@ fn attachments(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
     }
 }
 
-/// A mapping without its attachment blocks the next attach of the pair.
-fn mappings(seen: &DbCensus, out: &mut Vec<Finding>) {
+/// A mapping without its attachment blocks the next attach of the pair; an attachment without its mapping is a disk that the
+/// compute service knows nothing of, and gives no guest after a restart.
+fn mappings(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
+    let uncertain = |id| world.volumes.get(id).is_none_or(|volume| volume.row == Row::Any);
+    for row in seen.attachments.iter().filter(|row| row.status == "attached" && !uncertain(&row.volume)) {
+        if !seen.mappings.iter().any(|mapping| mapping.attachment == Some(row.id)) {
+            let message =
+                format!("the attachment of volume {} to {} has no block device mapping", row.volume, row.host);
+            out.push(missing("ATT-004", "block device mapping", message));
+        }
+    }
     for mapping in &seen.mappings {
         if !seen.attachments.iter().any(|row| Some(row.id) == mapping.attachment) {
             let message = format!("a block device mapping of volume {} has no attachment", mapping.volume);

@@ -564,6 +564,11 @@ fn at_flow(d: &mut Dice, flows: &[&str], action: FaultAction) -> Vec<Step> {
     }
 }
 
+/// Kinds that leave what a story says of the two halves of a mirrored volume as it is: neither half loses anything under them,
+/// and none is out of reach.
+const OF_TWO_ARRAYS: &[&str] =
+    &["call-slow", "session-over", "message-twice", "database-busy", "job-slow", "command-slow", "service-restart"];
+
 /// Puts faults between the steps of a plan, each drawn from dice of the step that it stands before, and what mends them
 /// behind. With `swarm`, kinds are left out by chance. A plan that got any ends with `settle`.
 pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
@@ -576,7 +581,8 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
         .map(|kind| {
             let on = mask.chance(1, 2) || !swarm;
             let weight = 1 + mask.below(4);
-            let wanted = profile.kinds.get(kind.name).copied().unwrap_or(1);
+            let fits = !plan.site.remote || OF_TWO_ARRAYS.contains(&kind.name);
+            let wanted = if fits { profile.kinds.get(kind.name).copied().unwrap_or(1) } else { 0 };
             (kind, if on { weight * wanted } else { 0 })
         })
         .filter(|(_, weight)| *weight > 0)
