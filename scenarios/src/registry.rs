@@ -223,7 +223,12 @@ impl Registry {
             drivers: vec![crate::compose::tengling_entry()],
             stories: STORIES.to_vec(),
             suites: vec![
-                suite("default", "Every story and every protocol case; what `run` does without a name", ALL, false),
+                suite(
+                    "default",
+                    "Every story and every protocol case; what `run` does without a name",
+                    ALL,
+                    false,
+                ),
                 suite("extended", "The default suite with whole-volume scans", ALL, true),
                 suite("smoke", "The main job alone", &["lifecycle"], false),
                 SuiteEntry {

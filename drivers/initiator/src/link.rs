@@ -122,7 +122,9 @@ impl Link {
         let mut lose = false;
         match env.fault("initiator.login") {
             None => {}
-            Some(Fault::Fail | Fault::Answer(_) | Fault::Message(_)) => return Err(LoginError::Io("injected fault".to_owned())),
+            Some(Fault::Fail | Fault::Answer(_) | Fault::Message(_)) => {
+                return Err(LoginError::Io("injected fault".to_owned()));
+            }
             Some(Fault::Delay(d)) => env.sleep(d).await,
             Some(Fault::DropReply) => lose = true,
             Some(Fault::CrashNode) => return crash_here(env, &host.on_crash, "initiator.login").await,

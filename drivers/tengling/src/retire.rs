@@ -25,7 +25,11 @@ impl TenglingDriver {
     pub(crate) async fn find_lun(&self, volume: &VolumeRef) -> Result<Option<Lun>, DriverError> {
         let name = names::object_name(&volume.name_id.0);
         let seen = self.client.lun_by_name(&name).await?;
-        let seen = if seen.is_none() && !self.defects.first_absence_believed { self.client.lun_by_name(&name).await? } else { seen };
+        let seen = if seen.is_none() && !self.defects.first_absence_believed {
+            self.client.lun_by_name(&name).await?
+        } else {
+            seen
+        };
         let Some(lun) = seen else { return Ok(None) };
         let recorded = volume.provider_location.as_deref().and_then(recorded_wwn);
         let ours = match recorded {
@@ -50,7 +54,11 @@ impl TenglingDriver {
     ) -> Result<Option<Snapshot>, DriverError> {
         let name = names::object_name(&snapshot.id.0);
         let found = self.client.snapshot_by_name(&name).await?;
-        let found = if found.is_none() && !self.defects.first_absence_believed { self.client.snapshot_by_name(&name).await? } else { found };
+        let found = if found.is_none() && !self.defects.first_absence_believed {
+            self.client.snapshot_by_name(&name).await?
+        } else {
+            found
+        };
         let id = snapshot.id.to_string();
         Ok(found.filter(|s| s.description == id || self.defects.adopt_foreign))
     }

@@ -11,7 +11,9 @@ use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order, Side, Way};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Remote, Severed, SiteError};
 use sanbench_world::sim::Shape;
-use sanbench_world::{Crash, Delivery, Env, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, Wrong, dice};
+use sanbench_world::{
+    Crash, Delivery, Env, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, Wrong, dice,
+};
 use sha2::{Digest, Sha256};
 
 use super::images::ImageInput;

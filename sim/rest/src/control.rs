@@ -251,7 +251,9 @@ impl Rule {
                     .map_or(Value::Null, |(word, _)| Value::from(*word)),
             ),
             Fault::Delay(delay) => ("delay", Value::from(delay.as_secs_f64())),
-            Fault::DropReply | Fault::Fail | Fault::CrashNode | Fault::Message(_) => ("drop", Value::from(true)),
+            Fault::DropReply | Fault::Fail | Fault::CrashNode | Fault::Message(_) => {
+                ("drop", Value::from(true))
+            }
         };
         out.insert(name.to_owned(), value);
         out.insert("count".to_owned(), Value::from(self.left.unwrap_or(0)));

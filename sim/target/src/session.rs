@@ -277,13 +277,18 @@ impl Session {
                     self.act(now, raw, false);
                 }
             }
-            Some(Fault::Fail | Fault::Answer(_) | Fault::Message(_)) => match (&mut self.full, LoginRequest::parse(&raw)) {
-                (Some(full), _) => full.fail_command(&mut self.common, now, &raw),
-                (None, Ok(request)) => {
-                    self.refuse(&request, Refused::new(LoginStatus::SERVICE_UNAVAILABLE, "fault injected"));
+            Some(Fault::Fail | Fault::Answer(_) | Fault::Message(_)) => {
+                match (&mut self.full, LoginRequest::parse(&raw)) {
+                    (Some(full), _) => full.fail_command(&mut self.common, now, &raw),
+                    (None, Ok(request)) => {
+                        self.refuse(
+                            &request,
+                            Refused::new(LoginStatus::SERVICE_UNAVAILABLE, "fault injected"),
+                        );
+                    }
+                    (None, Err(_)) => self.common.close("malformed login"),
                 }
-                (None, Err(_)) => self.common.close("malformed login"),
-            },
+            }
         }
     }
 

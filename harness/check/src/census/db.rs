@@ -126,8 +126,10 @@ fn mappings(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
     let uncertain = |id| world.volumes.get(id).is_none_or(|volume| volume.row == Row::Any);
     for row in seen.attachments.iter().filter(|row| row.status == "attached" && !uncertain(&row.volume)) {
         if !seen.mappings.iter().any(|mapping| mapping.attachment == Some(row.id)) {
-            let message =
-                format!("the attachment of volume {} to {} has no block device mapping", row.volume, row.host);
+            let message = format!(
+                "the attachment of volume {} to {} has no block device mapping",
+                row.volume, row.host
+            );
             out.push(missing("ATT-004", "block device mapping", message));
         }
     }

@@ -359,10 +359,7 @@ fn rows() {
     assert_eq!(fires(|_, c| c.files.push("/dev/sda".into())), ["IMG-010 census:file:left over"]);
     assert_eq!(
         fires(|_, c| c.db.mappings[0].attachment = None),
-        [
-            "ATT-004 census:block device mapping:missing",
-            "ATT-012 census:block device mapping:left over"
-        ]
+        ["ATT-004 census:block device mapping:missing", "ATT-012 census:block device mapping:left over"]
     );
     assert_eq!(fires(|_, c| c.db.mappings.clear()), ["ATT-004 census:block device mapping:missing"]);
     let part = |_: &mut World, c: &mut Census| c.db.mappings[0].path = Some("/dev/dm-0p1".into());

@@ -162,9 +162,7 @@ async fn resume(plane: &Arc<Plane>, row: &FlowRow) -> Result<(), FlowError> {
         n if n == crate::volume::create::ACCEPT.name => {
             recover(&crate::volume::create::ACCEPT, plane, row).await
         }
-        n if n == crate::volume::build::BUILD.name => {
-            recover(&crate::volume::build::BUILD, plane, row).await
-        }
+        n if n == crate::volume::build::BUILD.name => recover(&crate::volume::build::BUILD, plane, row).await,
         n if n == crate::volume::from_image::BUILD_FROM_IMAGE.name => {
             recover(&crate::volume::from_image::BUILD_FROM_IMAGE, plane, row).await
         }

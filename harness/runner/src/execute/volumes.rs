@@ -270,7 +270,9 @@ impl Player<'_> {
         for (host, seen) in &report.hosts {
             match seen {
                 // Another lane may have extended it further already.
-                Ok(bytes) if *bytes == gib << 30 || (self.judge().group.is_some() && *bytes > gib << 30) => self.judge().ledger.compared("EXT-004", 1),
+                Ok(bytes) if *bytes == gib << 30 || (self.judge().group.is_some() && *bytes > gib << 30) => {
+                    self.judge().ledger.compared("EXT-004", 1)
+                }
                 other => {
                     let observed = match other {
                         Ok(bytes) => format!("{bytes} bytes"),

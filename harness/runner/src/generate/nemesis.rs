@@ -493,10 +493,17 @@ fn copies(step: &Step) -> bool {
 fn looks(step: &Step) -> &'static [&'static str] {
     match step {
         Step::Create { source: Source::Volume(_) | Source::Snapshot(_), .. } => &["GET lun", "GET snapshot"],
-        Step::Create { .. } | Step::Delete { .. } | Step::Extend { .. } | Step::Flatten { .. } => &["GET lun"],
-        Step::Attach { .. } | Step::Detach { .. } => {
-            &["GET lun", "GET host", "GET iscsi_initiator", "GET hostgroup", "GET lungroup", "GET mappingview"]
+        Step::Create { .. } | Step::Delete { .. } | Step::Extend { .. } | Step::Flatten { .. } => {
+            &["GET lun"]
         }
+        Step::Attach { .. } | Step::Detach { .. } => &[
+            "GET lun",
+            "GET host",
+            "GET iscsi_initiator",
+            "GET hostgroup",
+            "GET lungroup",
+            "GET mappingview",
+        ],
         Step::Snapshot { .. } | Step::DeleteSnapshot { .. } => &["GET lun", "GET snapshot"],
         _ => &[],
     }
@@ -566,8 +573,15 @@ fn at_flow(d: &mut Dice, flows: &[&str], action: FaultAction) -> Vec<Step> {
 
 /// Kinds that leave what a story says of the two halves of a mirrored volume as it is: neither half loses anything under them,
 /// and none is out of reach.
-const OF_TWO_ARRAYS: &[&str] =
-    &["call-slow", "session-over", "message-twice", "database-busy", "job-slow", "command-slow", "service-restart"];
+const OF_TWO_ARRAYS: &[&str] = &[
+    "call-slow",
+    "session-over",
+    "message-twice",
+    "database-busy",
+    "job-slow",
+    "command-slow",
+    "service-restart",
+];
 
 /// Puts faults between the steps of a plan, each drawn from dice of the step that it stands before, and what mends them
 /// behind. With `swarm`, kinds are left out by chance. A plan that got any ends with `settle`.

@@ -67,7 +67,11 @@ impl FaultAction {
         (Self::ExpireSession, "expire-session", "the session is over"),
         (Self::ScsiBusy, "scsi-busy", "the command is answered with BUSY"),
         (Self::TaskSetFull, "task-set-full", "the command is answered with TASK SET FULL"),
-        (Self::ReservationConflict, "reservation-conflict", "the command is answered with RESERVATION CONFLICT"),
+        (
+            Self::ReservationConflict,
+            "reservation-conflict",
+            "the command is answered with RESERVATION CONFLICT",
+        ),
         (Self::NotReady, "not-ready", "the logical unit is not ready, 04h/03h"),
         (Self::UnitAttention, "unit-attention", "the command meets a unit attention, 29h/00h"),
         (Self::LunReset, "lun-reset", "somebody else resets the logical unit first"),

@@ -192,7 +192,9 @@ fn simpler_action(action: FaultAction) -> Vec<FaultAction> {
         FaultAction::Fail | FaultAction::DropReply => vec![FaultAction::Delay(1)],
         FaultAction::Delay(ms) => halves(ms, 1, 1).into_iter().map(FaultAction::Delay).collect(),
         FaultAction::TaskSetFull => vec![FaultAction::Delay(1), FaultAction::Fail, FaultAction::ScsiBusy],
-        FaultAction::ReservationConflict | FaultAction::NotReady => vec![FaultAction::Delay(1), FaultAction::ScsiBusy],
+        FaultAction::ReservationConflict | FaultAction::NotReady => {
+            vec![FaultAction::Delay(1), FaultAction::ScsiBusy]
+        }
         FaultAction::LunReset => vec![FaultAction::Delay(1), FaultAction::Fail, FaultAction::UnitAttention],
         FaultAction::Twice => vec![FaultAction::Delay(1)],
         _ => vec![FaultAction::Delay(1), FaultAction::Fail],

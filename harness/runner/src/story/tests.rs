@@ -135,7 +135,9 @@ fn plan() -> impl Strategy<Value = Plan> {
                         let all: Vec<FaultAction> = numbered.into_iter().chain(plain).collect();
                         let action = all[a as usize % all.len()];
                         let point = match action {
-                            _ if action == FaultAction::Crash || action.is_of_message() => format!("flow.{point}"),
+                            _ if action == FaultAction::Crash || action.is_of_message() => {
+                                format!("flow.{point}")
+                            }
                             _ if action.is_scsi() => format!("target.command.before:{point}"),
                             _ if action.is_answer() => format!("rest.after:{point}"),
                             _ => point,
