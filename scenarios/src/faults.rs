@@ -114,7 +114,14 @@ pub(crate) const POINTS: &[Point] = &[
     Point {
         name: "flow.<flow>.<step>.after",
         what: "A step of a workflow has been done.",
-        promise: "The step and those before it are undone; nothing is left over.",
+        promise: "The step and those before it are undone; nothing is left over. Do=lose leaves the work to whoever looks after \
+                  it; do=twice changes nothing.",
+        environments: "sim, loopback, profile",
+    },
+    Point {
+        name: "db.transaction",
+        what: "The state database is asked for a transaction (fail: somebody else holds it).",
+        promise: "It is asked again, up to eight times in a row; nothing fails.",
         environments: "sim, loopback, profile",
     },
 ];
