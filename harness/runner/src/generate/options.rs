@@ -87,7 +87,7 @@ impl Options {
             image_cache: images && d.chance(1, 4),
             write_cache: half(&mut d),
             chap: d.chance(1, 4),
-            clone_limit: half(&mut d).then(|| d.below(5)),
+            clone_limit: half(&mut d).then(|| [0, 1, 1, 2, 2, 3, 4][d.below(7) as usize]),
             flatten_from_snapshot: d.chance(1, 4),
             pools: match d.below(4) {
                 0 => Pools::Tiny(2 + d.below(6)),

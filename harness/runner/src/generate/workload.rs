@@ -215,7 +215,10 @@ fn attempt(
             create(d, options, belief, Source::Snapshot(snapshot), gib)
         }
         Kind::Clone if room => {
-            let from = pick(d, &any)?.clone();
+            // Long chains are what a depth limit is for.
+            let clones = belief.volumes(|name, v| near(name) && v.clone);
+            let from = if d.chance(1, 2) { clones.last() } else { None };
+            let from = from.or_else(|| pick(d, &any))?.clone();
             let gib = belief.volumes.get(&from)?.gib;
             create(d, options, belief, Source::Volume(from), gib)
         }
