@@ -66,7 +66,8 @@ const DATA_ONLY: &[&str] = &["write", "unmap", "flush", "verify"];
 const NOT_BESIDE: &[&str] = &["reimage", "intrude", "census", "restart"];
 
 /// Outages, by the kind of fault that makes them.
-const OUTAGES: &[&str] = &["path-cut", "path-one-way", "path-slow", "host-cut-off", "controller-fails"];
+const OUTAGES: &[&str] =
+    &["path-cut", "path-one-way", "path-slow", "host-cut-off", "controller-fails", "pool-full"];
 
 fn fault_cell(operation: &str, kind: &str) -> String {
     format!("fault {operation} x {kind}")
@@ -192,8 +193,10 @@ impl Observer {
             "slow" => self.outages.insert("path-slow"),
             "fail-controller" => self.outages.insert("controller-fails"),
             "restore-controller" => self.outages.remove("controller-fails"),
+            "fill" => self.outages.insert("pool-full"),
+            "drain" => self.outages.remove("pool-full"),
             "heal" => {
-                self.outages.retain(|outage| *outage == "controller-fails");
+                self.outages.retain(|outage| matches!(*outage, "controller-fails" | "pool-full"));
                 false
             }
             _ => false,

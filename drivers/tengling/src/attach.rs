@@ -179,13 +179,7 @@ impl TenglingDriver {
         let name = self.client.host_name(host);
         let lock = self.hosts.of(&name, self.defects.no_host_lock);
         let mut state = lock.lock().await;
-        let host = self.client.host_by_name(&name).await?;
-        // Absence is believed when it is seen twice.
-        let host = if host.is_none() && !self.defects.first_absence_believed {
-            self.client.host_by_name(&name).await?
-        } else {
-            host
-        };
+        let host = self.client.find_surely::<Host>("host", &name).await?;
         let Some(host) = host else { return self.nothing_to_detach() };
         if let Some(lun) = lun
             && self.defects.unmapped_detach_fails

@@ -19,18 +19,10 @@ use crate::snapshot::Snapshot;
 const ROUNDS: u32 = 4;
 
 impl TenglingDriver {
-    /// The LUN of a volume, if the array has it. A LUN of that name with another identity or description is not it. Absence is
-    /// believed when it is seen twice: lists of an array may be behind the truth for a moment, and whoever deletes or unmaps
-    /// takes "not there" for "done".
+    /// The LUN of a volume, if the array has it. A LUN of that name with another identity or description is not it.
     pub(crate) async fn find_lun(&self, volume: &VolumeRef) -> Result<Option<Lun>, DriverError> {
         let name = names::object_name(&volume.name_id.0);
-        let seen = self.client.lun_by_name(&name).await?;
-        let seen = if seen.is_none() && !self.defects.first_absence_believed {
-            self.client.lun_by_name(&name).await?
-        } else {
-            seen
-        };
-        let Some(lun) = seen else { return Ok(None) };
+        let Some(lun) = self.client.find_surely::<Lun>("lun", &name).await? else { return Ok(None) };
         let recorded = volume.provider_location.as_deref().and_then(recorded_wwn);
         let ours = match recorded {
             Some(wwn) => wwn == lun.wwn.to_string(),
@@ -47,18 +39,13 @@ impl TenglingDriver {
         }
     }
 
-    /// The snapshot, if the array has it and it is ours; absence as for [`Self::find_lun`].
+    /// The snapshot, if the array has it and it is ours.
     pub(crate) async fn find_snapshot(
         &self,
         snapshot: &SnapshotRef,
     ) -> Result<Option<Snapshot>, DriverError> {
         let name = names::object_name(&snapshot.id.0);
-        let found = self.client.snapshot_by_name(&name).await?;
-        let found = if found.is_none() && !self.defects.first_absence_believed {
-            self.client.snapshot_by_name(&name).await?
-        } else {
-            found
-        };
+        let found = self.client.find_surely::<Snapshot>("snapshot", &name).await?;
         let id = snapshot.id.to_string();
         Ok(found.filter(|s| s.description == id || self.defects.adopt_foreign))
     }

@@ -110,7 +110,7 @@ async fn handle(State(state): State<RestState>, request: Request) -> Response {
             }
             (state.inner().unsent.json(body), code)
         }
-        Outcome::Wrong(Wrong::Stale, answer) => {
+        Outcome::Wrong(Wrong::Stale, answer) if head.method == Method::GET => {
             // It is behind by one look, not for good.
             let (truth, code) = envelope::render(answer);
             let mut told = lock(&state.inner().told);

@@ -83,6 +83,11 @@ impl FaultAction {
     /// Words of those with a number, in stories.
     pub const NUMBERED: &[&'static str] = &["delay", "http", "code"];
 
+    /// Its word in stories and what happens; none for actions with a number.
+    pub fn words(self) -> Option<(&'static str, &'static str)> {
+        Self::PLAIN.iter().find(|(action, _, _)| *action == self).map(|(_, word, what)| (*word, *what))
+    }
+
     /// The action without a number that stories call so.
     pub fn plain(word: &str) -> Option<Self> {
         Self::PLAIN.iter().find(|(_, known, _)| *known == word).map(|(action, _, _)| *action)

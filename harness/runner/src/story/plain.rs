@@ -160,10 +160,7 @@ pub fn plain_fault(fault: &PlacedFault) -> String {
         FaultAction::Code(code) => format!("the answer is error code {code}"),
         FaultAction::Delay(ms) => format!("it takes {ms} ms longer"),
         FaultAction::Crash if fault.is_of_job() => "the controller that works on it fails".to_owned(),
-        plain => {
-            let known = FaultAction::PLAIN.iter().find(|(action, _, _)| *action == plain);
-            known.map_or_else(String::new, |(_, _, sentence)| (*sentence).to_owned())
-        }
+        plain => plain.words().map_or("", |(_, what)| what).to_owned(),
     };
     format!("{when} {}, {what}", fault.point)
 }

@@ -63,10 +63,7 @@ fn placed(fault: &PlacedFault) -> String {
         FaultAction::Delay(ms) => format!("do=delay ms={ms}"),
         FaultAction::Http(status) => format!("do=http status={status}"),
         FaultAction::Code(code) => format!("do=code code={code}"),
-        plain => {
-            let known = FaultAction::PLAIN.iter().find(|(action, _, _)| *action == plain);
-            format!("do={}", known.map_or("fail", |(_, word, _)| word))
-        }
+        plain => format!("do={}", plain.words().map_or("fail", |(word, _)| word)),
     };
     format!("{} nth={} {action}", quoted(&fault.point, false), fault.nth)
 }
