@@ -98,6 +98,18 @@ pub const CHAPTERS: &[Chapter] = &[
         cases: cases::nexus::CASES,
         chap: false,
     },
+    Chapter {
+        name: "protocol-random-blocks",
+        title: "SCSI: random commands against a model of the bytes",
+        cases: cases::random_blocks::CASES,
+        chap: false,
+    },
+    Chapter {
+        name: "protocol-random-reservations",
+        title: "SCSI: random reservations against a model of SPC-4",
+        cases: cases::random_reservations::CASES,
+        chap: false,
+    },
 ];
 
 impl Chapter {

@@ -8,6 +8,8 @@ pub(crate) mod login;
 pub(crate) mod modes;
 pub(crate) mod nexus;
 pub(crate) mod provisioning;
+pub(crate) mod random_blocks;
+pub(crate) mod random_reservations;
 pub(crate) mod session;
 pub(crate) mod tasks;
 pub(crate) mod truth;

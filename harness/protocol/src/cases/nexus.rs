@@ -36,11 +36,11 @@ const AT: u64 = 12_000;
 const A: u64 = 0xa11c_e000_0000_0001;
 const B: u64 = 0xb0b0_0000_0000_0002;
 
-async fn out(c: &mut Client, action: u8, kind: u8, key: u64, action_key: u64) -> Checked<Answer> {
+pub(super) async fn out(c: &mut Client, action: u8, kind: u8, key: u64, action_key: u64) -> Checked<Answer> {
     c.run(&Cmd::write(cdb::pr_out(action, 0, kind), cdb::pr_out_data(key, action_key, false))).await
 }
 
-async fn good(c: &mut Client, action: u8, kind: u8, key: u64, action_key: u64) -> Checked {
+pub(super) async fn good(c: &mut Client, action: u8, kind: u8, key: u64, action_key: u64) -> Checked {
     let a = out(c, action, kind, key, action_key).await?;
     if a.is(5, 0x2000) {
         return Err(not_claimed("PERSISTENT RESERVE OUT is not offered"));
@@ -49,7 +49,7 @@ async fn good(c: &mut Client, action: u8, kind: u8, key: u64, action_key: u64) -
     Ok(())
 }
 
-async fn keys(c: &mut Client) -> Checked<(u64, Vec<u64>)> {
+pub(super) async fn keys(c: &mut Client) -> Checked<(u64, Vec<u64>)> {
     let d = c.good(&Cmd::read(cdb::pr_in(0, 1024), 1024), "SPC-4 6.15.2").await?;
     let n = be(&d, 4, 4) as usize;
     must!(d.len() == 8 + n, "SPC-4 6.15.2", format!("{} bytes", 8 + n), "{}", d.len());
@@ -57,7 +57,7 @@ async fn keys(c: &mut Client) -> Checked<(u64, Vec<u64>)> {
 }
 
 /// The holder's key and type, if there is a reservation.
-async fn reservation(c: &mut Client) -> Checked<Option<(u64, u8)>> {
+pub(super) async fn reservation(c: &mut Client) -> Checked<Option<(u64, u8)>> {
     let d = c.good(&Cmd::read(cdb::pr_in(1, 64), 64), "SPC-4 6.15.3").await?;
     Ok((be(&d, 4, 4) == 16).then(|| (be(&d, 8, 8), d[21] & 15)))
 }
@@ -83,7 +83,7 @@ async fn pair(lab: &Lab) -> Checked<(Client, Client)> {
     Ok((a, b))
 }
 
-async fn wipe(c: &mut Client, key: u64) -> Checked {
+pub(super) async fn wipe(c: &mut Client, key: u64) -> Checked {
     good(c, 6, 0, 0, key).await?;
     good(c, 3, 0, key, 0).await
 }
@@ -498,7 +498,7 @@ async fn modes(lab: &Lab) -> Checked {
 }
 
 /// The NAA of the unit at that LUN.
-async fn naa(c: &mut Client, lun: Lun) -> Checked<Vec<u8>> {
+pub(super) async fn naa(c: &mut Client, lun: Lun) -> Checked<Vec<u8>> {
     let d = c.good(&Cmd::read(cdb::vpd(0x83, 4096), 4096).to(lun), "SPC-4 7.8.5").await?;
     let mut rest = d.get(4..).unwrap_or_default();
     while let [_, kind, _, length, ..] = *rest {
@@ -519,13 +519,13 @@ fn cscd(id: &[u8]) -> Vec<u8> {
     d
 }
 
-/// EXTENDED COPY (LID1) of blocks from one unit to another.
-fn extended_copy(from: &[u8], to: &[u8], lba: u64, blocks: u16) -> Vec<u8> {
+/// EXTENDED COPY (LID1) of blocks from one unit to another; first their LBA at the source, then at the destination.
+pub(super) fn extended_copy(from: &[u8], to: &[u8], lbas: [u64; 2], blocks: u16) -> Vec<u8> {
     let mut segment = vec![0; 28];
     (segment[0], segment[3], segment[7]) = (0x02, 24, 1);
     segment[10..12].copy_from_slice(&blocks.to_be_bytes());
-    segment[12..20].copy_from_slice(&lba.to_be_bytes());
-    segment[20..28].copy_from_slice(&lba.to_be_bytes());
+    segment[12..20].copy_from_slice(&lbas[0].to_be_bytes());
+    segment[20..28].copy_from_slice(&lbas[1].to_be_bytes());
     let mut list = vec![0; 16];
     (list[0], list[3], list[11]) = (1, 64, 28);
     [list, cscd(from), cscd(to), segment].concat()
@@ -556,7 +556,7 @@ async fn copy_hidden(lab: &Lab) -> Checked {
     a.good(&Cmd::write(cdb::write(lba, 8), public.clone()), "SBC-3 5.32").await?;
     let mut cdb83 = [0u8; 16];
     for (from, to, what) in [(&hidden, &mine, "from"), (&mine, &hidden, "to")] {
-        let list = extended_copy(from, to, lba, 8);
+        let list = extended_copy(from, to, [lba; 2], 8);
         (cdb83[0], cdb83[13]) = (0x83, list.len() as u8);
         let r = a.run(&Cmd::write(cdb83, list)).await?;
         if r.is(5, 0x2000) {

@@ -23,13 +23,13 @@ cases! {
     status "lba-status" ["SCS-009"] "GET LBA STATUS follows writes and unmaps";
 }
 
-async fn unmap_run(c: &mut Client, ranges: &[(u64, u32)]) -> Checked<Answer> {
+pub(super) async fn unmap_run(c: &mut Client, ranges: &[(u64, u32)]) -> Checked<Answer> {
     let list = cdb::unmap_list(ranges);
     c.run(&Cmd::write(cdb::unmap(list.len() as u16), list)).await
 }
 
 /// Does the unit claim UNMAP (LBPU) and zeros after it (LBPRZ)?
-async fn thin(c: &mut Client) -> Checked<bool> {
+pub(super) async fn thin(c: &mut Client) -> Checked<bool> {
     let a = c.run(&Cmd::read(cdb::vpd(0xb2, 64), 64)).await?;
     if !a.good() || a.data.get(5).is_none_or(|b| b & 0x80 == 0) {
         return Err(not_claimed("LBPU is not claimed"));
