@@ -52,6 +52,10 @@ pub(crate) struct Monitor {
     full_feature: bool,
     logged_out: bool,
     pub(crate) agreed: Agreed,
+    /// Recovery level 1 is agreed: an R2T may ask for bytes again (RFC 7143 section 7.2).
+    pub(crate) recovers: bool,
+    /// The case has asked for something again, and compares by itself what comes.
+    pub(crate) repeating: bool,
     found: Vec<Breach>,
 }
 
@@ -71,6 +75,8 @@ impl Monitor {
             full_feature: false,
             logged_out: false,
             agreed: Agreed { max_recv: 8192, max_burst: 262_144, max_r2t: 1 },
+            recovers: false,
+            repeating: false,
             found: Vec::new(),
         }
     }
@@ -144,6 +150,9 @@ impl Monitor {
 
     /// A PDU of the target came.
     pub(crate) fn received(&mut self, raw: &RawPdu, pdu: &Pdu) {
+        if self.repeating {
+            return;
+        }
         if self.logged_out {
             self.breach(
                 "ISC-018",
@@ -451,7 +460,8 @@ impl Monitor {
                 format!("{} outstanding", t.outstanding + 1),
             );
         }
-        if t.unsolicited == 0 && p.offset != t.out_offset {
+        let again = self.recovers && p.offset < t.out_offset;
+        if t.unsolicited == 0 && p.offset != t.out_offset && !again {
             self.breach(
                 "ISC-009",
                 "RFC 7143 13.19",

@@ -63,6 +63,12 @@ pub const CHAPTERS: &[Chapter] = &[
         chap: false,
     },
     Chapter {
+        name: "protocol-recovery",
+        title: "iSCSI error recovery level 1: sending again, asking again",
+        cases: cases::recovery::CASES,
+        chap: false,
+    },
+    Chapter {
         name: "protocol-data",
         title: "iSCSI data transfer: bursts, numbering, residuals",
         cases: cases::data::CASES,

@@ -119,6 +119,8 @@ pub(crate) struct Judge {
     pub(crate) half_seen: BTreeSet<Name>,
     /// Volumes that are to be detached once more: a detach failed, or a host was not told of a new size.
     pub(crate) detach_again: BTreeSet<Name>,
+    /// Volumes that were extended beside other lanes while not every host that has them was told.
+    pub(crate) untold: BTreeSet<Name>,
     /// Volumes and snapshots that a tolerated failure has left in doubt.
     pub(crate) doubt: BTreeSet<Name>,
 }
@@ -212,6 +214,7 @@ impl Judge {
             running: BTreeMap::new(),
             in_group: Vec::new(),
             extending: BTreeSet::new(),
+            untold: BTreeSet::new(),
             shaken_until: Duration::ZERO,
             armed: Vec::new(),
             upsets: 0,

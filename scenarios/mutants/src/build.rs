@@ -218,11 +218,34 @@ impl Tree {
         Ok(places)
     }
 
+    /// Whether a mutant compiles by itself, by a check of nothing but its own crate.
+    ///
+    /// # Errors
+    /// The sources cannot be written.
+    pub fn compiles_alone(&self, mutant: &Mutant) -> Result<bool, String> {
+        self.write_alone(mutant)?;
+        let room = mutant.file.split("/src/").next().unwrap_or_default();
+        let mut command = Command::new("cargo");
+        command
+            .current_dir(self.sources.join(room))
+            .args(["check", "--locked", "--lib"])
+            .env("CARGO_TARGET_DIR", self.target.with_file_name("checked"))
+            .env("RUSTFLAGS", "-Awarnings");
+        let checked = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        checked.map(|status| status.success()).map_err(|e| format!("cargo: {e}"))
+    }
+
     /// Builds one mutant by itself. `false` when it does not compile.
     ///
     /// # Errors
     /// The sources cannot be written.
     pub fn build_alone(&self, mutant: &Mutant) -> Result<bool, String> {
+        self.write_alone(mutant)?;
+        let built = self.cargo("build").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        built.map(|status| status.success()).map_err(|e| format!("cargo: {e}"))
+    }
+
+    fn write_alone(&self, mutant: &Mutant) -> Result<(), String> {
         self.restore()?;
         let file = &mutant.file;
         let source = fs::read_to_string(self.root.join(file)).map_err(|e| format!("{file}: {e}"))?;
@@ -236,8 +259,6 @@ impl Tree {
         };
         let (from, to) = (byte(mutant.span.start), byte(mutant.span.end));
         let text = format!("{}{}{}", &source[..from], mutant.replacement, &source[to..]);
-        self.put(file, text.as_bytes())?;
-        let built = self.cargo("build").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        built.map(|status| status.success()).map_err(|e| format!("cargo: {e}"))
+        self.put(file, text.as_bytes())
     }
 }

@@ -73,10 +73,29 @@ pub fn judge(
         let found = verdict(tree, Some(*n), sweep)?;
         note(ledger, file, &mutants[*n], found, sweep)?;
     }
-    for (n, mutant) in mutants.iter().enumerate() {
-        if woven.contains(&n) {
-            continue;
+    // The rest does not compile at all, was taken out for an error near by, or cannot stand behind a switch.
+    let mut rest = Vec::new();
+    for (n, mutant) in mutants.iter().enumerate().filter(|(n, _)| !woven.contains(n)) {
+        if begun.elapsed() >= limits.minutes {
+            return Ok(());
         }
+        if tree.compiles_alone(mutant)? {
+            rest.push(n);
+        } else {
+            note(ledger, file, mutant, Some((Verdict::Unviable, String::new())), sweep)?;
+        }
+    }
+    if !woven.is_empty() && !rest.is_empty() {
+        let again: Vec<Mutant> = rest.iter().map(|n| mutants[*n].clone()).collect();
+        return judge(
+            tree,
+            &again,
+            ledger,
+            file,
+            Limits { minutes: limits.minutes.saturating_sub(begun.elapsed()), ..limits },
+        );
+    }
+    for mutant in rest.into_iter().map(|n| &mutants[n]) {
         if begun.elapsed() >= limits.minutes {
             return Ok(());
         }
@@ -86,6 +105,18 @@ pub fn judge(
         } else {
             note(ledger, file, mutant, Some((Verdict::Unviable, String::new())), sweep)?;
         }
+    }
+    Ok(())
+}
+
+/// Sorts out what does not compile, and judges nothing.
+///
+/// # Errors
+/// The sources or the ledger cannot be written.
+pub fn check(tree: &Tree, mutants: &[Mutant], ledger: &mut Ledger, file: &Path) -> Result<(), String> {
+    for mutant in mutants {
+        let found = (!tree.compiles_alone(mutant)?).then(|| (Verdict::Unviable, String::new()));
+        note(ledger, file, mutant, found, None)?;
     }
     Ok(())
 }

@@ -72,6 +72,12 @@ enum Command {
         #[arg(long)]
         again: bool,
     },
+    /// Sort out pending mutants that do not compile, by checks of single crates.
+    Check {
+        /// Folder for the copy of the sources and its build; kept between calls.
+        #[arg(long)]
+        work: PathBuf,
+    },
     /// Figures of the ledger. Exits with 1 below 85 % caught.
     Summary,
 }
@@ -111,6 +117,14 @@ fn run(cli: Cli) -> Result<ExitCode, String> {
             let limits =
                 judge::Limits { minutes: Duration::from_secs(minutes * 60), sweep_s: sweep, suite_only };
             judge::judge(&tree, &mutants, &mut ledger, &cli.ledger, limits)?;
+            print!("{}", ledger.summary());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { work } => {
+            let root = build::repository()?;
+            let mut ledger = Ledger::load(&cli.ledger)?;
+            let mutants = list::find(&list::all(&root)?, &mut ledger);
+            judge::check(&Tree::new(&root, &work)?, &mutants, &mut ledger, &cli.ledger)?;
             print!("{}", ledger.summary());
             Ok(ExitCode::SUCCESS)
         }

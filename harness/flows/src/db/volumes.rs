@@ -219,6 +219,15 @@ impl Db<'_> {
         self.all("SELECT * FROM snapshots ORDER BY id", [], snapshot)
     }
 
+    /// A snapshot of the volume that is being taken, if there is one.
+    pub(crate) fn snapshot_under_way(&self, volume: VolumeId) -> rusqlite::Result<Option<String>> {
+        self.one(
+            "SELECT id FROM snapshots WHERE volume_id=?1 AND status='creating' ORDER BY id LIMIT 1",
+            [volume.to_string()],
+            |row| row.get(0),
+        )
+    }
+
     pub(crate) fn snapshot_count(&self, volume: VolumeId) -> rusqlite::Result<u64> {
         let count =
             self.one("SELECT COUNT(*) FROM snapshots WHERE volume_id=?1", [volume.to_string()], |row| {

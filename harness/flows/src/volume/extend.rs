@@ -135,6 +135,12 @@ fn begin(cx: &mut ExtendCx) -> StepFuture<'_> {
             if resumed && row.status == VolumeStatus::Extending {
                 return Ok(());
             }
+            // A snapshot that is being taken counts by the size that the volume had when it was asked for. Its row does not
+            // change the volume's status, so it has to be looked for.
+            if let Some(snapshot) = db.snapshot_under_way(id)? {
+                let wanted = "available, before its volume is extended";
+                return Err(StepError::from(conflict("snapshot", snapshot, "creating", wanted)));
+            }
             let from = [VolumeStatus::Available, VolumeStatus::InUse];
             // Another extend may have ended since the size was read.
             let before = match row.size_gib == old_gib {

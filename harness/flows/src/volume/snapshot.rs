@@ -173,6 +173,11 @@ fn create_row(cx: &mut SnapshotCx) -> StepFuture<'_> {
                 let wanted = "available or in-use";
                 return Err(StepError::from(conflict("volume", volume.id, volume.status.as_str(), wanted)));
             }
+            // Its size is the volume's, and so is what it takes of the quota: an extend may have ended since both were read.
+            if volume.size_gib != row.size_gib {
+                let wanted = "as large as when the snapshot was asked for";
+                return Err(StepError::from(conflict("volume", volume.id, "extended", wanted)));
+            }
             db.insert_snapshot(&row)?;
             db.commit(reservation)?;
             Ok(db.put_worker("snapshot", row.id, row.status.as_str())?)

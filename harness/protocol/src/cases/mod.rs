@@ -10,6 +10,7 @@ pub(crate) mod nexus;
 pub(crate) mod provisioning;
 pub(crate) mod random_blocks;
 pub(crate) mod random_reservations;
+pub(crate) mod recovery;
 pub(crate) mod session;
 pub(crate) mod tasks;
 pub(crate) mod truth;

@@ -337,7 +337,8 @@ impl Player<'_> {
             return Ok(());
         }
         let decisions = self.site.control().decisions();
-        let Some(decision) = decisions.iter().rev().find(|d| d.request.volume == id) else { return Ok(()) };
+        // The first one: where a build is tried again, its own remains are counted by then.
+        let Some(decision) = decisions.iter().find(|d| d.request.volume == id) else { return Ok(()) };
         for state in &decision.states {
             let expected = allocated.get(&state.host).copied().unwrap_or(0);
             let same = (state.allocated_gib - expected as f64).abs() < 0.5;

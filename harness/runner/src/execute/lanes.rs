@@ -121,6 +121,12 @@ impl Player<'_> {
         }
     }
 
+    /// Whether an extend left a host out, and something that was done to the run excuses it.
+    fn left_untold(&self, step: &Step, before: &Before) -> bool {
+        let Step::Extend { volume, .. } = step else { return false };
+        self.judge().untold.remove(volume) && self.excused(step, before).is_some()
+    }
+
     /// Plays one step beside those of other lanes.
     async fn beside(&self, lane: &Name, step: &Step) -> StepEnd {
         let before = self.before(true);
@@ -133,6 +139,10 @@ impl Player<'_> {
             StepEnd::Broken(message) if met.related => {
                 self.judge().drifted = true;
                 StepEnd::Skipped(message)
+            }
+            StepEnd::Done(_) if self.left_untold(step, &before) => {
+                self.doubt(step);
+                StepEnd::Tolerated("a host was not told of the new size".to_owned())
             }
             end @ (StepEnd::Done(_) | StepEnd::Refused(_)) => match self.stalled(step, begun) {
                 Some(finding) if self.excused(step, &before).is_none() => StepEnd::Findings(vec![finding]),
