@@ -99,6 +99,12 @@ pub const CHAPTERS: &[Chapter] = &[
         chap: false,
     },
     Chapter {
+        name: "protocol-offload",
+        title: "SCSI: copies by the unit itself, sanitizing, log pages",
+        cases: cases::offload::CASES,
+        chap: false,
+    },
+    Chapter {
         name: "protocol-nexus",
         title: "SCSI between nexuses: reservations, unit attentions, paths",
         cases: cases::nexus::CASES,

@@ -7,6 +7,7 @@ pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod modes;
 pub(crate) mod nexus;
+pub(crate) mod offload;
 pub(crate) mod provisioning;
 pub(crate) mod random_blocks;
 pub(crate) mod random_reservations;

@@ -10,6 +10,7 @@ use crate::raw::{Client, Cmd};
 cases! {
     mode_pages "mode-pages" ["SCS-017"] "Mode pages have the right shape; 6 and 10 bytes agree";
     mode_changeable "mode-changeable" ["SCS-017"] "Only what is changeable can be changed";
+    mode_descriptor "mode-block-descriptor" ["SCS-017"] "The block descriptor is taken as it was told, and no other";
     mode_swp "mode-write-protect" ["SCS-017"] "SWP refuses writes and nothing else";
     mode_d_sense "mode-descriptor-sense" ["SCS-016" "SCS-017"] "D_SENSE chooses the format of sense data";
     sense_format "sense-fixed" ["SCS-016"] "Fixed-format sense data are well-formed and point at the field";
@@ -354,5 +355,49 @@ async fn protection(lab: &Lab) -> Checked {
             );
         }
     }
+    c.bye().await
+}
+
+async fn mode_descriptor(lab: &Lab) -> Checked {
+    let mut c = lab.session().await?;
+    // DBD is 0: the block descriptor comes too.
+    let d = c.good(&Cmd::read([0x1a, 0, 0x0a, 0, 255, 0], 255), "SPC-4 6.11").await?;
+    if d.len() < 12 || d[3] != 8 {
+        return Err(not_claimed("MODE SENSE (6) gives no short block descriptor"));
+    }
+    let blocks = lab.blocks().min(u64::from(u32::MAX));
+    must!(
+        be(&d, 9, 3) == 512 && (be(&d, 4, 4) == blocks || be(&d, 5, 3) == blocks.min(0xff_ffff)),
+        "SBC-3 6.4.2",
+        format!("{blocks} blocks of 512 bytes in the descriptor"),
+        "{} of {}",
+        be(&d, 4, 4),
+        be(&d, 9, 3)
+    );
+    let page = mode_page(&mut c, 0x0a, 0).await?;
+    let select = |descriptor: &[u8]| {
+        let mut list = vec![0, 0, 0, 8];
+        list.extend_from_slice(descriptor);
+        list.extend_from_slice(&page);
+        list[12] &= 0x7f;
+        Cmd::write(cdb::mode_select_6(list.len() as u8), list)
+    };
+    let told = d[4..12].to_vec();
+    for (number, what) in [(be(&told, 0, 4) as u32, "as it was told"), (0, "with 0 for as it is")] {
+        let mut same = told.clone();
+        same[..4].copy_from_slice(&number.to_be_bytes());
+        let a = c.run(&select(&same)).await?;
+        must!(a.good(), "SPC-4 6.9", format!("GOOD for the block descriptor {what}"), "{}", a.words());
+    }
+    for (at, value, what) in
+        [(6usize, 0x10u8, "blocks of 4,096 bytes"), (3, told[3] ^ 5, "another number of blocks")]
+    {
+        let mut other = told.clone();
+        other[at] = value;
+        let a = c.run(&select(&other)).await?;
+        must!(a.is(5, 0x2600), "SPC-4 6.9", format!("ILLEGAL REQUEST 26h/00h for {what}"), "{}", a.words());
+    }
+    let after = c.good(&Cmd::read([0x1a, 0, 0x0a, 0, 255, 0], 255), "SPC-4 6.11").await?;
+    must!(after == d, "SPC-4 6.9", "mode data as before", "{after:02x?}");
     c.bye().await
 }

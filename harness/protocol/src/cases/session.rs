@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use sanbench_wire::bhs::{Bhs, Opcode, RESERVED_TAG};
-use sanbench_wire::pdu::{DataOut, LogoutReason, LogoutResponseCode, NopOut, Snack, SnackType, TaskFunction};
+use sanbench_wire::pdu::{
+    DataOut, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, Snack, SnackType, TaskFunction,
+};
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::{Pdu, RawPdu};
 
@@ -31,6 +33,7 @@ cases! {
     snack "reject-snack" ["ISC-017"] "SNACK at error recovery level 0 is rejected";
     logout_session "logout-session" ["ISC-018"] "Logout closes the session and the connection";
     logout_connection "logout-connection" ["ISC-018"] "Logout of the only connection closes it";
+    logout_reason "logout-reserved-reason" ["ISC-017" "ISC-018"] "A logout for a reserved reason ends nothing";
     logout_recovery "logout-recovery" ["ISC-018"] "Removal for recovery is answered as not supported at level 0";
     logout_cid "logout-unknown-cid" ["ISC-018"] "Logout of another CID finds none";
     logout_tasks "logout-ends-tasks" ["ISC-018" "ISC-013"] "A write that was under way at logout is not applied afterwards";
@@ -394,6 +397,27 @@ async fn logout_recovery(lab: &Lab) -> Checked {
         p.response
     );
     Ok(())
+}
+
+async fn logout_reason(lab: &Lab) -> Checked {
+    let mut c = lab.session().await?;
+    let request = LogoutRequest {
+        immediate: true,
+        reason: LogoutReason(5),
+        itt: c.itt(),
+        cid: c.cid,
+        cmd_sn: c.cmd_sn,
+        exp_stat_sn: c.exp_stat_sn(),
+    };
+    c.send(request).await;
+    match c.next("a Reject of reason 5").await? {
+        Pdu::Reject(_) => {}
+        other => {
+            return Err(fail("RFC 7143 11.14.1", "a Reject of reason 5", describe(&other.emit())));
+        }
+    }
+    c.alive("a logout for a reserved reason").await?;
+    c.bye().await
 }
 
 async fn logout_cid(lab: &Lab) -> Checked {

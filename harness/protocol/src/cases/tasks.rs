@@ -1,8 +1,9 @@
 //! Task management.
 
 use bytes::Bytes;
+use sanbench_wire::Pdu;
 use sanbench_wire::bhs::RESERVED_TAG;
-use sanbench_wire::pdu::{TaskFunction, TaskResponse};
+use sanbench_wire::pdu::{TaskFunction, TaskManagementRequest, TaskResponse};
 use sanbench_wire::scsi::luns::Lun;
 
 use super::{cases, pattern};
@@ -17,6 +18,7 @@ cases! {
     in_flight "abort-write" ["ISC-013" "ISC-012"] "An aborted write is not applied when its data come late";
     rewrite "abort-then-rewrite" ["ISC-013"] "An aborted write never overtakes a later one";
     not_others "abort-only-one" ["ISC-012"] "ABORT TASK leaves other tasks alone";
+    late_commands "abort-before-arrival" ["ISC-012" "ISC-007"] "Commands aborted before they came use up their numbers and nothing else";
     task_set "abort-task-set" ["ISC-012" "ISC-013"] "ABORT TASK SET ends all tasks of the nexus and no others";
     clear_set "clear-task-set" ["ISC-012"] "CLEAR TASK SET ends the tasks of all nexuses and tells them";
     unit_reset "lun-reset" ["ISC-012" "MPX-011"] "LOGICAL UNIT RESET ends the tasks of all nexuses, and each hears of it once";
@@ -324,5 +326,54 @@ async fn warm_reset(lab: &Lab) -> Checked {
         p.response
     );
     settle(&mut c).await?;
+    c.bye().await
+}
+
+async fn late_commands(lab: &Lab) -> Checked {
+    let mut c = lab.session().await?;
+    fill(&mut c, AT, 0x71).await?;
+    // Two numbers whose commands are still on their way when the abort passes them.
+    let (first, second) = (c.take_cmd_sn(), c.take_cmd_sn());
+    let request = TaskManagementRequest {
+        immediate: true,
+        function: TaskFunction::ABORT_TASK_SET,
+        lun: c.lun,
+        itt: c.itt(),
+        referenced_itt: RESERVED_TAG,
+        cmd_sn: c.cmd_sn,
+        exp_stat_sn: c.exp_stat_sn(),
+        ref_cmd_sn: 0,
+        exp_data_sn: 0,
+    };
+    c.send(request).await;
+    let mut late = Vec::new();
+    for sn in [first, second] {
+        let write = Cmd::write(cdb::write(AT, 8), vec![0x72; 4096]);
+        late.push(c.start(&Cmd { cmd_sn: Some(sn), ..write }).await);
+    }
+    match c.next("the answer to ABORT TASK SET").await? {
+        Pdu::TaskManagementResponse(p) => {
+            must!(
+                p.response == TaskResponse::COMPLETE,
+                "RFC 7143 11.6.1",
+                "function complete",
+                "{}",
+                p.response
+            );
+        }
+        other => {
+            let wanted = "the answer to ABORT TASK SET and none to what it aborted";
+            return Err(crate::outcome::fail(
+                "RFC 7143 4.2.3.3",
+                wanted,
+                crate::tape::describe(&other.emit()),
+            ));
+        }
+    }
+    late.into_iter().for_each(|itt| c.forget(itt));
+    // The next number is served: those of the aborted commands count as received.
+    c.good(&Cmd::none(cdb::test_unit_ready()), "RFC 7143 4.2.3.3").await?;
+    holds(&mut c, AT, 0x71, "RFC 7143 4.2.3.3", "commands aborted before they came not to be applied")
+        .await?;
     c.bye().await
 }
