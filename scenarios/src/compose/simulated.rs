@@ -57,6 +57,8 @@ pub(crate) struct ArrayParts {
     pub(crate) site: u16,
     /// Links to other arrays.
     pub(crate) links: Vec<LinkPart>,
+    /// Its units offer SANITIZE: those of protocol cases are scratch.
+    pub(crate) allow_sanitize: bool,
     /// How long a connection of the target looks for more input before it sleeps; zero in the simulation.
     pub(crate) spin: std::time::Duration,
 }
@@ -85,6 +87,7 @@ impl ArrayParts {
             on_crash: None,
             site: 0,
             links: Vec::new(),
+            allow_sanitize: sanbench_protocol::Chapter::by_name(&spec.story).is_some(),
             spin: Duration::ZERO,
         }
     }
@@ -373,6 +376,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         defects: parts.target_defects,
         own_chap: Some(ChapCredentials { name: TARGET_CHAP.0.into(), secret: Secret::new(TARGET_CHAP.1) }),
         spin: parts.spin,
+        allow_sanitize: parts.allow_sanitize,
         ..TargetConfig::default()
     };
     let mut tasks = start(env, &handle, rest, listeners, &rest_config, &target_config);
