@@ -55,6 +55,8 @@ pub(crate) struct Planted {
     pub(crate) flows: sanbench_flows::FlowDefects,
     /// In the connectors.
     pub(crate) connector: ConnectorDefects,
+    /// In the journal of the array, where it has one.
+    pub(crate) journal: sanbench_durable::Defects,
     /// In the driver, by name.
     pub(crate) driver: Vec<String>,
     /// In the bench itself.
@@ -104,6 +106,7 @@ pub(crate) fn all(registry: &Registry) -> Vec<Plantable> {
         all.extend(list.iter().map(|(name, catalogue, text)| Plantable { name, catalogue, home, text }));
     };
     add("array", sanbench_array::Defects::ALL);
+    add("journal", sanbench_durable::Defects::ALL);
     add("target", sanbench_target::TargetDefects::ALL);
     add("workflow", sanbench_flows::FlowDefects::ALL);
     add("connector", ConnectorDefects::ALL);
@@ -210,6 +213,9 @@ impl Planted {
         match defect.home {
             "array" => {
                 self.array.set(defect.name);
+            }
+            "journal" => {
+                self.journal.set(defect.name);
             }
             "target" => {
                 self.target.set(defect.name);

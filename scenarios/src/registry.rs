@@ -120,6 +120,8 @@ pub const STORIES: &[StoryEntry] = stories![
     "forced-disconnect",
     "power-cut",
     "write-through",
+    "journal-restart",
+    "journal-write-through",
     "controller-failover",
     "path-loss",
     "one-way-paths",

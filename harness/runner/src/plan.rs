@@ -86,6 +86,9 @@ pub struct SitePlan {
     /// New LUNs of the simulated array have a volatile write cache.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub write_cache: bool,
+    /// The simulated array has a journal, and comes back from a loss of power by what is in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub journal: bool,
     /// Linked clones that the simulated array allows of one source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clones: Option<u64>,

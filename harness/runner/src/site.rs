@@ -40,6 +40,9 @@ pub enum SiteError {
     /// An option of the story is refused by the driver.
     #[error("{0}")]
     BadOption(String),
+    /// The array does not come back from a loss of power by what its journal holds (DUR-010).
+    #[error("{0}")]
+    NotRestored(String),
     /// The bench itself is broken.
     #[error("{0}")]
     Internal(String),

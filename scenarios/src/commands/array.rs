@@ -117,6 +117,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         site: args.site,
         links,
         on_crash: None,
+        journal: None,
     };
     let array = start_array(&env, parts)
         .await

@@ -144,6 +144,12 @@ pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
             "the story needs a second array, linked to the first, which only simulated ones have".into(),
         );
     }
+    if plan.site.journal {
+        return Some(
+            "the story needs an array with a journal that it can cut off, which only a simulated one has"
+                .into(),
+        );
+    }
     if plan.steps.iter().any(|step| step.needs_simulation()) || plan.site.write_cache {
         return Some(
             "the story breaks power, controllers or paths, which only a simulated array lets it".into(),
@@ -157,7 +163,7 @@ pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
 /// What an array of the case is made of, over loopback.
 fn array_parts(setup: &LiveSetup, spec: &CaseSpec) -> ArrayParts {
     let any = SocketAddr::new(LOCALHOST, 0);
-    ArrayParts::of_case(spec, setup.planted.array, setup.planted.target, any, vec![any, any])
+    ArrayParts::of_case(spec, &setup.planted, any, vec![any, any])
 }
 
 async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<CaseOutcome, SiteError> {
@@ -251,6 +257,7 @@ impl LiveLevers {
 #[async_trait]
 impl Levers for LiveLevers {
     async fn power_loss(&self) -> Result<(), SiteError> {
+        self.array.settle().await;
         self.world.stop("array");
         self.array.power_returns(&self.world.node("array", &[LOCALHOST])).await
     }

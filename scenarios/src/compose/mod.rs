@@ -8,6 +8,7 @@
 
 mod driver;
 mod images;
+mod kept;
 mod live;
 mod machine;
 mod monitor;

@@ -253,7 +253,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         Err(e) => broken(spec, e.to_string()),
     };
     // In the simulation the inside of the array may be looked at in addition.
-    let audit = array.handle.lock().audit().into_iter().next();
+    let audit = array.audit();
     let audit = audit.or_else(|| twin.as_deref().and_then(Twin::audit));
     if let Some(first) = audit
         && outcome.case.findings.is_empty()
@@ -298,7 +298,7 @@ fn array_parts(
     let portals = vec![SocketAddr::new(a, 3260), SocketAddr::new(b, 3260)];
     ArrayParts {
         on_crash: Some(Arc::new(move || crasher.crash(node, Crash::PowerLoss))),
-        ..ArrayParts::of_case(spec, setup.planted.array, setup.planted.target, rest, portals)
+        ..ArrayParts::of_case(spec, &setup.planted, rest, portals)
     }
 }
 
@@ -357,6 +357,7 @@ impl SimLevers {
 #[async_trait]
 impl Levers for SimLevers {
     async fn power_loss(&self) -> Result<(), SiteError> {
+        self.array.settle().await;
         self.world.crash(ARRAY, Crash::PowerLoss);
         self.array.power_returns(&self.world.node(ARRAY, &[])).await
     }

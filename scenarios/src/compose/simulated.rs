@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sanbench_array::{
@@ -16,7 +17,9 @@ use sanbench_runner::{CaseSpec, SiteError};
 use sanbench_target::{TargetConfig, TargetDefects};
 use sanbench_world::{Env, Fault, Listener, Task};
 
+use super::kept::Vault;
 use super::sim::pools;
+use crate::defects::Planted;
 
 /// Name and secret with which the simulated target proves itself to initiators that ask.
 pub(crate) const TARGET_CHAP: (&str, &str) = ("array", "Target-34-chars!");
@@ -37,6 +40,8 @@ pub(crate) struct ArrayParts {
     /// An array that there is already, with a journal; it gets the portals, and nothing else from here. None: a new one in
     /// memory.
     pub(crate) kept: Option<ArrayHandle>,
+    /// A new array gets a journal in memory, with these defects, and comes back from a loss of power by what is in it.
+    pub(crate) journal: Option<sanbench_durable::Defects>,
     /// PRODUCTVERSION.
     pub(crate) product: String,
     /// Serial, 16 hexadecimal digits.
@@ -67,8 +72,7 @@ impl ArrayParts {
     /// A new array in memory, as a case wants it.
     pub(crate) fn of_case(
         spec: &CaseSpec,
-        defects: Defects,
-        target_defects: TargetDefects,
+        planted: &Planted,
         rest: SocketAddr,
         portals: Vec<SocketAddr>,
     ) -> Self {
@@ -77,11 +81,12 @@ impl ArrayParts {
             portals,
             pools: pools(&spec.plan),
             kept: None,
+            journal: spec.plan.site.journal.then_some(planted.journal),
             product: "V600R003C00".into(),
             serial: "21003400a30d844d".into(),
             rest_config: RestConfig::default(),
-            defects,
-            target_defects,
+            defects: planted.array,
+            target_defects: planted.target,
             write_cache: spec.plan.site.write_cache,
             clones: spec.plan.site.clones,
             on_crash: None,
@@ -130,6 +135,9 @@ pub(crate) struct RunningArray {
     rest_config: RestConfig,
     target_config: TargetConfig,
     links: Vec<LinkPart>,
+    vault: Option<Arc<Vault>>,
+    /// What the bench has done to the array by itself: this promise must be kept before the power goes.
+    owed: AtomicU64,
 }
 
 impl RunningArray {
@@ -145,15 +153,47 @@ impl RunningArray {
         }
         // The tasks end with their node.
         drop(start(env, &self.handle, rest, listeners, &self.rest_config, &self.target_config));
+        start_committer(env, &self.handle, self.vault.as_ref());
         drop(start_links(env, &self.handle, &self.links, self.rest_config.on_crash.as_ref()).await?);
         Ok(())
     }
 
-    /// The array comes back from a power loss on a node that was down: its volatile caches are lost.
+    /// Waits until what the bench itself has done to the array outlasts a loss of power: nobody else waits for that.
+    pub(crate) async fn settle(&self) {
+        // What the bench does to pairs goes past this array's levers.
+        let owed = match self.links.is_empty() {
+            true => self.owed.load(Ordering::Relaxed),
+            false => self.handle.lock().promised(),
+        };
+        if let Some(gate) = self.handle.gate() {
+            // A gate that has failed keeps nothing: the checks will tell.
+            let _ = gate.settled(owed).await;
+        }
+    }
+
+    /// Notes that the bench has changed the array.
+    fn owe(&self, array: &mut Array) {
+        array.promise();
+        self.owed.store(array.promised(), Ordering::Relaxed);
+    }
+
+    /// What is wrong inside of the array, or with what its journal holds.
+    pub(crate) fn audit(&self) -> Option<String> {
+        let first = self.handle.lock().audit().into_iter().next();
+        first.or_else(|| self.vault.as_ref().and_then(|vault| vault.audit(&self.handle)))
+    }
+
+    /// The array comes back from a power loss on a node that was down: its volatile caches are lost. One with a journal is
+    /// made again of what was committed.
     ///
     /// # Errors
-    /// An address cannot be listened on.
+    /// It does not come back from its journal, or an address cannot be listened on.
     pub(crate) async fn power_returns(&self, env: &Env) -> Result<(), SiteError> {
+        if let Some(vault) = &self.vault {
+            vault.restore(env, &self.handle).map_err(|e| SiteError::NotRestored(e.to_string()))?;
+            watch_jobs(env, &self.handle);
+            return self.serve_again(env).await.map_err(|e| SiteError::Internal(e.to_string()));
+        }
         let mut dice = env.rng(&format!("power loss {}", self.handle.lock().power_generation()));
         self.handle.lock().power_loss(env.now(), &mut |n| dice.below(n));
         self.serve_again(env).await.map_err(|e| SiteError::Internal(e.to_string()))
@@ -170,6 +210,7 @@ impl RunningArray {
             true => array.restore_controller(now, controller),
             false => array.fail_controller(now, controller),
         };
+        self.owe(&mut array);
         done.map_err(|e| SiteError::Internal(e.to_string()))
     }
 
@@ -186,13 +227,16 @@ impl RunningArray {
             array.apply(now, Command::ActivateQos { qos, active: false }).map_err(failed)?;
             array.apply(now, Command::DeleteQos { qos }).map_err(failed)?;
         }
+        self.owe(&mut array);
         let Some(commands) = NonZeroU64::new(iops) else { return Ok(()) };
         let limits = TrafficLimits { commands: Some(commands), bytes: None, reads: false, writes: true };
         let name = format!("limit-{id}");
         let create = Command::CreateQos { name, luns: vec![id], limits, labels: Vec::new() };
         match array.apply(now, create).map_err(failed)? {
             Outcome::Created(qos) => {
-                array.apply(now, Command::ActivateQos { qos, active: true }).map(|_| ()).map_err(failed)
+                array.apply(now, Command::ActivateQos { qos, active: true }).map_err(failed)?;
+                self.owe(&mut array);
+                Ok(())
             }
             other => Err(SiteError::Internal(format!("no policy was made: {other:?}"))),
         }
@@ -208,6 +252,7 @@ impl RunningArray {
         let port = at.and_then(|at| array.portals().get(at)).map(|portal| portal.id);
         let port = port.ok_or_else(|| SiteError::Internal(format!("the array has no portal {portal}")))?;
         let done = array.apply(now, Command::SetPortEnabled { port, enabled });
+        self.owe(&mut array);
         done.map(|_| ()).map_err(|e| SiteError::Internal(e.to_string()))
     }
 
@@ -231,6 +276,7 @@ impl RunningArray {
         let blocks = free.saturating_sub(leave / 512);
         let command = Command::CreateLun { name: name.clone(), description, pool: id, blocks, thin: false };
         array.apply(now, command).map_err(|e| SiteError::Internal(e.to_string()))?;
+        self.owe(&mut array);
         Ok(name)
     }
 
@@ -244,6 +290,7 @@ impl RunningArray {
         let lun = array.lun_by_name(&name).map(|lun| lun.id);
         let lun = lun.ok_or_else(|| SiteError::Internal(format!("nothing fills pool {pool}")))?;
         array.apply(now, Command::DeleteLun { lun }).map_err(|e| SiteError::Internal(e.to_string()))?;
+        self.owe(&mut array);
         Ok(name)
     }
 
@@ -254,7 +301,9 @@ impl RunningArray {
     pub(crate) fn squat(&self, now: Duration, name: &str) -> Result<(), SiteError> {
         let (name, description) = (name.to_owned(), "made by somebody else".to_owned());
         let command = Command::CreateLun { name, description, pool: 0, blocks: 1 << 21, thin: true };
-        let done = self.handle.lock().apply(now, command);
+        let mut array = self.handle.lock();
+        let done = array.apply(now, command);
+        self.owe(&mut array);
         done.map(|_| ()).map_err(|e| SiteError::Internal(e.to_string()))
     }
 }
@@ -276,6 +325,25 @@ fn start(
         env.spawn(sanbench_rest::serve(env.clone(), handle.clone(), rest, rest_config.clone())),
         env.spawn(sanbench_target::serve(env.clone(), handle.clone(), listeners, target_config.clone())),
     ]
+}
+
+/// Starts the committer of an array with a journal in memory; it ends with its node.
+fn start_committer(env: &Env, handle: &ArrayHandle, vault: Option<&Arc<Vault>>) {
+    if let Some(vault) = vault {
+        drop(env.spawn(Arc::clone(vault).commit(env.clone(), handle.clone())));
+    }
+}
+
+/// Lets the faults of the world meet the array's background work.
+fn watch_jobs(env: &Env, handle: &ArrayHandle) {
+    let watcher = env.clone();
+    handle.lock().watch_jobs(move |point| match watcher.fault(point)? {
+        Fault::Fail => Some(JobFault::Fail),
+        Fault::Delay(pause) => Some(JobFault::Stall(pause)),
+        Fault::CrashNode => Some(JobFault::ControllerFails),
+        // There is no reply to drop or to spoil.
+        Fault::DropReply | Fault::Answer(_) | Fault::Message(_) => None,
+    });
 }
 
 /// The target name of an array with this serial number.
@@ -353,22 +421,19 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         defects: parts.defects,
         ..ArrayConfig::default()
     };
-    let handle = match parts.kept {
-        Some(handle) => {
+    let (vault, handle) = match (parts.kept, parts.journal) {
+        (Some(handle), _) => {
             handle.lock().set_portals(config.portals);
-            handle
+            (None, handle)
         }
-        None => ArrayHandle::new(Array::new(config)),
+        (None, Some(defects)) => {
+            let (vault, handle) = Vault::make(config, defects).map_err(io::Error::other)?;
+            (Some(vault), handle)
+        }
+        (None, None) => (None, ArrayHandle::new(Array::new(config))),
     };
     let target_iqn = handle.lock().target_iqn().to_owned();
-    let watcher = env.clone();
-    handle.lock().watch_jobs(move |point| match watcher.fault(point)? {
-        Fault::Fail => Some(JobFault::Fail),
-        Fault::Delay(pause) => Some(JobFault::Stall(pause)),
-        Fault::CrashNode => Some(JobFault::ControllerFails),
-        // There is no reply to drop or to spoil.
-        Fault::DropReply | Fault::Answer(_) | Fault::Message(_) => None,
-    });
+    watch_jobs(env, &handle);
     let rest_addr = rest.local_addr();
     let rest_config = RestConfig { on_crash: parts.on_crash.clone(), ..parts.rest_config };
     let target_config = TargetConfig {
@@ -380,6 +445,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         ..TargetConfig::default()
     };
     let mut tasks = start(env, &handle, rest, listeners, &rest_config, &target_config);
+    start_committer(env, &handle, vault.as_ref());
     let (linked, link_listeners) =
         start_links(env, &handle, &parts.links, rest_config.on_crash.as_ref()).await?;
     tasks.extend(linked);
@@ -393,5 +459,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         rest_config,
         target_config,
         links: parts.links,
+        vault,
+        owed: AtomicU64::new(0),
     })
 }

@@ -223,6 +223,27 @@ pub struct PowerLoss {
     pub luns: u64,
 }
 
+/// Unsynchronised blocks that a loss of power takes, with what they were at their last synchronisation.
+#[derive(Debug)]
+pub struct LostWrites(Vec<LostExtent>);
+
+#[derive(Debug)]
+struct LostExtent {
+    lun: u64,
+    index: u64,
+    /// Bit n: block n of the extent.
+    blocks: u128,
+    /// The extent on the medium of the array that is lost; none reads zero.
+    durable: Option<Body>,
+}
+
+impl LostWrites {
+    /// Blocks of 512 bytes.
+    pub fn blocks(&self) -> u64 {
+        self.0.iter().map(|extent| u64::from(extent.blocks.count_ones())).sum()
+    }
+}
+
 impl Array {
     /// Whether the device has a volatile write cache that is on (WCE). Snapshots have none.
     pub fn write_cache(&self, id: DeviceId) -> bool {
@@ -330,6 +351,40 @@ impl Array {
             snapshot.reservations.power_loss();
         }
         report
+    }
+
+    /// As [`Array::power_loss`] for an array whose journal makes it again: changes nothing, and says which unsynchronised
+    /// blocks did not make it to the medium. See [`Array::undo_lost`].
+    pub fn lost_writes(&mut self, now: Duration, dice: &mut dyn FnMut(u64) -> u64) -> LostWrites {
+        self.advance(now);
+        let quarters = dice(5);
+        let mut lost = Vec::new();
+        for lun in self.luns.iter_mut() {
+            let id = lun.id;
+            lun.cache.power_loss(
+                || dice(4) < quarters,
+                |index, blocks, durable| {
+                    lost.push(LostExtent { lun: id, index, blocks, durable: durable.cloned() });
+                    Ok(())
+                },
+            );
+        }
+        LostWrites(lost)
+    }
+
+    /// Puts blocks back that did not make it to the medium, in an array that was made of what was committed. What was
+    /// committed and never synchronised may be lost all the same; LUNs that the journal knows nothing of are.
+    pub fn undo_lost(&mut self, lost: &LostWrites) {
+        for LostExtent { lun, index, blocks, durable } in &lost.0 {
+            let Some(lun) = self.luns.get_mut(*lun) else { continue };
+            if index * EXTENT_BLOCKS >= lun.content.blocks() {
+                continue;
+            }
+            let Some(pool) = self.pools.get(lun.pool as usize) else { continue };
+            let space = pool.space(lun.quota.as_ref());
+            // Without space for the old content the new one survives, as ever.
+            let _ = lun.content.revert(*index, runs(*blocks), durable.as_ref(), &space);
+        }
     }
 
     /// Number of power losses so far; a target ends its sessions when it changes.

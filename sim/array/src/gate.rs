@@ -2,8 +2,8 @@
 //!
 //! An array with a journal counts its promises ([`crate::Array::promised`]). A party that has raised the count asks for
 //! durability up to it ([`Gate::want`]) and holds its answer back until [`Gate::poll`] lets it through; the committer takes
-//! all that has been promised by then in one go. Nothing here depends on a runtime: waiting tasks leave their wakers, the
-//! committer is a thread.
+//! all that has been promised by then in one go. Nothing here depends on a runtime: waiting tasks leave their wakers, and the
+//! committer is a thread ([`Gate::wait_for_work`]) or a task ([`Gate::work`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -38,6 +38,8 @@ struct State {
     stops: bool,
     lost: Option<Lost>,
     waiters: Vec<Waker>,
+    /// The committer, where it is a task that has nothing to do.
+    committer: Option<Waker>,
     stats: GateStats,
 }
 
@@ -68,6 +70,11 @@ impl Gate {
         if promise > state.wanted {
             state.wanted = promise;
             self.bell.notify_one();
+            let committer = state.committer.take();
+            drop(state);
+            if let Some(committer) = committer {
+                committer.wake();
+            }
         }
     }
 
@@ -126,6 +133,19 @@ impl Gate {
         state.stops
     }
 
+    /// As [`Gate::wait_for_work`] for a committer that is a task: ends when somebody wants a commit, or the last one.
+    pub async fn work(&self) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.state();
+            if state.stops || state.wanted > self.durable() {
+                return Poll::Ready(());
+            }
+            state.committer = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Promises up to this one are kept.
     pub fn publish(&self, promise: u64) {
         self.durable.fetch_max(promise, Ordering::Release);
@@ -155,8 +175,14 @@ impl Gate {
 
     /// Asks the committer for a last commit.
     pub fn stop(&self) {
-        self.state().stops = true;
+        let mut state = self.state();
+        state.stops = true;
+        let committer = state.committer.take();
+        drop(state);
         self.bell.notify_one();
+        if let Some(committer) = committer {
+            committer.wake();
+        }
     }
 }
 
@@ -190,5 +216,30 @@ mod tests {
         assert!(!gate.wait_for_work(Duration::from_millis(1)), "nothing is wanted: it comes back when idle");
         gate.stop();
         assert!(gate.wait_for_work(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn a_committer_that_is_a_task_is_woken_by_whoever_wants_a_commit() {
+        struct Count(AtomicU64);
+        impl std::task::Wake for Count {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let gate = Gate::default();
+        let count = std::sync::Arc::new(Count(AtomicU64::new(0)));
+        let waker = Waker::from(std::sync::Arc::clone(&count));
+        let mut cx = Context::from_waker(&waker);
+        let mut work = std::pin::pin!(gate.work());
+        assert!(work.as_mut().poll(&mut cx).is_pending(), "nothing is wanted");
+        gate.want(1);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(work.as_mut().poll(&mut cx).is_ready());
+        gate.publish(1);
+        let mut work = std::pin::pin!(gate.work());
+        assert!(work.as_mut().poll(&mut cx).is_pending(), "what was wanted is durable");
+        gate.stop();
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert!(work.as_mut().poll(&mut cx).is_ready(), "the last one");
     }
 }

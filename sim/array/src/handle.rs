@@ -47,6 +47,14 @@ impl ArrayHandle {
         }
     }
 
+    /// Puts an array that was made of the journal of this one in its place, in the same world: its time goes on, and so do
+    /// its promises, so that nobody takes a new one for one of the old that was kept.
+    pub fn replace(&self, mut array: Array) {
+        let mut guard = self.lock();
+        array.go_on(guard.promised());
+        *guard = array;
+    }
+
     /// Wakes whoever waits when the array has something new for those outside of it: a message for another array, an answer
     /// of one, a command that its other half has acknowledged.
     pub fn stirs(&self) -> Stirs {

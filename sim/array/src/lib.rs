@@ -69,7 +69,7 @@ mod vstores;
 pub use access::{AccessError, AccessState, Controller, MOST_CONTROLLERS, TargetPortGroup, controller_name};
 pub use array::Array;
 pub use bytes::Bytes;
-pub use cache::PowerLoss;
+pub use cache::{LostWrites, PowerLoss};
 pub use census::Census;
 pub use command::{Command, Outcome};
 pub use config::{ArrayConfig, Limits, PoolConfig, PortalConfig};

@@ -30,6 +30,8 @@ pub trait PageFile: fmt::Debug + Send + Sync {
     /// # Errors
     /// The disk fails, or the file ends before them.
     fn read(&self, first: u32, out: &mut [u8]) -> io::Result<()>;
+    /// No state that is durable, or will be, needs this page any more. A hint.
+    fn discard(&self, _place: u32) {}
 }
 
 /// What one commit changes in the catalogue.

@@ -103,7 +103,8 @@ impl Keeper {
         &self.pages
     }
 
-    pub(crate) fn answers_early(&self) -> bool {
+    /// Planted: answers go out when their commit begins.
+    pub fn answers_early(&self) -> bool {
         self.defects.answers_before_commit
     }
 

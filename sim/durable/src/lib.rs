@@ -11,6 +11,7 @@
 //! | `sqlite` | the catalogue in SQLite: objects, nodes and extents, each row with its checksum |
 //! | `pages` | which page is free, referenced, waiting: the array's [`sanbench_array::Medium`] |
 //! | `keeper` | the order of a commit |
+//! | `rows`, `memory` | the sum of all commits, and a disk made of it, in memory: for arrays of virtual worlds |
 //! | `committer` | the thread that commits: many answers wait for one `fsync` (group commit) |
 //! | `folder` | a directory of ours: lock, versions, what is refused |
 //!
@@ -43,7 +44,9 @@ mod disk;
 mod file;
 mod folder;
 mod keeper;
+mod memory;
 mod pages;
+mod rows;
 mod sqlite;
 
 pub use committer::Committer;
@@ -51,7 +54,9 @@ pub use disk::{Catalogue, CatalogueError, Commit, Contents, PageFile};
 pub use file::FilePages;
 pub use folder::{Folder, OpenError, Opened, revive};
 pub use keeper::{Batch, CommitError, Keeper};
+pub use memory::MemoryDisk;
 pub use pages::{CACHE_BYTES, CONGESTED_BYTES, Pages};
+pub use rows::Rows;
 pub use sqlite::SqliteCatalogue;
 
 use sanbench_array::JournalDefects;
@@ -72,14 +77,14 @@ pub struct Defects {
 }
 
 impl Defects {
-    /// Every switch: name, what it does.
-    pub const ALL: &'static [(&'static str, &'static str)] = &[
-        ("answers_before_commit", "answers go out before what they acknowledge is durable"),
-        ("catalogue_before_pages", "the catalogue names pages that are not durable yet"),
-        ("places_reused_early", "a place that the state on disk still needs is used again"),
-        ("checksums_ignored", "rotten content is given out as good"),
-        ("map_update_forgotten", "a changed extent map is not written"),
-        ("counters_go_back", "ids and WWNs of deleted objects are given again after a restart"),
+    /// Every switch: name, catalogue id or the requirement that it breaks, what it does.
+    pub const ALL: &'static [(&'static str, &'static str, &'static str)] = &[
+        ("answers_before_commit", "DUR-004", "answers go out before what they acknowledge is durable"),
+        ("catalogue_before_pages", "DUR-001", "the catalogue names pages that are not durable yet"),
+        ("places_reused_early", "DUR-010", "a place that the state on disk still needs is used again"),
+        ("checksums_ignored", "D24", "rotten content is given out as good"),
+        ("map_update_forgotten", "DUR-010", "a changed extent map is not written"),
+        ("counters_go_back", "CRE-012", "ids and WWNs of deleted objects are given again after a restart"),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.

@@ -81,6 +81,8 @@ pub struct Pages {
     waiting: AtomicU64,
     /// The catalogue has no space left: nothing may grow.
     starved: AtomicBool,
+    /// References that were taken or given back and that there cannot be: whoever counts has lost count.
+    strays: AtomicU64,
     cache_pages: usize,
 }
 
@@ -102,6 +104,7 @@ impl Pages {
             free: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             starved: AtomicBool::new(false),
+            strays: AtomicU64::new(0),
             cache_pages: CACHE_BYTES / MEDIUM_PAGE,
         }
     }
@@ -129,6 +132,12 @@ impl Pages {
     /// Says that nothing may grow any more, or that it may again.
     pub fn set_starved(&self, starved: bool) {
         self.starved.store(starved, Ordering::Relaxed);
+    }
+
+    /// References that were taken to places that there are not, or given back without having been taken; always 0 unless
+    /// somebody has lost count.
+    pub fn strays(&self) -> u64 {
+        self.strays.load(Ordering::Relaxed)
     }
 
     /// Pages that can be written without the file growing.
@@ -203,6 +212,7 @@ impl Pages {
         }
         for place in free {
             inner.cache.pages.remove(place);
+            self.file.discard(*place);
             self.give_back(&mut inner, *place, 1);
         }
     }
@@ -337,8 +347,9 @@ impl Medium for Pages {
     fn keep(&self, places: &[u32]) {
         let mut inner = self.inner();
         for place in places.iter().filter(|place| **place != 0) {
-            if let Some(slot) = inner.slots.get_mut(*place as usize) {
-                slot.references += 1;
+            match inner.slots.get_mut(*place as usize) {
+                Some(slot) => slot.references += 1,
+                None => drop(self.strays.fetch_add(1, Ordering::Relaxed)),
             }
         }
     }
@@ -349,8 +360,12 @@ impl Medium for Pages {
         }
         let mut inner = self.inner();
         for place in places.iter().filter(|place| **place != 0) {
-            let Some(slot) = inner.slots.get_mut(*place as usize) else { continue };
-            slot.references = slot.references.saturating_sub(1);
+            let held = inner.slots.get_mut(*place as usize).filter(|slot| slot.references > 0);
+            let Some(slot) = held else {
+                self.strays.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            slot.references -= 1;
             if slot.references > 0 {
                 continue;
             }

@@ -26,7 +26,17 @@ impl Player<'_> {
         // What is under way meets it, whether it is answered before the power is back or after.
         let mut upheld = self.judge().data.power_loss();
         self.judge().upsets += 1;
-        self.site.power_loss().await.map_err(not_possible)?;
+        self.site.power_loss().await.map_err(|error| match error {
+            SiteError::NotRestored(what) => StepEnd::Findings(vec![
+                Finding::new("DUR-010", "restore", "array", "journal")
+                    .says("the array does not come back from a loss of power")
+                    .compared("the array as it was committed", what),
+            ]),
+            other => not_possible(other),
+        })?;
+        if self.plan.site.journal {
+            self.judge().ledger.compared("DUR-010", 1);
+        }
         self.judge().reserved.values_mut().for_each(|power| *power = true);
         upheld.extend(self.judge().data.power_loss());
         self.judge().upsets += 1;
@@ -35,6 +45,9 @@ impl Player<'_> {
             let name = self.judge().volumes.iter().find(|(_, v)| v.id == id).map(|(name, _)| name.clone());
             if let Some(name) = name {
                 self.judge().expect(&name, &ids);
+                if self.plan.site.journal {
+                    self.judge().expect(&name, &["DUR-010"]);
+                }
                 if ids.contains(&"DUR-001") {
                     self.judge().expect(&name, &["SCS-018"]);
                 }

@@ -29,6 +29,7 @@ pub(super) struct Options {
     images: bool,
     image_cache: bool,
     write_cache: bool,
+    journal: bool,
     chap: bool,
     clone_limit: Option<u64>,
     flatten_from_snapshot: bool,
@@ -96,6 +97,7 @@ impl Options {
             },
             schedule: [Schedule::Fifo, Schedule::Fifo, Schedule::Random, Schedule::Priorities]
                 [d.below(4) as usize],
+            journal: half(&mut d),
         }
     }
 
@@ -114,8 +116,12 @@ impl Options {
     }
 
     pub(super) fn site(&self) -> SitePlan {
-        let mut site =
-            SitePlan { write_cache: self.write_cache, schedule: self.schedule, ..SitePlan::default() };
+        let mut site = SitePlan {
+            write_cache: self.write_cache,
+            journal: self.journal,
+            schedule: self.schedule,
+            ..SitePlan::default()
+        };
         let mut option = |key: &str, value: String| {
             site.options.insert(key.to_owned(), value);
         };

@@ -361,6 +361,9 @@ fn site(search: &mut Search<'_>) {
         if best.site.write_cache {
             simpler(&|d| d.site.write_cache = false);
         }
+        if best.site.journal {
+            simpler(&|d| d.site.journal = false);
+        }
         for key in best.site.options.keys() {
             simpler(&|d| {
                 d.site.options.remove(key);

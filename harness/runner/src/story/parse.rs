@@ -357,6 +357,7 @@ fn header(
         }
         "schedule" => site.schedule = from_word(args.text(0)).unwrap_or_default(),
         "write-cache" => site.write_cache = args.text(0) == "on",
+        "journal" => site.journal = args.text(0) == "on",
         "remote" => site.remote = true,
         "array" => {
             site.clones = args.key(at, "clones", "a number")?.or(site.clones);

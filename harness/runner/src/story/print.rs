@@ -24,6 +24,9 @@ pub fn print(plan: &Plan) -> String {
     if plan.site.write_cache {
         line("write-cache on".to_owned());
     }
+    if plan.site.journal {
+        line("journal on".to_owned());
+    }
     if let Some(clones) = plan.site.clones {
         line(format!("array clones={clones}"));
     }

@@ -228,6 +228,19 @@ const ONE_ARRAY: &[Verb] = &[
         example: "write-cache on",
     },
     Verb {
+        name: "journal",
+        place: Place::Header,
+        positional: &[pos(
+            "STATE",
+            Type::Word(&["on", "off"]),
+            "on: a power loss leaves what the array has committed",
+        )],
+        named: &[],
+        help: "Whether the simulated array has a journal, answers only what is in it, and is made of it again behind a power \
+               loss (default off).",
+        example: "journal on",
+    },
+    Verb {
         name: "schedule",
         place: Place::Header,
         positional: &[pos(

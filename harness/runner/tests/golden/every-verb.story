@@ -5,6 +5,7 @@ option tengling_max_clone_depth 2
 pool pool0 64GiB
 pool pool1 32GiB
 write-cache on
+journal on
 array clones=8
 remote
 schedule random

@@ -231,6 +231,15 @@ impl Array {
         self.journal.as_ref().map_or(0, |journal| journal.promises)
     }
 
+    /// Takes over the time and the promises of the value that this one was made of, in the same world: there callers have
+    /// counted from the start of it all along.
+    pub(crate) fn go_on(&mut self, promises: u64) {
+        if let Some(journal) = &mut self.journal {
+            journal.since = Duration::ZERO;
+            journal.promises += promises;
+        }
+    }
+
     /// Whether the array has a journal.
     pub fn is_kept(&self) -> bool {
         self.journal.is_some()

@@ -16,7 +16,7 @@ use crate::store::kept::Kept;
 use crate::store::map::{Leaf, Map, Mid, Slot};
 use crate::store::mark::{Gone, Mark, Node};
 use crate::store::{Content, Counter, EXTENT_BLOCKS};
-use crate::{Array, ArrayConfig};
+use crate::{Array, ArrayConfig, Reservations};
 
 /// An object as it was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +145,9 @@ impl Array {
         array.pairs_restored();
         array.refresh_sights();
         for lun in array.luns.iter_mut() {
+            if array.defects.aptpl_forgotten {
+                lun.reservations = Reservations::default();
+            }
             lun.reservations.power_loss();
         }
         for snapshot in array.snapshots.iter_mut() {

@@ -6,16 +6,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use sanbench_array::{MEDIUM_PAGE, Saved, SavedExtent, SavedNode, SavedObject};
-use sanbench_durable::{Catalogue, CatalogueError, Commit, Contents, PageFile};
-
-/// Rows as the catalogue has committed them.
-#[derive(Debug, Default, Clone)]
-struct Rows {
-    objects: BTreeMap<(String, String), Vec<u8>>,
-    nodes: BTreeMap<u64, SavedNode>,
-    extents: BTreeMap<u64, (SavedExtent, [u32; 16])>,
-}
+use sanbench_array::MEDIUM_PAGE;
+use sanbench_durable::{Catalogue, CatalogueError, Commit, Contents, PageFile, Rows};
 
 #[derive(Debug, Default)]
 struct State {
@@ -132,29 +124,14 @@ impl CrashDisk {
     /// How late the array on the disk takes it to be.
     pub(crate) fn clock(&self) -> Duration {
         let state = self.state();
-        let clock = state.rows.objects.get(&("clock".to_owned(), String::new())).unwrap();
+        let clock = state.rows.object("clock", "").unwrap();
         let clock: serde_json::Value = serde_json::from_slice(clock).unwrap();
         Duration::new(clock["secs"].as_u64().unwrap(), clock["nanos"].as_u64().unwrap() as u32)
     }
 
     /// What is in the catalogue.
     pub(crate) fn contents(&self) -> Contents {
-        let state = self.state();
-        let objects = state.rows.objects.iter().map(|((kind, key), value)| SavedObject {
-            kind: kind.clone(),
-            key: key.clone(),
-            value: value.clone(),
-        });
-        let pairs =
-            state.rows.extents.values().flat_map(|(extent, sums)| extent.places.into_iter().zip(*sums));
-        Contents {
-            saved: Saved {
-                objects: objects.collect(),
-                nodes: state.rows.nodes.values().cloned().collect(),
-                extents: state.rows.extents.values().map(|(extent, _)| *extent).collect(),
-            },
-            pages: pairs.filter(|(place, _)| *place != 0).collect(),
-        }
+        self.state().rows.contents()
     }
 }
 
@@ -211,23 +188,7 @@ impl Catalogue for CrashDisk {
             return Err(CatalogueError::Full);
         }
         let mut rows = state.rows.clone();
-        let changes = commit.changes;
-        for object in &changes.objects {
-            let key = (object.kind.to_owned(), object.key.clone());
-            match &object.value {
-                Some(value) => drop(rows.objects.insert(key, value.clone())),
-                None => drop(rows.objects.remove(&key)),
-            }
-        }
-        for number in &changes.nodes_gone {
-            rows.nodes.remove(number);
-        }
-        for number in &changes.extents_gone {
-            rows.extents.remove(number);
-        }
-        rows.nodes.extend(changes.nodes.iter().map(|node| (node.number, node.clone())));
-        let extents = changes.extents.iter().zip(commit.sums);
-        rows.extents.extend(extents.map(|(extent, sums)| (extent.number, (*extent, *sums))));
+        rows.apply(commit);
         if live {
             state.rows = rows;
             Ok(())

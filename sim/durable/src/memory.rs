@@ -1,0 +1,238 @@
+//! A disk in memory, for arrays of virtual worlds: no file is touched, and what was committed is what is left when the power
+//! goes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use sanbench_array::{Array, ArrayConfig, Damage, MEDIUM_PAGE, Medium};
+
+use crate::Defects;
+use crate::disk::{Catalogue, CatalogueError, Commit, PageFile};
+use crate::keeper::{CommitError, Keeper};
+use crate::pages::Pages;
+use crate::rows::Rows;
+
+#[derive(Debug)]
+struct State {
+    /// Pages that have space, page 0 included.
+    len: u32,
+    /// Pages that there is space for at most.
+    most: u32,
+    pages: BTreeMap<u32, Bytes>,
+    rows: Rows,
+}
+
+/// The disk. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct MemoryDisk(Arc<Mutex<State>>);
+
+impl MemoryDisk {
+    /// An empty disk for at most so many pages of 4 KiB. It takes memory for those that hold something.
+    pub fn new(most: u32) -> MemoryDisk {
+        let state = State { len: 1, most: most.max(1), pages: BTreeMap::new(), rows: Rows::default() };
+        MemoryDisk(Arc::new(Mutex::new(state)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pages that hold something.
+    pub fn used(&self) -> u64 {
+        self.state().pages.len() as u64
+    }
+
+    /// Makes a new array here, and commits it.
+    ///
+    /// # Errors
+    /// There is no space even for that.
+    pub fn create(&self, config: ArrayConfig, defects: Defects) -> Result<(Array, Keeper), CommitError> {
+        let file: Arc<dyn PageFile> = Arc::new(self.clone());
+        let pages = Arc::new(Pages::new(Arc::clone(&file), &[], defects));
+        pages.sweep();
+        let mut array = Array::new(config);
+        array.keep(Arc::clone(&pages) as Arc<dyn Medium>, defects.journal);
+        let mut keeper = Keeper::new(file, pages, Box::new(self.clone()), &[], defects);
+        let first = keeper.collect(&mut array);
+        keeper.commit(first)?;
+        Ok((array, keeper))
+    }
+
+    /// Makes the array again that was committed last.
+    ///
+    /// # Errors
+    /// No array can be made of it.
+    pub fn revive(&self, config: ArrayConfig, defects: Defects) -> Result<(Array, Keeper), Damage> {
+        let contents = self.state().rows.contents();
+        crate::revive(Arc::new(self.clone()), Box::new(self.clone()), contents, config, defects)
+    }
+}
+
+impl PageFile for MemoryDisk {
+    fn pages(&self) -> u32 {
+        self.state().len
+    }
+
+    fn grow(&self, pages: u32) -> io::Result<()> {
+        let mut state = self.state();
+        if pages > state.most {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        state.len = state.len.max(pages);
+        Ok(())
+    }
+
+    fn write(&self, first: u32, data: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        for (place, page) in (first..).zip(data.chunks_exact(MEDIUM_PAGE)) {
+            if place == 0 || place >= state.len {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            state.pages.insert(place, Bytes::copy_from_slice(page));
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, first: u32, out: &mut [u8]) -> io::Result<()> {
+        let state = self.state();
+        for (place, page) in (first..).zip(out.chunks_exact_mut(MEDIUM_PAGE)) {
+            match state.pages.get(&place) {
+                Some(bytes) => page.copy_from_slice(bytes),
+                // Never written, or freed: whoever asks for it has lost count.
+                None => return Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn discard(&self, place: u32) {
+        self.state().pages.remove(&place);
+    }
+}
+
+impl Catalogue for MemoryDisk {
+    fn commit(&mut self, commit: Commit<'_>) -> Result<(), CatalogueError> {
+        self.state().rows.apply(commit);
+        Ok(())
+    }
+
+    fn give_up_ballast(&mut self) -> bool {
+        false
+    }
+
+    fn regain_ballast(&mut self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sanbench_array::{Command, DeviceId, PoolConfig};
+
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+
+    fn config() -> ArrayConfig {
+        ArrayConfig { pools: vec![PoolConfig::new("pool0", 1 << 21)], ..ArrayConfig::default() }
+    }
+
+    fn commit(array: &mut Array, keeper: &mut Keeper) {
+        let batch = keeper.collect(array);
+        keeper.commit(batch).unwrap();
+    }
+
+    fn lun(array: &mut Array, name: &str) -> u64 {
+        let (name, description) = (name.to_owned(), String::new());
+        let command = Command::CreateLun { name, description, pool: 0, blocks: 1 << 12, thin: true };
+        array.apply(NOW, command).unwrap().id().unwrap()
+    }
+
+    fn read(array: &mut Array, lun: u64, lba: u64, blocks: u64) -> Vec<u8> {
+        array.read(NOW, DeviceId::Lun(lun), lba, blocks).unwrap().concat()
+    }
+
+    #[test]
+    fn what_was_committed_comes_back_and_nothing_else() {
+        let disk = MemoryDisk::new(1 << 20);
+        let (mut array, mut keeper) = disk.create(config(), Defects::default()).unwrap();
+        let kept = lun(&mut array, "kept");
+        array.write(NOW, DeviceId::Lun(kept), 3, &[7; 512 * 9]).unwrap();
+        commit(&mut array, &mut keeper);
+        array.write(NOW, DeviceId::Lun(kept), 5, &[8; 512]).unwrap();
+        lun(&mut array, "lost");
+        let (mut array, mut keeper) = disk.revive(config(), Defects::default()).unwrap();
+        assert!(array.lun_by_name("lost").is_none());
+        assert_eq!(read(&mut array, kept, 3, 9), [7; 512 * 9]);
+        let next = lun(&mut array, "next");
+        array.write(NOW, DeviceId::Lun(kept), 4, &[9; 512]).unwrap();
+        commit(&mut array, &mut keeper);
+        let (mut array, _) = disk.revive(config(), Defects::default()).unwrap();
+        assert_eq!(array.lun_by_name("next").map(|lun| lun.id), Some(next));
+        let mut want = [7; 512 * 9];
+        want[512..1024].fill(9);
+        assert_eq!(read(&mut array, kept, 3, 9), want);
+        assert_eq!(array.power_generation(), 2);
+    }
+
+    #[test]
+    fn pages_that_no_state_needs_are_freed() {
+        let disk = MemoryDisk::new(1 << 20);
+        let (mut array, mut keeper) = disk.create(config(), Defects::default()).unwrap();
+        let id = DeviceId::Lun(lun(&mut array, "l"));
+        array.write(NOW, id, 0, &[1; 4096 * 4]).unwrap();
+        commit(&mut array, &mut keeper);
+        assert_eq!(disk.used(), 4);
+        for fill in 2..10 {
+            array.write(NOW, id, 0, &[fill; 4096 * 2]).unwrap();
+            commit(&mut array, &mut keeper);
+            assert_eq!(disk.used(), 4, "two of them anew, in other places");
+        }
+        array.unmap(NOW, id, 8, 8).unwrap();
+        commit(&mut array, &mut keeper);
+        assert_eq!(disk.used(), 3);
+        assert_eq!(keeper.pages().strays(), 0);
+    }
+
+    #[test]
+    fn a_page_that_nobody_holds_is_a_stray_when_it_is_released() {
+        let disk = MemoryDisk::new(1 << 20);
+        let (_, keeper) = disk.create(config(), Defects::default()).unwrap();
+        let pages = keeper.pages();
+        let mut place = [0];
+        pages.put(&[1; MEDIUM_PAGE], &mut place);
+        pages.keep(&place);
+        pages.release(&place);
+        pages.release(&place);
+        assert_eq!(pages.strays(), 0);
+        pages.release(&place);
+        pages.release(&[1 << 30]);
+        pages.keep(&[1 << 30]);
+        assert_eq!(pages.strays(), 3);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_what_grows() {
+        // Less than the file grows by: there is no space from the beginning.
+        let disk = MemoryDisk::new(8);
+        let (mut array, mut keeper) = disk.create(config(), Defects::default()).unwrap();
+        let command = Command::CreateLun {
+            name: "l".to_owned(),
+            description: String::new(),
+            pool: 0,
+            blocks: 1 << 12,
+            thin: true,
+        };
+        assert!(array.apply(NOW, command).is_err(), "there is no room");
+        commit(&mut array, &mut keeper);
+        assert_eq!(disk.used(), 0);
+    }
+}
