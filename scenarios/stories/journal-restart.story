@@ -76,6 +76,9 @@ extend base size=3GiB
 power-loss
 write base at=2GiB length=100KiB
 flush base
+write base at=1030KiB length=300KiB
+unmap base at=2GiB length=6KiB
+write young at=0 length=9KiB
 power-loss
 verify base
 verify young

@@ -13,13 +13,13 @@ write v at=3KiB length=2KiB
 write v at=63KiB length=2KiB
 write v at=66KiB length=70KiB
 power-loss
-scan v
+verify v
 unmap v at=1KiB length=1KiB
 unmap v at=4KiB length=4KiB
 unmap v at=126KiB length=3KiB
 unmap v at=192KiB length=64KiB
 power-loss
-scan v
+verify v
 snapshot s v
 power-loss
 write v at=2KiB length=512B
@@ -38,9 +38,9 @@ unmap d at=0 length=6KiB
 write v at=640MiB length=9KiB
 power-loss
 power-loss
-scan v
-scan c
-scan d
+verify v
+verify c
+verify d
 write v at=0 length=128KiB
 unmap v at=0 length=128KiB
 power-loss
@@ -48,15 +48,16 @@ write v at=100KiB length=512B
 write c at=0 length=64KiB
 write c at=4KiB length=8KiB
 power-loss
-scan v
-scan c
-scan d
+verify v
+verify c
+verify d
 delete-snapshot s
 power-loss
 write d at=448KiB length=512B
 power-loss
 scan d
 scan c
+scan v
 detach c compute-1
 detach d compute-1
 detach v compute-1
