@@ -330,15 +330,27 @@ impl Player<'_> {
         Ok(sums)
     }
 
-    /// The scheduler placed the volume by what was allocated (CAP-001, bug 1910767).
-    pub(super) fn placed_by(&self, id: VolumeId, allocated: BTreeMap<String, u64>) -> Result<(), StepEnd> {
+    /// How often the scheduler has decided about the volume so far.
+    pub(super) fn decided(&self, id: VolumeId) -> usize {
+        self.site.control().decisions().iter().filter(|d| d.request.volume == id).count()
+    }
+
+    /// The scheduler placed the volume by what was allocated (CAP-001, bug 1910767). `earlier` decisions about it belong to
+    /// attempts before this one.
+    pub(super) fn placed_by(
+        &self,
+        id: VolumeId,
+        allocated: BTreeMap<String, u64>,
+        earlier: usize,
+    ) -> Result<(), StepEnd> {
         // Beside other operations the sums move.
         if self.judge().group.is_some() {
             return Ok(());
         }
         let decisions = self.site.control().decisions();
         // The first one: where a build is tried again, its own remains are counted by then.
-        let Some(decision) = decisions.iter().find(|d| d.request.volume == id) else { return Ok(()) };
+        let mut own = decisions.iter().filter(|d| d.request.volume == id);
+        let Some(decision) = own.nth(earlier) else { return Ok(()) };
         for state in &decision.states {
             let expected = allocated.get(&state.host).copied().unwrap_or(0);
             let same = (state.allocated_gib - expected as f64).abs() < 0.5;

@@ -62,9 +62,9 @@ impl Player<'_> {
             Source::Volume(name) => ModelSource::Volume(self.volume(name)?.id),
             Source::Blank | Source::Image(_) => ModelSource::Blank,
         };
-        let allocated = self.allocated()?;
+        let (allocated, earlier) = (self.allocated()?, self.decided(id));
         let answer = self.site.control().create_volume(request).await;
-        self.placed_by(id, allocated)?;
+        self.placed_by(id, allocated, earlier)?;
         let host = self.site.control().volume(id).ok().flatten().and_then(|v| v.host).unwrap_or_default();
         if let Err(error) = answer {
             if let Some(copy) = copy {
