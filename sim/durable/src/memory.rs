@@ -156,7 +156,7 @@ mod tests {
         array.apply(NOW, command).unwrap().id().unwrap()
     }
 
-    fn read(array: &mut Array, lun: u64, lba: u64, blocks: u64) -> Vec<u8> {
+    fn read(array: &mut Array, lun: u64, lba: u64, blocks: u32) -> Vec<u8> {
         array.read(NOW, DeviceId::Lun(lun), lba, blocks).unwrap().concat()
     }
 
