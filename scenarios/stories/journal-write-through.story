@@ -55,9 +55,9 @@ delete-snapshot s
 power-loss
 write d at=448KiB length=512B
 power-loss
-scan d
-scan c
-scan v
+verify d
+verify c
+verify v
 detach c compute-1
 detach d compute-1
 detach v compute-1
