@@ -184,6 +184,8 @@ pub const STORIES: &[StoryEntry] = stories![
     "busy-database",
     "stale-lists",
     "refused-commands",
+    "type-words",
+    "rescheduled",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

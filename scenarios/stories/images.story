@@ -3,6 +3,8 @@ requires IMG-001 CRE-006 DAT-003
 host compute-1
 image small kind=sample size=1MiB
 image plain kind=raw size=3MiB
+# Large enough to have compressed clusters.
+image packed kind=sample size=8MiB
 
 create a size=1GiB image=small
 verify a
@@ -18,4 +20,7 @@ delete b
 create c size=1GiB
 verify c
 delete c
+create d size=1GiB image=packed
+verify d
+delete d
 census

@@ -263,6 +263,9 @@ fn decisions(control: &ControlPlane, judge: &mut Judge) -> Vec<Finding> {
         judge.ledger.compared("SCH-001", 1);
         judge.ledger.compared("SCH-007", 1);
         judge.ledger.compared("CAP-008", 1);
+        // What the pool that failed keeps, the listing shows.
+        let placed_anew = decision.chosen.is_some() && !decision.request.attempted.is_empty();
+        judge.ledger.compared("SCH-003", u64::from(placed_anew));
         judge.ledger.compared("SCH-005", u64::from(decision.request.pinned.is_some()));
     }
     judge.decisions_judged = all.len();
