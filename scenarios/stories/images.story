@@ -3,6 +3,7 @@ requires IMG-001 CRE-006 DAT-003
 host compute-1
 image small kind=sample size=1MiB
 image plain kind=raw size=3MiB
+image disc kind=iso size=1MiB
 # Large enough to have compressed clusters.
 image packed kind=sample size=8MiB
 
@@ -22,5 +23,8 @@ verify c
 delete c
 create d size=1GiB image=packed
 verify d
+create e size=1GiB image=disc
+verify e
 delete d
+delete e
 census

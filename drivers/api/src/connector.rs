@@ -174,6 +174,9 @@ pub struct HostCensus {
     pub by_id: Vec<String>,
     /// Multipath maps.
     pub maps: Vec<MultipathMap>,
+    /// Rules of its own that the host broke, as `RULE: what is wrong`. No object, so an empty host may have some.
+    #[serde(default)]
+    pub violations: Vec<String>,
 }
 
 impl HostCensus {
@@ -217,6 +220,12 @@ pub trait Connector: Send + Sync {
         _info: &ConnectionInfo,
         _release: Option<u64>,
     ) -> Result<Option<u64>, ConnectorError> {
+        Ok(None)
+    }
+
+    /// The LUNs that each target of the connection info shows to this host (REPORT LUNS), as far as it has sessions; `None`
+    /// from a host that cannot ask.
+    async fn shown_luns(&self, _info: &ConnectionInfo) -> Result<Option<Vec<Vec<u16>>>, ConnectorError> {
         Ok(None)
     }
 

@@ -301,7 +301,12 @@ fn meets(value: &Capability, wanted: &str) -> bool {
         Capability::Bool(false) => "False".to_owned(),
         Capability::List(_) | Capability::Map(_) => return false,
     };
-    let numbers = || Some((text.trim().parse::<f64>().ok()?, rest.first()?.parse::<f64>().ok()?));
+    // Python counts with truth values: `float(True)` is 1.
+    let have = match value {
+        Capability::Bool(flag) => Some(f64::from(u8::from(*flag))),
+        _ => text.trim().parse::<f64>().ok(),
+    };
+    let numbers = || Some((have?, rest.first()?.parse::<f64>().ok()?));
     let number = |holds: fn(f64, f64) -> bool| numbers().is_some_and(|(have, want)| holds(have, want));
     let word = |holds: fn(&str, &str) -> bool| rest.first().is_some_and(|want| holds(&text, want));
     match operator {
@@ -457,6 +462,8 @@ mod tests {
             (text("abc"), "<in> bc", true),
             (Capability::Bool(true), "<is> True", true),
             (Capability::Bool(true), "<is> false", false),
+            (Capability::Bool(true), ">= 1", true),
+            (Capability::Bool(false), "== 1", false),
             (text("b"), "<or> a <or> b", true),
             (text("c"), "<or> a <or> b", false),
             (Capability::List(vec![text("a"), text("b")]), "b", true),

@@ -1,6 +1,5 @@
 //! What a control plane is built with.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,8 +111,6 @@ pub struct FlowsConfig {
     pub id_prefix: Option<[u8; 4]>,
     /// Volume type of requests that name none.
     pub default_volume_type: Option<String>,
-    /// Types that exist from the start: name and extra specs.
-    pub volume_types: BTreeMap<String, BTreeMap<String, String>>,
     /// Bound of an image's virtual size in GiB, whatever the volume.
     pub max_image_gib: u64,
     /// When `qemu-img` converts.
@@ -144,7 +141,6 @@ impl Default for FlowsConfig {
             enforce_multipath_for_image_xfer: false,
             id_prefix: None,
             default_volume_type: None,
-            volume_types: BTreeMap::new(),
             max_image_gib: 16_384,
             converter: Converter::default(),
             image_writes_in_flight: 4,

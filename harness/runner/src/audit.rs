@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use sanbench_api::{ArrayInventory, DriverError, HostCensus};
+use sanbench_api::{ArrayInventory, Capability, Capacity, DriverError, HostCensus};
 use sanbench_check::Finding;
 use sanbench_check::access::{PathView, check_paths};
 use sanbench_check::capacity::{ExpectedPool, check_stats};
@@ -11,7 +11,7 @@ use sanbench_check::census::{
     Census, DbAttachment, DbCensus, DbMapping, DbSnapshot, DbVolume, DriverNames, Quota, Rules,
 };
 use sanbench_check::scheduler::{self, check_decision};
-use sanbench_flows::scheduler::{Decision, Operation};
+use sanbench_flows::scheduler::{Decision, Operation, Options, choose};
 use sanbench_flows::{ControlPlane, FlowError};
 
 use crate::judge::Judge;
@@ -203,7 +203,13 @@ fn census(site: &dyn Site, array: Option<ArrayInventory>) -> Result<Census, Flow
             mappings: control
                 .block_device_mappings()?
                 .into_iter()
-                .map(|b| DbMapping { volume: b.volume, attachment: b.attachment, path: b.host_path })
+                .map(|b| DbMapping {
+                    volume: b.volume,
+                    attachment: b.attachment,
+                    path: b.host_path,
+                    guest: b.instance,
+                    disk: b.device_name,
+                })
                 .collect(),
             quota: Some(Quota {
                 volumes: quota.volumes,
@@ -212,6 +218,7 @@ fn census(site: &dyn Site, array: Option<ArrayInventory>) -> Result<Census, Flow
                 reserved: quota.reserved_volumes + quota.reserved_gigabytes + quota.reserved_snapshots,
             }),
             open,
+            disks: left.guest_disks.iter().map(|disk| format!("disk {disk}")).collect(),
         },
         hosts: hosts(site),
         files: left.temp_files,
@@ -258,8 +265,17 @@ fn decisions(control: &ControlPlane, judge: &mut Judge) -> Vec<Finding> {
     let from = if judge.decisions_judged > all.len() { 0 } else { judge.decisions_judged };
     let mut findings = Vec::new();
     for decision in &all[from..] {
-        let (request, pools, options) = recorded(decision);
-        findings.extend(check_decision(&request, &pools, options, decision.chosen.as_deref()));
+        for judged in std::iter::once(decision.clone()).chain(what_if(decision)) {
+            let (request, pools, options) = recorded(&judged);
+            findings.extend(check_decision(&request, &pools, options, judged.chosen.as_deref()));
+        }
+        if choose(&decision.request, &decision.states, decision.options, decision.at) != *decision {
+            let finding = Finding::new("SCH-007", "scheduler", "decision", "repeated")
+                .says("a decision comes out otherwise when it is made again from what was recorded")
+                .compared(format!("{:?}", decision.chosen), "another decision");
+            findings.push(finding);
+        }
+        judge.ledger.compared("SCH-004", u64::from(decision.states.len() > 1));
         judge.ledger.compared("SCH-001", 1);
         judge.ledger.compared("SCH-007", 1);
         judge.ledger.compared("CAP-008", 1);
@@ -270,6 +286,30 @@ fn decisions(control: &ControlPlane, judge: &mut Judge) -> Vec<Finding> {
     }
     judge.decisions_judged = all.len();
     findings
+}
+
+/// The decision as it would have been in states that this array never reports: a pool that does not know its room, which ranks
+/// last whichever way the weigher is turned (SCH-004), and a capability that is no whole number.
+fn what_if(d: &Decision) -> Vec<Decision> {
+    let mut asked = Vec::new();
+    for multiplier in [1.0, -1.0] {
+        let options = Options { multiplier, ..d.options };
+        let blind = d.states.iter().map(|s| s.host.as_str()).filter(|host| d.chosen.as_deref() == Some(*host));
+        for host in blind {
+            let mut states = d.states.clone();
+            let of_host = states.iter_mut().filter(|s| s.host == host);
+            of_host.for_each(|s| s.stats.free_capacity_gb = Capacity::Unknown);
+            asked.push(choose(&d.request, &states, options, d.at));
+        }
+    }
+    let mut states = d.states.clone();
+    states.iter_mut().for_each(|s| {
+        s.stats.capabilities.insert("latency_ms".to_owned(), Capability::Number(0.5));
+    });
+    let mut request = d.request.clone();
+    request.extra_specs.insert("latency_ms".to_owned(), "<or> 0.25 <or> 0.5".to_owned());
+    asked.push(choose(&request, &states, d.options, d.at));
+    asked
 }
 
 fn recorded(d: &Decision) -> (scheduler::Request, Vec<scheduler::Pool>, scheduler::Options) {

@@ -126,8 +126,11 @@ pub(crate) fn must_be_refused(
                 Some(ImageKind::BackingFile) => "IMG-004",
                 Some(ImageKind::DataFile) => "IMG-005",
                 // An honest image that was refused was cut on its way.
-                Some(ImageKind::Truncated | ImageKind::Sample | ImageKind::Raw) => "IMG-003",
-                Some(ImageKind::AbsurdSize) => "IMG-008",
+                Some(
+                    ImageKind::Truncated | ImageKind::Sample | ImageKind::Raw | ImageKind::Iso,
+                ) => "IMG-003",
+                Some(ImageKind::AbsurdSize | ImageKind::HugeTable) => "IMG-008",
+                Some(ImageKind::ForeignExtent) => "IMG-006",
                 _ => "IMG-007",
             };
             if image == Some(ImageKind::AbsurdSize) {

@@ -183,6 +183,14 @@ pub enum ImageKind {
     AbsurdSize,
     /// Declared raw, but its header is another format's.
     Mislabelled,
+    /// ISO 9660, used as it is.
+    Iso,
+    /// qcow2 that is ISO 9660 too.
+    TwoFormats,
+    /// VMDK that names a file of the host as its extent.
+    ForeignExtent,
+    /// qcow2 with a first-level table of absurd length.
+    HugeTable,
 }
 
 /// Which direction of a path.

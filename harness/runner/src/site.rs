@@ -29,6 +29,8 @@ pub struct SiteImage {
     pub id: ImageId,
     /// What a volume made from it must hold; `None` for images that must be refused.
     pub digests: Option<Arc<ImageDigests>>,
+    /// What the refusal of an image that must be refused says in any case; empty for others.
+    pub refusal: &'static str,
 }
 
 /// Something that keeps the site from working; not a finding about what is judged.

@@ -63,6 +63,7 @@ struct Made {
     bytes: Bytes,
     declared: Format,
     digests: Option<Arc<ImageDigests>>,
+    refusal: &'static str,
 }
 
 /// Adds an image to the store and says what it is.
@@ -76,11 +77,11 @@ pub(crate) fn add_image(
 ) -> SiteImage {
     if let (ImageKind::Sample, Some(input)) = (kind, input) {
         store.add_file(id, name, input.format, input.path.clone());
-        return SiteImage { id, digests: Some(input.digests.clone()) };
+        return SiteImage { id, digests: Some(input.digests.clone()), refusal: "" };
     }
     let made = make(kind, size);
     store.add_memory(id, name, made.declared, made.bytes);
-    SiteImage { id, digests: made.digests }
+    SiteImage { id, digests: made.digests, refusal: made.refusal }
 }
 
 /// Every story makes the same images, so each is made once in a process.
@@ -94,31 +95,62 @@ fn make(kind: ImageKind, size: Size) -> Made {
 fn build(kind: ImageKind, size: Size) -> Made {
     let mib = size.0.div_ceil(1 << 20).clamp(1, 8);
     let mut dice = dice(0, "image", "sample");
-    if kind == ImageKind::Raw {
-        // An odd tail proves that the last block is padded and nothing beyond it is touched.
+    if matches!(kind, ImageKind::Raw | ImageKind::Iso) {
         let mut raw = image::sample_raw(&mut dice, (mib * 16) as usize);
+        // An odd tail proves that the last block is padded and nothing beyond it is touched.
         raw.truncate(raw.len() - 300);
+        let mut declared = Format::Raw;
+        if kind == ImageKind::Iso {
+            declared = Format::Iso;
+            mark_iso(&mut raw);
+        }
         let digests = ImageDigests::of_raw(&raw);
-        return Made { bytes: raw.into(), declared: Format::Raw, digests: Some(Arc::new(digests)) };
+        return Made { bytes: raw.into(), declared, digests: Some(Arc::new(digests)), refusal: "" };
+    }
+    if kind == ImageKind::ForeignExtent {
+        return Made { bytes: flat_vmdk().into(), declared: Format::Vmdk, digests: None, refusal: "extent" };
     }
     let sample = image::sample(&mut dice, mib);
     let mut bytes = sample.bytes.to_vec();
     let put =
         |bytes: &mut Vec<u8>, at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     let mut declared = Format::Qcow2;
-    match kind {
+    let refusal = match kind {
         ImageKind::BackingFile => {
             // Header fields backing_file_offset and backing_file_size (QEMU docs/interop/qcow2.txt).
             put(&mut bytes, 8, &1024u64.to_be_bytes());
             put(&mut bytes, 16, &11u32.to_be_bytes());
             put(&mut bytes, 1024, b"/etc/passwd");
+            "backing"
         }
-        // Incompatible feature bit 2: external data file.
-        ImageKind::DataFile => put(&mut bytes, 72, &4u64.to_be_bytes()),
-        ImageKind::Truncated => bytes.truncate(bytes.len() / 2),
-        ImageKind::AbsurdSize => put(&mut bytes, 24, &(1u64 << 62).to_be_bytes()),
-        ImageKind::Mislabelled => declared = Format::Raw,
-        ImageKind::Sample | ImageKind::Raw => {
+        ImageKind::DataFile => {
+            // Incompatible feature bit 2: external data file.
+            put(&mut bytes, 72, &4u64.to_be_bytes());
+            "data file"
+        }
+        ImageKind::Truncated => {
+            bytes.truncate(bytes.len() / 2);
+            "truncated"
+        }
+        ImageKind::AbsurdSize => {
+            put(&mut bytes, 24, &(1u64 << 62).to_be_bytes());
+            "size"
+        }
+        ImageKind::HugeTable => {
+            // Field l1_size: one entry more than QEMU reads.
+            put(&mut bytes, 36, &((4u32 << 20) + 1).to_be_bytes());
+            "L1 table"
+        }
+        ImageKind::Mislabelled => {
+            declared = Format::Raw;
+            "declared"
+        }
+        ImageKind::TwoFormats => {
+            // Inside the first cluster, of which a qcow2 header uses the beginning.
+            mark_iso(&mut bytes);
+            "ambiguous"
+        }
+        ImageKind::Sample | ImageKind::Raw | ImageKind::Iso | ImageKind::ForeignExtent => {
             let digests = image::inspect(
                 &ImageBytes::Memory(sample.bytes.clone()),
                 Format::Qcow2,
@@ -128,10 +160,31 @@ fn build(kind: ImageKind, size: Size) -> Made {
             .expect(
                 "the sample that the bench makes passes the bench's inspector; a test of flows holds this",
             );
-            return Made { bytes: sample.bytes, declared, digests: Some(Arc::new(judged(digests))) };
+            let digests = Some(Arc::new(judged(digests)));
+            return Made { bytes: sample.bytes, declared, digests, refusal: "" };
         }
+    };
+    Made { bytes: bytes.into(), declared, digests: None, refusal }
+}
+
+/// The primary volume descriptor of ISO 9660 begins in sector 16 of 2048 bytes: its type, then `CD001`.
+fn mark_iso(bytes: &mut [u8]) {
+    bytes[0x8000..0x8006].copy_from_slice(b"\x01CD001");
+}
+
+/// A VMDK whose embedded descriptor names a file of the host as its extent (CVE-2022-47951).
+fn flat_vmdk() -> Vec<u8> {
+    let text = "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n\
+                createType=\"monolithicFlat\"\n\nRW 2048 FLAT \"/etc/passwd\" 0\n";
+    let mut bytes = vec![0; 4096];
+    bytes[..4].copy_from_slice(b"KDMV");
+    // Sparse extent header: version, capacity, and where the descriptor is, in sectors of 512 bytes.
+    for (at, value) in [(12, 2048u64), (28, 1), (36, 2)] {
+        bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
     }
-    Made { bytes: bytes.into(), declared, digests: None }
+    bytes[4..8].copy_from_slice(&1u32.to_le_bytes());
+    bytes[512..512 + text.len()].copy_from_slice(text.as_bytes());
+    bytes
 }
 
 #[cfg(test)]
@@ -140,18 +193,21 @@ mod tests {
 
     #[test]
     fn hostile_images_are_what_they_claim_to_be() {
-        for (kind, says) in [
-            (ImageKind::BackingFile, "backing"),
-            (ImageKind::DataFile, "data file"),
-            (ImageKind::Truncated, "truncated"),
-            (ImageKind::AbsurdSize, "size"),
-            (ImageKind::Mislabelled, "declared"),
+        for kind in [
+            ImageKind::BackingFile,
+            ImageKind::DataFile,
+            ImageKind::Truncated,
+            ImageKind::AbsurdSize,
+            ImageKind::HugeTable,
+            ImageKind::ForeignExtent,
+            ImageKind::TwoFormats,
+            ImageKind::Mislabelled,
         ] {
             let made = build(kind, Size(1 << 20));
             let error = image::inspect(&ImageBytes::Memory(made.bytes), made.declared, 1 << 30).unwrap_err();
-            assert!(error.to_string().contains(says), "{kind:?}: {error}");
+            assert!(!made.refusal.is_empty() && error.to_string().contains(made.refusal), "{kind:?}: {error}");
         }
-        for kind in [ImageKind::Sample, ImageKind::Raw] {
+        for kind in [ImageKind::Sample, ImageKind::Raw, ImageKind::Iso] {
             let made = build(kind, Size(1 << 20));
             assert!(!made.digests.unwrap().blocks.is_empty(), "{kind:?}");
         }

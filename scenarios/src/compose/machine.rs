@@ -76,6 +76,10 @@ impl Connector for Machine {
         self.connector().reservation(info, release).await
     }
 
+    async fn shown_luns(&self, info: &ConnectionInfo) -> Result<Option<Vec<Vec<u16>>>, ConnectorError> {
+        self.connector().shown_luns(info).await
+    }
+
     fn census(&self) -> HostCensus {
         self.connector().census()
     }

@@ -151,16 +151,6 @@ impl ComposedSite {
         let mut options = parts.options.clone();
         options.extend(plan.site.options.clone());
         let store = ImageStore::new();
-        let mut images = BTreeMap::new();
-        let mut control_dice = parts.bench.rng("images");
-        for (name, kind, size) in &plan.site.images {
-            let mut bytes = [0; 16];
-            control_dice.fill(&mut bytes);
-            bytes[..4].copy_from_slice(&parts.tag.0);
-            let id = ImageId::from_random(bytes);
-            let image = add_image(&store, parts.image.as_ref(), name.as_str(), id, *kind, *size);
-            images.insert(name.clone(), image);
-        }
         let mut connectors: BTreeMap<Name, Arc<Machine>> = BTreeMap::new();
         let mut host_names = BTreeMap::new();
         for (n, (name, paths)) in plan.site.hosts.iter().enumerate() {
@@ -184,12 +174,6 @@ impl ComposedSite {
             }),
             multipath_for_image_xfer: multipath,
             enforce_multipath_for_image_xfer: truth(options.get("enforce_multipath_for_image_xfer")),
-            volume_types: plan
-                .site
-                .types
-                .iter()
-                .map(|(name, specs)| (name.to_string(), specs.clone()))
-                .collect(),
             id_prefix: Some(parts.tag.0),
             defects: parts.flow_defects,
             power_safe: parts.power_safe,
@@ -198,6 +182,17 @@ impl ComposedSite {
         let built = build(&parts, &options)?;
         let control =
             plane(&parts, &built.drivers, &control_connector, &connectors, &host_names, &store, &flows)?;
+        // As users and administrators do it: over the interface of the service, and kept when it restarts.
+        let mut images = BTreeMap::new();
+        let mut control_dice = parts.bench.rng("images");
+        for (name, kind, size) in &plan.site.images {
+            let mut bytes = [0; 16];
+            control_dice.fill(&mut bytes);
+            bytes[..4].copy_from_slice(&parts.tag.0);
+            let id = ImageId::from_random(bytes);
+            let image = add_image(control.images(), parts.image.as_ref(), name.as_str(), id, *kind, *size);
+            images.insert(name.clone(), image);
+        }
         let service = Service {
             options,
             control: control.clone(),
@@ -216,6 +211,10 @@ impl ComposedSite {
             parts,
         };
         control.start().await.map_err(|e| SiteError::Unreachable(e.to_string()))?;
+        for (name, specs) in &plan.site.types {
+            let made = control.create_type(name.as_str(), specs.clone());
+            made.map_err(|e| SiteError::Internal(format!("type {name}: {e}")))?;
+        }
         Ok(site)
     }
 

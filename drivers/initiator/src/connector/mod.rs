@@ -372,13 +372,29 @@ impl Connector for HostConnector {
         self.run("connector.reserve", move |inner| async move { inner.holder(&info, release).await }).await
     }
 
-    fn census(&self) -> HostCensus {
-        let table = self.0.settled_table();
-        if table.calls() == 0 && table.next_event().is_none() {
-            for violation in table.at_rest() {
-                self.0.note("violation", || json!({"rule": violation.rule, "text": violation.text}));
+    async fn shown_luns(&self, info: &ConnectionInfo) -> Result<Option<Vec<Vec<u16>>>, ConnectorError> {
+        let mut shown = Vec::new();
+        for path in &info.paths {
+            match self.report_luns(path.portal, &path.iqn).await {
+                Ok(luns) => shown.push(luns),
+                Err(ConnectorError::NoSession { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
-        table.census()
+        Ok(Some(shown))
+    }
+
+    fn census(&self) -> HostCensus {
+        let table = self.0.settled_table();
+        let mut census = table.census();
+        // Whoever holds the gate is in the middle of something: a call, or the healing of paths.
+        let quiet = self.0.gate.try_lock().is_ok();
+        if quiet && table.calls() == 0 && table.next_event().is_none() {
+            for violation in table.at_rest() {
+                self.0.note("violation", || json!({"rule": violation.rule, "text": violation.text}));
+                census.violations.push(violation.to_string());
+            }
+        }
+        census
     }
 }

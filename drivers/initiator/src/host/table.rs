@@ -508,6 +508,7 @@ impl HostTable {
                     size_bytes: m.size_bytes,
                 })
                 .collect(),
+            violations: Vec::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ pub(super) fn compare(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
     snapshots(world, seen, out);
     attachments(world, seen, out);
     mappings(world, seen, out);
+    disks(seen, out);
     quota(seen, out);
     for open in &seen.open {
         out.push(leftover("CLU-001", "flow", format!("{open} has neither ended nor been undone")));
@@ -137,6 +138,24 @@ fn mappings(world: &World, seen: &DbCensus, out: &mut Vec<Finding>) {
         if !seen.attachments.iter().any(|row| Some(row.id) == mapping.attachment) {
             let message = format!("a block device mapping of volume {} has no attachment", mapping.volume);
             out.push(leftover("ATT-012", "block device mapping", message));
+        }
+    }
+}
+
+/// A guest has the disks of its mappings and no others, each under a name of its own: `/dev/vdb`, `/dev/vdc`, ... The first one
+/// is what it boots from.
+fn disks(seen: &DbCensus, out: &mut Vec<Finding>) {
+    for disk in &seen.disks {
+        out.push(leftover("ATT-004", "guest disk", format!("{disk} is still there without a mapping")));
+    }
+    let mut names = BTreeSet::new();
+    for mapping in &seen.mappings {
+        let letters = mapping.disk.strip_prefix("/dev/vd").unwrap_or("");
+        let named = !letters.is_empty() && letters.bytes().all(|letter| letter.is_ascii_lowercase());
+        if !named || letters == "a" || !names.insert((mapping.guest, &mapping.disk)) {
+            let message = format!("the guest's disk of volume {} has no name of its own", mapping.volume);
+            let expected = "/dev/vdb and what follows it, once in each guest";
+            out.push(differs("ATT-004", "guest disk", "name", message, expected, &mapping.disk));
         }
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn compare(world: &World, observed: &Census, rules: &Rules<'_>, out: 
             .map(|(id, volume)| (*id, volume, wwn(*id)))
             .collect();
         one(host, &attached, out);
+        broken(host, out);
         disks(host, &attached, observed, out);
     }
 }
@@ -45,6 +46,28 @@ fn disks(
             let message = format!("the guest on {} was not given the device of volume {id}", host.host);
             out.push(differs("ATT-006", "guest disk", "path", message, whole.join(" or "), path));
         }
+    }
+}
+
+/// Rules that the host itself says it broke: each stands for a requirement.
+fn broken(host: &HostCensus, out: &mut Vec<Finding>) {
+    for violation in &host.violations {
+        let (rule, text) = violation.split_once(": ").unwrap_or(("", violation));
+        let requirement = match rule {
+            // Devices, maps, by-id names; sessions and node records.
+            "INV-H1" | "INV-H3" => "MPX-007",
+            "INV-H2" | "INV-H12" => "CLU-006",
+            // Flush before removal; a failed flush keeps the volume, a forced disconnect does not.
+            "INV-H4" => "ATT-007",
+            "INV-H5" => "ATT-008",
+            "INV-H6" => "ATT-019",
+            // A failed connect leaves the host as it was; a connect ends in time.
+            "INV-H7" | "INV-H9" => "ATT-012",
+            "INV-H8" => "EXT-004",
+            _ => "ATT-006",
+        };
+        let message = format!("{} breaks a rule of hosts: {text}", host.host);
+        out.push(differs(requirement, "host", "rule", message, "none", violation));
     }
 }
 

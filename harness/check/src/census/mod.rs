@@ -21,6 +21,8 @@
 //! | device, map or by-id name left on a host / missing | MPX-007 / ATT-004 |
 //! | session or node record left on a host | CLU-001 (CLU-006 while others are attached) |
 //! | path or map of the wrong size | EXT-004 |
+//! | disk that a guest has of a volume that it should not / two disks of one name | ATT-004 |
+//! | rule of its own that a host broke (INV-H1 to INV-H12) | by rule |
 //! | temporary file, open flow or worker row left | CLU-001 |
 
 mod array;
@@ -31,7 +33,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use sanbench_api::{ArrayInventory, AttachmentId, HostCensus, Inventory, SnapshotId, VolumeId, Wwn};
+use sanbench_api::{
+    ArrayInventory, AttachmentId, HostCensus, InstanceId, Inventory, SnapshotId, VolumeId, Wwn,
+};
 use serde::Serialize;
 
 use crate::model::world::World;
@@ -70,6 +74,8 @@ pub struct DbCensus {
     pub quota: Option<Quota>,
     /// Flows of the intent log that have neither ended nor been undone, and worker rows.
     pub open: Vec<String>,
+    /// Disks that guests have of volumes without a block device mapping, in words.
+    pub disks: Vec<String>,
 }
 
 /// A volume row.
@@ -122,6 +128,10 @@ pub struct DbMapping {
     pub attachment: Option<AttachmentId>,
     /// The device that the guest was given, as `/dev/<name>` on its host; `None` while it has none.
     pub path: Option<String>,
+    /// Whose disk it is.
+    pub guest: InstanceId,
+    /// The disk's name in the guest, such as `/dev/vdb`.
+    pub disk: String,
 }
 
 /// Quota of the project.

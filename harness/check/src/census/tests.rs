@@ -155,6 +155,8 @@ fn observed() -> Census {
             volume: volume(1),
             attachment: Some(AttachmentId(Uuid::from_bytes([1; 16]))),
             path: Some("/dev/dm-0".into()),
+            guest: InstanceId(Uuid::from_bytes([7; 16])),
+            disk: "/dev/vdb".into(),
         }],
         quota: Some(Quota { volumes: 4, gigabytes: 7, snapshots: 1, reserved: 0 }),
         open: Vec::new(),
@@ -364,6 +366,14 @@ fn rows() {
     assert_eq!(fires(|_, c| c.db.mappings.clear()), ["ATT-004 census:block device mapping:missing"]);
     let part = |_: &mut World, c: &mut Census| c.db.mappings[0].path = Some("/dev/dm-0p1".into());
     assert_eq!(fires(part), ["ATT-006 census:guest disk:path"]);
+    assert_eq!(fires(|_, c| c.db.disks.push("a disk".into())), ["ATT-004 census:guest disk:left over"]);
+    for disk in ["/dev/vda", "/dev/vd", "/dev/vd|", "/dev/sdb", ""] {
+        let named = |_: &mut World, c: &mut Census| c.db.mappings[0].disk = disk.into();
+        assert_eq!(fires(named), ["ATT-004 census:guest disk:name"], "{disk}");
+    }
+    assert_eq!(fires(|_, c| c.db.mappings[0].disk = "/dev/vdaa".into()), [""; 0]);
+    let twice = |_: &mut World, c: &mut Census| c.db.mappings.push(c.db.mappings[0].clone());
+    assert_eq!(fires(twice), ["ATT-004 census:guest disk:name"]);
 }
 
 #[test]
@@ -394,6 +404,10 @@ fn hosts_keep_nothing() {
     assert_eq!(fires(lost), ["ATT-004 census:device:missing"]);
     assert_eq!(fires(|_, c| c.hosts[0].devices[1].size_bytes = 1), ["EXT-004 census:device:size"]);
     assert_eq!(fires(|_, c| c.hosts[0].maps[0].size_bytes = 1), ["EXT-004 census:map:size"]);
+    for (rule, requirement) in [("INV-H1", "MPX-007"), ("INV-H9", "ATT-012"), ("table", "ATT-006")] {
+        let broken = |_: &mut World, c: &mut Census| c.hosts[1].violations.push(format!("{rule}: so"));
+        assert_eq!(fires(broken), [format!("{requirement} census:host:rule")]);
+    }
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct Leftovers {
     pub workers: Vec<String>,
     /// Volumes that the database shows mapped to the control host.
     pub control_attachments: Vec<VolumeId>,
+    /// Disks that guests have although no block device mapping names them, as `guest volume`.
+    pub guest_disks: Vec<String>,
     /// Quota reserved, as `resource count`.
     pub reservations: Vec<String>,
 }
@@ -342,6 +344,7 @@ impl ControlPlane {
                 open_flows: db.open_flows()?.iter().map(|f| format!("{} {}", f.kind, f.subject)).collect(),
                 workers: db.workers()?.iter().map(|(kind, id, s)| format!("{kind} {id} {s}")).collect(),
                 control_attachments: db.control_attachments()?.iter().map(|r| r.volume).collect(),
+                guest_disks: db.stray_guest_disks()?,
                 reservations: reserved
                     .iter()
                     .filter(|(_, n)| *n > 0)

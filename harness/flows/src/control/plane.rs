@@ -75,9 +75,6 @@ impl Plane {
             scheduler.add(&backend.name, &backend.zone);
         }
         let types = db.tx::<_, rusqlite::Error>(|db| {
-            for (name, specs) in &config.volume_types {
-                db.put_type(name, specs)?;
-            }
             for backend in &backends {
                 db.put_service(&backend.name)?;
             }

@@ -324,6 +324,16 @@ impl Db<'_> {
         Ok(())
     }
 
+    /// Disks that guests have although no block device mapping names them, as `guest volume`.
+    pub(crate) fn stray_guest_disks(&self) -> rusqlite::Result<Vec<String>> {
+        self.all(
+            "SELECT g.instance_id, g.volume_id FROM guest_disks g LEFT JOIN bdms b USING(instance_id, volume_id) \
+             WHERE b.instance_id IS NULL ORDER BY 1, 2",
+            [],
+            |row| Ok(format!("{} {}", row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+        )
+    }
+
     /// True if another instance on this host has, or is getting, the volume.
     pub(crate) fn shared_on_host(
         &self,

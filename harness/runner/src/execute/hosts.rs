@@ -1,5 +1,7 @@
 //! Volumes meet hosts, and hosts that must not have them try.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 impl Player<'_> {
@@ -38,6 +40,10 @@ impl Player<'_> {
             info => info?,
         };
         self.offered(volume, &info)?;
+        if self.untroubled() {
+            self.complete_paths(volume, host, &info)?;
+            self.shown(host, &info).await?;
+        }
         // A LUN number that this host knew as another volume: what it shows must be this one.
         if let Some(path) = info.paths.first() {
             let mut judge = self.judge();
@@ -54,6 +60,63 @@ impl Player<'_> {
             self.judge().ledger.compared("ATT-002", 1);
         }
         Ok(format!("{} portal(s) offered", info.paths.len()))
+    }
+
+    /// Nothing has ever been broken in this case, and nothing runs beside the step: what holds in a sound world must hold.
+    fn untroubled(&self) -> bool {
+        let quiet = {
+            let judge = self.judge();
+            judge.group.is_none() && judge.upsets == 0 && !judge.unsettled && !judge.drifted
+        };
+        quiet && self.site.faults_fired().is_empty()
+    }
+
+    /// A host that uses several portals has a path over each of them from the start, when all of them work: the next loss of one
+    /// must cost nothing (MPX-001).
+    fn complete_paths(&self, volume: &Name, host: &Name, info: &ConnectionInfo) -> Result<(), StepEnd> {
+        let (Some(connector), Some(wwn)) = (self.site.connector(host), info.wwn) else { return Ok(()) };
+        if !connector.properties().multipath {
+            return Ok(());
+        }
+        let each = self.plan.site.tunes.get(host).map_or(1, |tune| tune.interfaces.max(1));
+        let portals: BTreeSet<_> = info.paths.iter().map(|path| (path.portal, &path.iqn)).collect();
+        let expected = portals.len() as u64 * each;
+        let found = connector.census().devices.iter().filter(|d| d.wwn == Some(wwn)).count() as u64;
+        if found == expected {
+            self.judge().ledger.compared("MPX-001", 1);
+            return Ok(());
+        }
+        let finding = Finding::new("MPX-001", "paths", "device", "count")
+            .says(format!("{host} has not all paths of {volume} although every portal works"))
+            .compared(format!("{expected} paths"), format!("{found} paths"));
+        Err(StepEnd::Findings(vec![finding]))
+    }
+
+    /// What the target shows a host is what is mapped to it, and nothing else (ATT-001).
+    async fn shown(&self, host: &Name, info: &ConnectionInfo) -> Result<(), StepEnd> {
+        let (Some(connector), Some(name)) = (self.site.connector(host), self.site.host_name(host)) else {
+            return Ok(());
+        };
+        // An answer that does not come is the business of whoever reads and writes.
+        let Ok(Some(shown)) = connector.shown_luns(info).await else { return Ok(()) };
+        let rows = self.site.control().attachments().map_err(broken)?;
+        let mapped: BTreeSet<u16> = rows
+            .into_iter()
+            .filter(|row| row.host == name)
+            .filter_map(|row| row.connection_info)
+            .flat_map(|info| info.paths.into_iter().map(|path| path.lun))
+            .collect();
+        for luns in shown {
+            let luns: BTreeSet<u16> = luns.into_iter().collect();
+            if luns != mapped {
+                let finding = Finding::new("ATT-001", "masking", "target", "luns")
+                    .says(format!("the target shows {host} other logical units than those that are mapped to it"))
+                    .compared(format!("{mapped:?}"), format!("{luns:?}"));
+                return Err(StepEnd::Findings(vec![finding]));
+            }
+            self.judge().ledger.compared("ATT-001", 1);
+        }
+        Ok(())
     }
 
     /// Asking once more for the same host gives the same answer.
@@ -100,6 +163,7 @@ impl Player<'_> {
         let instance = self.instance(host, &name)?;
         let operation = Operation::Detach { volume: id, host: name };
         let begun = self.begin();
+        let info = self.connection(id).ok();
         let flush = self.judge().data.begin_flush(id)?;
         if let Err(error) = self.site.control().detach(id, instance, DetachOptions::default()).await {
             self.judge().data.cancel(flush);
@@ -114,6 +178,12 @@ impl Player<'_> {
             self.judge().expect(volume, &["ATT-004"]);
         }
         self.judge().data.end_flush(flush, "ATT-007")?;
+        if self.untroubled()
+            && let Some(info) = info
+        {
+            // Where another volume keeps the sessions, the target shows this one no more.
+            self.shown(host, &info).await?;
+        }
         if let Some(v) = self.judge().volumes.get_mut(volume) {
             v.hosts.remove(host);
         }

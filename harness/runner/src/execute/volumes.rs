@@ -80,6 +80,11 @@ impl Player<'_> {
                 self.site.control().delete_volume(id).await.map_err(|e| self.failed(step, &e.to_string()))?;
                 self.complete(begun, &Operation::DeleteVolume { id }, Answer::Done);
             }
+            if let StepEnd::Refused(why) = &ended
+                && let Some(finding) = self.refused_for(step, image.as_ref(), why)
+            {
+                return Err(StepEnd::Findings(vec![finding]));
+            }
             return Err(ended);
         }
         // Entries are of one pool, as in Cinder: a volume that was scheduled anew into another pool does not meet them.
@@ -95,6 +100,25 @@ impl Player<'_> {
             return Err(StepEnd::Findings(vec![finding]));
         }
         Ok(host)
+    }
+
+    /// An image is refused for what is wrong with it, and the refusal says so: one that is refused for something else shows
+    /// nothing about what it is made for. A stream that a fault cuts is another matter.
+    fn refused_for(
+        &self,
+        step: &Step,
+        image: Option<&crate::site::SiteImage>,
+        why: &str,
+    ) -> Option<Finding> {
+        let refusal = image?.refusal;
+        if why.contains(refusal) || self.site.faults_fired().contains_key("image.read") {
+            return None;
+        }
+        let ids = blame::must_be_refused(step, Refused::UnsafeImage, self.image_kind(step));
+        let finding = Finding::new(ids.first()?, "operation", "image", "refusal")
+            .says(format!("`{}` was refused for another reason", crate::story::print_step(step)))
+            .compared(format!("a refusal that says {refusal:?}"), why);
+        Some(finding)
     }
 
     /// Tells the models about a volume that was made.

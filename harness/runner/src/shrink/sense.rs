@@ -388,5 +388,5 @@ fn play_pair(half: &mut Option<Half>, act: &PairAct, cut: bool) {
 }
 
 fn harmless(kind: ImageKind) -> bool {
-    matches!(kind, ImageKind::Sample | ImageKind::Raw)
+    matches!(kind, ImageKind::Sample | ImageKind::Raw | ImageKind::Iso)
 }
