@@ -186,6 +186,9 @@ pub const STORIES: &[StoryEntry] = stories![
     "refused-commands",
     "type-words",
     "rescheduled",
+    "disk-types",
+    "management-addresses",
+    "blind-copies",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -149,7 +149,7 @@ impl ComposedSite {
     /// Puts the site together and starts the volume service.
     pub(crate) async fn start(parts: SiteParts, plan: &Plan) -> Result<Self, SiteError> {
         let mut options = parts.options.clone();
-        options.extend(plan.site.options.clone());
+        options.extend(filled_in(&parts.options, &plan.site.options));
         let store = ImageStore::new();
         let mut connectors: BTreeMap<Name, Arc<Machine>> = BTreeMap::new();
         let mut host_names = BTreeMap::new();
@@ -309,6 +309,18 @@ fn host_config(env: &Env, parts: &SiteParts, host: &str, n: usize, multipath: bo
     config
 }
 
+/// Stands in a story for the value that an option has without the story.
+const DEFAULT: &str = "{default}";
+
+/// Options of a story, with what they are without it in the places that say so.
+fn filled_in(
+    without: &BTreeMap<String, String>,
+    options: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let value = |key: &str, text: &str| text.replace(DEFAULT, without.get(key).map_or("", String::as_str));
+    options.iter().map(|(key, text)| (key.clone(), value(key, text))).collect()
+}
+
 fn truth(value: Option<&String>) -> bool {
     value.is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on"))
 }
@@ -376,7 +388,7 @@ impl Site for ComposedSite {
         }
         let options = {
             let mut service = self.service();
-            service.options.extend(options.clone());
+            service.options.extend(filled_in(&self.parts.options, options));
             service.options.clone()
         };
         let built = build(&self.parts, &options)?;

@@ -154,7 +154,8 @@ const ONE_ARRAY: &[Verb] = &[
             pos("VALUE", Type::Text, "its value"),
         ],
         named: &[],
-        help: "Sets a back-end option before the volume service starts.",
+        help: "Sets a back-end option before the volume service starts; `{default}` in the value is what it is without the \
+               story.",
         example: "option tengling_max_clone_depth 2",
     },
     Verb {
