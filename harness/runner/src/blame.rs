@@ -89,6 +89,8 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::Verify { .. } | Step::Scan { .. } => "DAT-001",
         Step::Census => "CLU-005",
         Step::Reimage { .. } => "IMG-001",
+        // Or what the story says: see `charged`.
+        Step::Manage { .. } | Step::Inspect { .. } => "DUR-005",
         Step::Squat { .. } | Step::Wait { .. } | Step::Arm { .. } | Step::Disarm => "BEN-001",
         Step::Settle => "CON-004",
         Step::Repeat { .. } => "CRE-002",

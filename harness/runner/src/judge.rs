@@ -69,6 +69,8 @@ pub(crate) struct Judge {
     pub(crate) snapshots: BTreeMap<Name, Snapshot>,
     pub(crate) instances: BTreeMap<Name, InstanceId>,
     pub(crate) baseline: ArrayInventory,
+    /// Ids that administrators have given names.
+    pub(crate) remembered: BTreeMap<Name, String>,
     /// The array as last listed; forgotten as soon as a management operation begins.
     pub(crate) listing: Option<ArrayInventory>,
     pub(crate) wwns: BTreeMap<VolumeId, Wwn>,
@@ -197,6 +199,7 @@ impl Judge {
             snapshots: BTreeMap::new(),
             instances: BTreeMap::new(),
             baseline: ArrayInventory::default(),
+            remembered: BTreeMap::new(),
             listing: None,
             wwns: BTreeMap::new(),
             internal: BTreeSet::new(),

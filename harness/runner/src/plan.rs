@@ -92,6 +92,9 @@ pub struct SitePlan {
     /// Linked clones that the simulated array allows of one source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clones: Option<u64>,
+    /// PRODUCTVERSION of the simulated arrays; none is the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
     /// What is unusual about a host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tunes: BTreeMap<Name, Tune>,
@@ -418,6 +421,38 @@ pub enum Step {
         /// Volume that does not exist.
         volume: Name,
     },
+    /// An administrator asks something of an array.
+    Manage {
+        /// Method and path of the call, below the device id.
+        call: String,
+        /// The far array, where there are two.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        far: bool,
+        /// The code that it must be answered with; 0 is success.
+        #[serde(default, skip_serializing_if = "is_success")]
+        code: i64,
+        /// What the id in the answer is called from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remember: Option<Name>,
+        /// The body.
+        fields: BTreeMap<String, String>,
+    },
+    /// An administrator looks at what an array says of itself.
+    Inspect {
+        /// Path of the objects, or of the one object, below the device id.
+        path: String,
+        /// The far array, where there are two.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        far: bool,
+        /// How many objects there must be with these values; none is at least one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
+        /// What the id of the first of them is called from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remember: Option<Name>,
+        /// Values that they have.
+        fields: BTreeMap<String, String>,
+    },
     /// A call whose work is done is made once more.
     Repeat {
         /// Which.
@@ -601,6 +636,8 @@ impl Step {
         matches!(
             self,
             Self::Squat { .. }
+                | Self::Manage { .. }
+                | Self::Inspect { .. }
                 | Self::Fill { .. }
                 | Self::Drain { .. }
                 | Self::Revoke { .. }
@@ -631,6 +668,10 @@ impl Step {
                 | Self::Heal { .. }
         )
     }
+}
+
+fn is_success(code: &i64) -> bool {
+    *code == 0
 }
 
 fn is_zero(number: &u64) -> bool {

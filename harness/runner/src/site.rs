@@ -190,6 +190,21 @@ pub trait Site: Send + Sync {
         Err(not_here("make objects behind the driver's back"))
     }
 
+    /// Asks the near array, or the far one, something as an administrator does: method and path below the device id, and a body
+    /// for what is not read. Answers the array's code, 0 for success, and its data.
+    ///
+    /// # Errors
+    /// The site cannot do it, or the array's management does not answer.
+    async fn administer(
+        &self,
+        _far: bool,
+        _method: &str,
+        _path: &str,
+        _body: &BTreeMap<String, String>,
+    ) -> Result<(i64, serde_json::Value), SiteError> {
+        Err(not_here("administer the array"))
+    }
+
     /// Portals of the array that work now, where the site knows.
     fn portals(&self) -> Option<Vec<std::net::SocketAddr>> {
         None

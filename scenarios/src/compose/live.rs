@@ -139,6 +139,9 @@ pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
     if !plan.site.pools.is_empty() {
         return Some("the story needs pools of its own sizes, which only a simulated array has".into());
     }
+    if plan.site.product.is_some() {
+        return Some("the story needs an array of another version than this one".into());
+    }
     if plan.site.remote {
         return Some(
             "the story needs a second array, linked to the first, which only simulated ones have".into(),
@@ -170,6 +173,8 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
     let mut wrap: Option<Wrap> = None;
     let mut levers: Option<Arc<dyn Levers>> = None;
     let mut remote: Option<Arc<dyn Remote>> = None;
+    let bench = world.node("bench", &[LOCALHOST]);
+    let mut desks = Vec::new();
     let options: BTreeMap<String, String> = match &setup.target {
         Target::Loopback => {
             let failed = |e: std::io::Error| SiteError::Internal(e.to_string());
@@ -180,6 +185,7 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
             }
             let env = world.node("array", &[LOCALHOST]);
             let array = start_array(&env, parts).await.map_err(failed)?;
+            desks.push(array.desk(&bench));
             if let Some(link) = array.link_listeners.first().copied() {
                 let far_env = world.node(REMOTE, &[LOCALHOST]);
                 let far = start_far(&far_env, array_parts(setup, spec), link).await.map_err(failed)?;
@@ -189,7 +195,9 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
                     true => lever.heal_addr(REMOTE, link),
                     false => lever.cut_addr(REMOTE, link),
                 });
-                remote = Some(Arc::new(Twin::new((&array, &env), (&far, &far_env), way)));
+                let twin = Twin::new((&array, &env), (&far, &far_env), way);
+                desks.push(twin.desk(&bench));
+                remote = Some(Arc::new(twin));
             }
             let mut options = backend_options(array.rest, &user, &password, &spec.plan);
             options.insert(BACK_OFF_MS.to_owned(), "10".to_owned());
@@ -214,7 +222,7 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
         .map(|(name, _)| (name.clone(), world.node(name.as_str(), &[LOCALHOST])))
         .collect();
     let parts = SiteParts {
-        bench: world.node("bench", &[LOCALHOST]),
+        bench,
         control: world.node("control", &[LOCALHOST]),
         hosts,
         driver: setup.driver,
@@ -231,6 +239,7 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
         faults_fired: Arc::new(move || counter.faults_fired()),
         levers,
         remote,
+        desks,
     };
     let site = ComposedSite::start(parts, &spec.plan).await?;
     let outcome = play_case(&site, spec).await;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use sanbench_api::{AccessMode, ConnectionInfo, TargetPath, VolumeId, async_trait};
 use sanbench_array::pair::{Access, Mode, Pair, PairCommand, PairKind, PairState as State, RemoteLun, Role};
 use sanbench_array::{ArrayHandle, Command, Outcome, Refusal, Secret};
+use sanbench_rest::{Desk, RestConfig};
 use sanbench_runner::plan::{Mirroring, SecondaryAccess};
 use sanbench_runner::{PairState, Remote, SiteError};
 use sanbench_world::Env;
@@ -109,6 +110,11 @@ impl Twin {
             link,
             cut: AtomicBool::new(false),
         }
+    }
+
+    /// Where the far array's administrator sits.
+    pub(super) fn desk(&self, env: &Env) -> Desk {
+        Desk::new(env.clone(), self.far.0.clone(), &RestConfig::default())
     }
 
     /// What is wrong inside of the far array.

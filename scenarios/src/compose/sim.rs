@@ -226,8 +226,10 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
     let tag = tag(spec.seed);
     let options = backend_options(array.rest, &user, &password, &spec.plan);
     let secrets = Secrets::of(&options, &spec.plan);
+    let bench = world.node("bench", &[IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))]);
+    let desks = [Some(array.desk(&bench)), twin.as_ref().map(|twin| twin.desk(&bench))];
     let site_parts = SiteParts {
-        bench: world.node("bench", &[IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))]),
+        bench,
         control: world.node(CONTROL, &host_addresses(0)),
         hosts,
         driver: setup.driver,
@@ -243,6 +245,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         faults_fired: Arc::new(move || counter.faults_fired()),
         levers: Some(Arc::new(levers)),
         remote: twin.clone().map(|twin| twin as Arc<dyn Remote>),
+        desks: desks.into_iter().flatten().collect(),
     };
     let mut outcome = match ComposedSite::start(site_parts, &spec.plan).await {
         Ok(site) => {

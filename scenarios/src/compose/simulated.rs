@@ -12,7 +12,7 @@ use sanbench_array::{
     PoolConfig, Portal, PortalConfig, Secret, TrafficLimits,
 };
 use sanbench_link::LinkConfig;
-use sanbench_rest::RestConfig;
+use sanbench_rest::{Desk, RestConfig};
 use sanbench_runner::{CaseSpec, SiteError};
 use sanbench_target::{TargetConfig, TargetDefects};
 use sanbench_world::{Env, Fault, Listener, Task};
@@ -82,7 +82,7 @@ impl ArrayParts {
             pools: pools(&spec.plan),
             kept: None,
             journal: spec.plan.site.journal.then_some(planted.journal),
-            product: "V600R003C00".into(),
+            product: spec.plan.site.product.clone().unwrap_or_else(|| "V600R003C00".into()),
             serial: "21003400a30d844d".into(),
             rest_config: RestConfig::default(),
             defects: planted.array,
@@ -197,6 +197,11 @@ impl RunningArray {
         let mut dice = env.rng(&format!("power loss {}", self.handle.lock().power_generation()));
         self.handle.lock().power_loss(env.now(), &mut |n| dice.below(n));
         self.serve_again(env).await.map_err(|e| SiteError::Internal(e.to_string()))
+    }
+
+    /// Where an administrator sits.
+    pub(crate) fn desk(&self, env: &Env) -> Desk {
+        Desk::new(env.clone(), self.handle.clone(), &self.rest_config)
     }
 
     /// Fails a controller, or brings it back.

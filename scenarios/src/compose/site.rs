@@ -8,10 +8,12 @@ use sanbench_check::Finding;
 use sanbench_flows::image::ImageStore;
 use sanbench_flows::{Backend, CacheLimits, ControlPlane, FlowDefects, FlowsConfig};
 use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
+use sanbench_rest::Desk;
 use sanbench_runner::plan::{PlacedFault, Plan, Tune};
 use sanbench_runner::story::Name;
 use sanbench_runner::{PathState, Promise, Remote, Severed, Site, SiteError, SiteImage};
 use sanbench_world::{Env, Fault};
+use serde_json::{Value, json};
 
 use super::images::{ImageInput, add_image};
 use super::machine::Machine;
@@ -60,6 +62,8 @@ pub(crate) struct SiteParts {
     pub(crate) levers: Option<Arc<dyn Levers>>,
     /// The second array.
     pub(crate) remote: Option<Arc<dyn Remote>>,
+    /// Where administrators sit: of the array, and of the second one.
+    pub(crate) desks: Vec<Desk>,
 }
 
 /// Breaks and mends what only a simulated site can: power, controllers, paths, objects behind the driver's back.
@@ -458,6 +462,19 @@ impl Site for ComposedSite {
 
     async fn squat(&self, name: &str) -> Result<(), SiteError> {
         self.levers()?.squat(name)
+    }
+
+    async fn administer(
+        &self,
+        far: bool,
+        method: &str,
+        path: &str,
+        body: &BTreeMap<String, String>,
+    ) -> Result<(i64, Value), SiteError> {
+        let desk = self.parts.desks.get(usize::from(far));
+        let desk = desk.ok_or_else(|| SiteError::Internal("nobody administers this array here".into()))?;
+        let body = if method == "GET" { Value::Null } else { json!(body) };
+        desk.call(method, path, &body).await.map_err(|e| SiteError::Internal(e.to_string()))
     }
 
     fn portals(&self) -> Option<Vec<std::net::SocketAddr>> {

@@ -27,7 +27,7 @@ use crate::{RestState, lock, openapi, points, status, wrong};
 /// Where the management API lives.
 pub(crate) const ROOT: &str = "/deviceManager/rest/";
 /// Header of the session token.
-const TOKEN: &str = "iBaseToken";
+pub(crate) const TOKEN: &str = "iBaseToken";
 
 /// Marks a response (in its extensions) that must not be sent: the connection is closed instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ enum Outcome {
     Drop,
 }
 
-async fn handle(State(state): State<RestState>, request: Request) -> Response {
+pub(crate) async fn handle(State(state): State<RestState>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     if let Some(verb) = path.strip_prefix("/_ctl/") {

@@ -23,6 +23,7 @@
 
 mod codes;
 mod control;
+mod desk;
 mod dialect;
 mod envelope;
 mod handle;
@@ -45,6 +46,7 @@ use std::time::Duration;
 use sanbench_array::ArrayHandle;
 use sanbench_world::Env;
 
+pub use desk::{Desk, NoAnswer};
 pub use handle::{CloseAfter, DropConnection, Peer, router};
 pub use points::endpoints;
 pub use serve::serve;

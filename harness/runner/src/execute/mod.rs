@@ -12,6 +12,7 @@
 //! | `remote` | volumes on two arrays |
 //! | `limits` | volumes that the array slows down |
 
+mod administer;
 mod contract;
 mod hosts;
 mod io;
@@ -365,6 +366,12 @@ impl<'a> Player<'a> {
             Step::Flush { volume } => self.flush(step, volume).await,
             Step::Reimage { volume, image } => self.reimage(step, volume, image).await,
             Step::Squat { volume } => self.squat(volume).await,
+            Step::Manage { call, far, code, remember, fields } => {
+                self.manage(step, (call, *far), *code, remember.as_ref(), fields).await
+            }
+            Step::Inspect { path, far, count, remember, fields } => {
+                self.inspect(step, (path, *far), *count, remember.as_ref(), fields).await
+            }
             Step::PowerLoss => self.power_loss().await,
             Step::Reboot { host, off } => self.reboot(step, host, *off).await,
             Step::FailController { controller } => self.controller(*controller, false).await,
@@ -658,6 +665,7 @@ fn is_managed(step: &Step) -> bool {
             | Step::Wait { .. }
             | Step::Arm { .. }
             | Step::Disarm
+            | Step::Inspect { .. }
             | Step::Reserve { .. }
             | Step::Reserved { .. }
             | Step::Unreserve { .. }

@@ -352,7 +352,12 @@ impl Player<'_> {
         let copy = self.judge().data.begin_copy(v.id)?;
         if let Err(error) = self.site.control().create_snapshot(v.id, snapshot.as_str(), Some(id)).await {
             self.judge().data.cancel(copy);
-            return Err(self.refused_or_failed(step, begun, &operation, &error));
+            let end = self.refused_or_failed(step, begun, &operation, &error);
+            if let StepEnd::Refused(_) = end {
+                // What is left of it in the database is in its user's way, who takes it away.
+                let _ = self.site.control().delete_snapshot(id).await;
+            }
+            return Err(end);
         }
         let findings = self.complete(begun, &operation, Answer::Done);
         self.judge().data.end_snapshot(copy, id)?;

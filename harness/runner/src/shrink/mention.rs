@@ -67,6 +67,8 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
             Mentions { pool: Some(pool), ..Mentions::default() }
         }
         Step::Restart { .. }
+        | Step::Manage { .. }
+        | Step::Inspect { .. }
         | Step::Census
         | Step::PowerLoss
         | Step::FailController { .. }

@@ -63,6 +63,7 @@ impl Pins {
                     | Step::Flatten { .. }
                     | Step::Restart { .. }
                     | Step::Squat { .. }
+                    | Step::Manage { .. }
                     | Step::Fill { .. }
                     | Step::Drain { .. }
             ) || (everything && is_written(&item.step));

@@ -228,6 +228,11 @@ impl Args {
         self.pairs.iter().filter_map(|w| Some((w.key.clone()?, w.text.clone()))).collect()
     }
 
+    /// Whether the line is about the far array.
+    fn is_far(&self) -> bool {
+        self.named.get("array").is_some_and(|w| w.text == "far")
+    }
+
     pub(super) fn refused(&self) -> Option<Refused> {
         self.named.get("refused").and_then(|w| from_word(&w.text))
     }
@@ -361,6 +366,7 @@ fn header(
         "remote" => site.remote = true,
         "array" => {
             site.clones = args.key(at, "clones", "a number")?.or(site.clones);
+            site.product = args.key(at, "product", "a version")?.or(site.product.take());
         }
         "tune" => {
             let tune = Tune {
@@ -532,6 +538,20 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
             Step::Repeat { what, volume: names.known(at, "volume", word(1))?, host }
         }
         // The name stays free: the volume is still to be made.
+        "manage" => Step::Manage {
+            call: args.text(0).to_owned(),
+            far: args.is_far(),
+            code: args.key(at, "code", "a number")?.unwrap_or(0),
+            remember: args.key(at, "as", "a name")?,
+            fields: args.pairs(),
+        },
+        "inspect" => Step::Inspect {
+            path: args.text(0).to_owned(),
+            far: args.is_far(),
+            count: args.key(at, "count", "a number")?,
+            remember: args.key(at, "as", "a name")?,
+            fields: args.pairs(),
+        },
         "squat" => Step::Squat { volume: args.pos(at, 0, "a name")? },
         "cut" | "heal" | "slow" | "reset" | "half-open" => {
             let host = names.known(at, "host", word(0))?;

@@ -51,6 +51,15 @@ pub fn plain(step: &Step) -> String {
         Step::Scan { volume } => (format!("Read all of {volume} back"), &None),
         Step::Census => ("Compare array, database and hosts".to_owned(), &None),
         Step::Reimage { volume, image } => (format!("Write image {image} over {volume}"), &None),
+        Step::Manage { call, far, code, .. } => {
+            let array = if *far { "far array" } else { "array" };
+            let text = format!("An administrator asks the {array}: {call}");
+            (if *code == 0 { text } else { format!("{text}; this must be answered with code {code}") }, &None)
+        }
+        Step::Inspect { path, far, .. } => {
+            let array = if *far { "far array" } else { "array" };
+            (format!("An administrator looks at {path} of the {array}"), &None)
+        }
         Step::Squat { volume } => {
             (format!("Somebody else makes a LUN with the name that {volume} would get"), &None)
         }

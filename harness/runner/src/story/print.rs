@@ -30,6 +30,9 @@ pub fn print(plan: &Plan) -> String {
     if let Some(clones) = plan.site.clones {
         line(format!("array clones={clones}"));
     }
+    if let Some(product) = &plan.site.product {
+        line(format!("array product={}", quoted(product, false)));
+    }
     if plan.site.remote {
         line("remote".to_owned());
     }
@@ -121,6 +124,20 @@ pub fn print_step(step: &Step) -> String {
             (format!("out-of-space {} {volume} at={at} length={length}", word(what)), &None)
         }
         Step::Drain { pool } => (format!("drain {pool}"), &None),
+        Step::Manage { call, far, code, remember, fields } => {
+            let mut text = format!("manage {}{}", quoted(call, false), whose(*far, remember.as_ref()));
+            if *code != 0 {
+                let _ = write!(text, " code={code}");
+            }
+            (text + &pairs(fields), &None)
+        }
+        Step::Inspect { path, far, count, remember, fields } => {
+            let mut text = format!("inspect {}{}", quoted(path, false), whose(*far, remember.as_ref()));
+            if let Some(count) = count {
+                let _ = write!(text, " count={count}");
+            }
+            (text + &pairs(fields), &None)
+        }
         Step::Squat { volume } => (format!("squat {volume}"), &None),
         Step::PowerLoss => ("power-loss".to_owned(), &None),
         Step::FailController { controller } => (format!("fail-controller {controller}"), &None),
@@ -155,6 +172,12 @@ pub fn print_step(step: &Step) -> String {
         let _ = write!(text, " refused={}", word(refused));
     }
     text
+}
+
+/// Which array, and what the id is called.
+fn whose(far: bool, remember: Option<&super::value::Name>) -> String {
+    let array = if far { " array=far" } else { "" };
+    remember.map_or_else(|| array.to_owned(), |name| format!("{array} as={name}"))
 }
 
 fn of_path(path: u64) -> String {

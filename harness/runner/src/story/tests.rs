@@ -112,7 +112,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..36), 0..3),
     );
-    let steps = prop::collection::vec((0u8..40, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..42, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -158,6 +158,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                     .collect(),
                 schedule: [Schedule::Fifo, Schedule::Random, Schedule::Priorities][steps.len() % 3],
                 remote: steps.len() % 4 != 0,
+                product: steps.len().is_multiple_of(5).then(|| "V500R007C60 SPC".to_owned()),
             };
             let mut volumes: Vec<Name> = vec!["v0".parse().unwrap()];
             plan.steps.push(PlanStep::from(Step::Create {
@@ -261,6 +262,20 @@ fn plan() -> impl Strategy<Value = Plan> {
                     35 if plan.site.remote => Step::Pair { volume, act: pair_act(number, at, length) },
                     37 => Step::Limit { volume, iops: u64::from(number % 3) },
                     36 => Step::Portal { portal: u64::from(number % 3), enabled: number % 2 == 0 },
+                    39 => Step::Manage {
+                        call: format!("POST x/{number}"),
+                        far: number.is_multiple_of(2),
+                        code: i64::from(number % 3) - 1,
+                        remember: number.is_multiple_of(5).then_some(host),
+                        fields: [("a".to_owned(), " \"b\\ #=".to_owned())].into(),
+                    },
+                    40 => Step::Inspect {
+                        path: format!("x/{number}"),
+                        far: number.is_multiple_of(2),
+                        count: number.is_multiple_of(3).then_some(u64::from(number)),
+                        remember: number.is_multiple_of(5).then_some(host),
+                        fields: BTreeMap::new(),
+                    },
                     38 => Step::Reboot { host, off: u64::from(number % 3600) + 1 },
                     _ => Step::Census,
                 };

@@ -115,6 +115,8 @@ const FAULT: &[Param] = &[
 pub(super) const VOLUME: Param = pos("VOLUME", Type::Name, "a volume");
 const PATH: Param = key("path", Type::Count, false, "which path, from 1 (default: all)");
 const PORTAL: Param = pos("N", Type::Count, "portal, from 1; path n leads to portal n");
+const ARRAY: Param =
+    key("array", Type::Word(&["near", "far"]), false, "which array, where there are two (default near)");
 const HOST: Param = pos("HOST", Type::Name, "a compute host");
 
 /// Every verb, header verbs first, in the order in which `explain` lists them.
@@ -261,9 +263,12 @@ const ONE_ARRAY: &[Verb] = &[
         name: "array",
         place: Place::Header,
         positional: &[],
-        named: &[key("clones", Type::Count, true, "linked clones that it allows of one source")],
-        help: "Limits of the simulated array.",
-        example: "array clones=2",
+        named: &[
+            key("clones", Type::Count, false, "linked clones that it allows of one source"),
+            key("product", Type::Text, false, "its version (default V600R003C00); others can do less or more"),
+        ],
+        help: "Limits and version of the simulated array.",
+        example: "array clones=2 product=V500R007C60",
     },
     Verb {
         name: "remote",
@@ -450,6 +455,36 @@ const ONE_ARRAY: &[Verb] = &[
         named: &[],
         help: "Makes an object of somebody else on the simulated array, under the name that this volume would get.",
         example: "squat web3",
+    },
+    Verb {
+        name: "manage",
+        place: Place::Step,
+        positional: &[pos("CALL", Type::Text, "method and path, such as \"POST vstore\"")],
+        named: &[
+            ARRAY,
+            key("as", Type::Name, false, "what the id in the answer is called from now on"),
+            key("code", Type::Integer, false, "the error code that it must be answered with (default 0, success)"),
+            key("", Type::Pairs, false, "the body as key=value"),
+        ],
+        help: "Lets an administrator ask something of the simulated array, in its own dialect. In path and values `{name}` is an \
+               id that got this name, or the id of that volume's or snapshot's object, or the initiator of that host; \
+               `{volume:name}` and `{snapshot:name}` are what the driver calls the objects. What is \
+               made so is somebody else's: it must stay as it is until the administrator changes it. Left out beside woven-in \
+               faults.",
+        example: "manage \"POST vstore\" NAME=tenant as=tenant",
+    },
+    Verb {
+        name: "inspect",
+        place: Place::Step,
+        positional: &[pos("PATH", Type::Text, "objects, or one object, such as vstore/{tenant}")],
+        named: &[
+            ARRAY,
+            key("as", Type::Name, false, "what the id of the first that fits is called from now on"),
+            key("count", Type::Count, false, "how many must fit (default: at least one)"),
+            key("", Type::Pairs, false, "what they must say, as key=value"),
+        ],
+        help: "Lets an administrator look whether the simulated array says what it must; names as in `manage`.",
+        example: "inspect vstore/{tenant} NAME=tenant",
     },
     Verb {
         name: "repeat",

@@ -1,0 +1,230 @@
+//! What an administrator does to an array beside the driver, and what the array then says of itself.
+
+use std::collections::BTreeMap;
+
+use sanbench_api::{ArrayInventory, SnapshotId, VolumeId};
+use serde_json::Value;
+
+use super::*;
+
+/// What is charged where the story names no requirement.
+const KEPT: &str = "DUR-005";
+
+impl Player<'_> {
+    /// A call of an administrator. Whatever it makes or changes is not the run's, and must stay so from now on.
+    pub(super) async fn manage(
+        &self,
+        step: &Step,
+        (call, far): (&str, bool),
+        code: i64,
+        remember: Option<&Name>,
+        fields: &BTreeMap<String, String>,
+    ) -> Ended {
+        self.alone()?;
+        let Some((method, path)) = call.split_once(' ') else {
+            return Err(StepEnd::Broken(format!("`{call}` is no method and path")));
+        };
+        let before = self.objects().await?;
+        let path = self.filled_in(path, &before)?;
+        let fields = self.all_filled_in(fields, &before)?;
+        let asked = self.site.administer(far, method, &path, &fields).await;
+        let (answered, data) = asked.map_err(outages::not_possible)?;
+        let after = self.objects().await?;
+        follow(&mut self.judge().baseline, &before, &after);
+        if answered != code {
+            return Err(self.contradicted(step, format!("code {code}"), format!("code {answered}")));
+        }
+        self.uphold_story();
+        self.remember(remember, &data)
+    }
+
+    /// Objects of an array must say of themselves what the story expects.
+    pub(super) async fn inspect(
+        &self,
+        step: &Step,
+        (path, far): (&str, bool),
+        count: Option<u64>,
+        remember: Option<&Name>,
+        fields: &BTreeMap<String, String>,
+    ) -> Ended {
+        self.alone()?;
+        let listing = self.objects().await?;
+        let path = self.filled_in(path, &listing)?;
+        let fields = self.all_filled_in(fields, &listing)?;
+        let asked = self.site.administer(far, "GET", &path, &BTreeMap::new()).await;
+        let (code, data) = asked.map_err(outages::not_possible)?;
+        let objects = match (code, data) {
+            (0, Value::Array(objects)) => objects,
+            (0, Value::Null) => Vec::new(),
+            (0, object) => vec![object],
+            (code, _) => return Err(self.contradicted(step, "an answer", format!("code {code}"))),
+        };
+        let fits = |object: &&Value| fields.iter().all(|(key, value)| text(&object[key]) == *value);
+        let fitting: Vec<&Value> = objects.iter().filter(fits).collect();
+        let enough = match count {
+            Some(count) => fitting.len() as u64 == count,
+            None => !fitting.is_empty(),
+        };
+        if !enough {
+            let wanted = count.map_or_else(|| "at least 1".to_owned(), |count| count.to_string());
+            return Err(self.contradicted(step, format!("{wanted} such"), seen(&objects, &fields)));
+        }
+        self.uphold_story();
+        self.remember(remember, fitting.first().copied().unwrap_or(&Value::Null))
+    }
+
+    /// Beside faults that nobody has thought of, an administrator's calls fail as well, and what follows means nothing.
+    fn alone(&self) -> Result<(), StepEnd> {
+        match self.is_tolerant() {
+            true => Err(StepEnd::Skipped("no administrator works beside woven-in faults".into())),
+            false => Ok(()),
+        }
+    }
+
+    async fn objects(&self) -> Result<ArrayInventory, StepEnd> {
+        let listing = audit::inventory(self.site).await.map_err(|e| StepEnd::Unreachable(e.to_string()))?;
+        Ok(listing.unwrap_or_default())
+    }
+
+    /// Ids in the places of their names.
+    fn filled_in(&self, text: &str, listing: &ArrayInventory) -> Result<String, StepEnd> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((head, tail)) = rest.split_once('{') {
+            let Some((name, tail)) = tail.split_once('}') else { break };
+            let known = match name.split_once(':') {
+                Some((kind, name)) => name.parse().ok().and_then(|name| self.name_of(kind, &name)),
+                None => name.parse().ok().and_then(|name| self.known(&name, listing)),
+            };
+            let known = known.ok_or_else(|| StepEnd::Broken(format!("nothing is called {name} here")))?;
+            out.push_str(head);
+            out.push_str(&known);
+            rest = tail;
+        }
+        Ok(out + rest)
+    }
+
+    fn all_filled_in(
+        &self,
+        fields: &BTreeMap<String, String>,
+        listing: &ArrayInventory,
+    ) -> Result<BTreeMap<String, String>, StepEnd> {
+        fields.iter().map(|(key, text)| Ok((key.clone(), self.filled_in(text, listing)?))).collect()
+    }
+
+    /// The id that has this name: one of an administrator's, of a volume's or snapshot's object, or the initiator of a host.
+    fn known(&self, name: &Name, listing: &ArrayInventory) -> Option<String> {
+        let judge = self.judge();
+        if let Some(id) = judge.remembered.get(name) {
+            return Some(id.clone());
+        }
+        let drivers = self.site.drivers();
+        let inventory = drivers.values().find_map(|driver| driver.inventory());
+        if let (Some(volume), Some(inventory)) = (judge.volumes.get(name), inventory) {
+            return Some(listing.lun_by_name(&inventory.lun_name(&volume.id))?.id.clone());
+        }
+        if let (Some(snapshot), Some(inventory)) = (judge.snapshots.get(name), inventory) {
+            let name = inventory.snapshot_name(&snapshot.id);
+            return listing.snapshots.iter().find(|s| s.name == name).map(|s| s.id.clone());
+        }
+        self.site.connector(name)?.properties().initiator
+    }
+
+    /// The name that the driver gives the object of a volume or snapshot, whether that exists or not.
+    fn name_of(&self, kind: &str, name: &Name) -> Option<String> {
+        let drivers = self.site.drivers();
+        let inventory = drivers.values().find_map(|driver| driver.inventory())?;
+        match kind {
+            "volume" => Some(inventory.lun_name(&VolumeId::from_random(self.id_bytes(kind, name)))),
+            "snapshot" => Some(inventory.snapshot_name(&SnapshotId::from_random(self.id_bytes(kind, name)))),
+            _ => None,
+        }
+    }
+
+    fn remember(&self, name: Option<&Name>, object: &Value) -> Ended {
+        let Some(name) = name else { return Ok(String::new()) };
+        match text(&object["ID"]) {
+            id if id.is_empty() => Err(StepEnd::Broken(format!("nothing has an id to call {name}"))),
+            id => {
+                self.judge().remembered.insert(name.clone(), id.clone());
+                Ok(id)
+            }
+        }
+    }
+
+    /// What such a step is about is for the story to say.
+    fn story_id(&self) -> &str {
+        self.plan.requires.first().map_or(KEPT, String::as_str)
+    }
+
+    fn uphold_story(&self) {
+        self.judge().ledger.compared(self.story_id(), 1);
+    }
+
+    /// The array says something else than it must.
+    fn contradicted(&self, step: &Step, expected: impl ToString, observed: impl ToString) -> StepEnd {
+        let finding = Finding::new(self.story_id(), "operation", "administrator", "answer")
+            .says(format!("`{}`", crate::story::print_step(step)))
+            .compared(expected, observed);
+        StepEnd::Findings(vec![finding])
+    }
+}
+
+/// A value as a story writes it; absent ones are empty.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// What objects say where the story expects something of them.
+fn seen(objects: &[Value], fields: &BTreeMap<String, String>) -> String {
+    let shown = objects.iter().take(5).map(|object| {
+        let values: Vec<String> = fields.keys().map(|key| format!("{key}={}", text(&object[key]))).collect();
+        values.join(" ")
+    });
+    format!("{} objects: {}", objects.len(), shown.collect::<Vec<_>>().join("; "))
+}
+
+/// Takes over what a call of somebody else has made, changed or removed: it is his. What the run has made stays its own.
+fn follow(baseline: &mut ArrayInventory, before: &ArrayInventory, after: &ArrayInventory) {
+    kind(&mut baseline.luns, &before.luns, &after.luns, |o| &o.id);
+    kind(&mut baseline.snapshots, &before.snapshots, &after.snapshots, |o| &o.id);
+    kind(&mut baseline.hosts, &before.hosts, &after.hosts, |o| &o.id);
+    kind(&mut baseline.initiators, &before.initiators, &after.initiators, |o| &o.iqn);
+    kind(&mut baseline.host_groups, &before.host_groups, &after.host_groups, |o| &o.id);
+    kind(&mut baseline.lun_groups, &before.lun_groups, &after.lun_groups, |o| &o.id);
+    kind(&mut baseline.views, &before.views, &after.views, |o| &o.id);
+    kind(&mut baseline.jobs, &before.jobs, &after.jobs, |o| &o.id);
+}
+
+fn kind<T: Clone + PartialEq>(baseline: &mut Vec<T>, before: &[T], after: &[T], id: impl Fn(&T) -> &String) {
+    let made = after.iter().filter(|object| !before.iter().any(|known| id(known) == id(object)));
+    let changed = after.iter().filter(|object| {
+        let was = before.iter().find(|known| id(known) == id(object));
+        was.is_some_and(|was| was != *object && baseline.contains(was))
+    });
+    let new: Vec<T> = made.chain(changed).cloned().collect();
+    baseline.retain(|object| after.contains(object) || !before.contains(object));
+    baseline.extend(new);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_others_made_or_had_is_taken_over() {
+        let of = |all: &[(&str, u8)]| -> Vec<(String, u8)> {
+            all.iter().map(|(id, state)| ((*id).to_owned(), *state)).collect()
+        };
+        // b is the run's; a and c are not.
+        let mut baseline = of(&[("a", 1), ("c", 1)]);
+        let before = of(&[("a", 1), ("b", 1), ("c", 1)]);
+        let after = of(&[("a", 2), ("b", 2), ("d", 1)]);
+        kind(&mut baseline, &before, &after, |o| &o.0);
+        assert_eq!(baseline, of(&[("d", 1), ("a", 2)]));
+    }
+}
