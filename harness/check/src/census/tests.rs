@@ -158,6 +158,7 @@ fn observed() -> Census {
             guest: InstanceId(Uuid::from_bytes([7; 16])),
             disk: "/dev/vdb".into(),
         }],
+        disks: Vec::new(),
         quota: Some(Quota { volumes: 4, gigabytes: 7, snapshots: 1, reserved: 0 }),
         open: Vec::new(),
     };
@@ -181,6 +182,7 @@ fn observed() -> Census {
             paths: vec!["sda".into(), "sdb".into()],
             size_bytes: 2 << 30,
         }],
+        violations: Vec::new(),
     };
     let idle = HostCensus { host: "control".into(), ..HostCensus::default() };
     Census { array: Some(array), db, hosts: vec![attached, idle], files: Vec::new() }
