@@ -189,6 +189,13 @@ pub const STORIES: &[StoryEntry] = stories![
     "disk-types",
     "management-addresses",
     "blind-copies",
+    "array-beside",
+    "old-product",
+    "newer-product",
+    "lost-activations",
+    "moved-volume",
+    "put-back",
+    "sets-of-pairs",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -265,7 +265,12 @@ const ONE_ARRAY: &[Verb] = &[
         positional: &[],
         named: &[
             key("clones", Type::Count, false, "linked clones that it allows of one source"),
-            key("product", Type::Text, false, "its version (default V600R003C00); others can do less or more"),
+            key(
+                "product",
+                Type::Text,
+                false,
+                "its version (default V600R003C00); others can do less or more",
+            ),
         ],
         help: "Limits and version of the simulated array.",
         example: "array clones=2 product=V500R007C60",
@@ -463,7 +468,12 @@ const ONE_ARRAY: &[Verb] = &[
         named: &[
             ARRAY,
             key("as", Type::Name, false, "what the id in the answer is called from now on"),
-            key("code", Type::Integer, false, "the error code that it must be answered with (default 0, success)"),
+            key(
+                "code",
+                Type::Integer,
+                false,
+                "the error code that it must be answered with (default 0, success)",
+            ),
             key("", Type::Pairs, false, "the body as key=value"),
         ],
         help: "Lets an administrator ask something of the simulated array, in its own dialect. In path and values `{name}` is an \
