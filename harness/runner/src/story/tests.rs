@@ -274,7 +274,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                         far: number.is_multiple_of(2),
                         count: number.is_multiple_of(3).then_some(u64::from(number)),
                         remember: number.is_multiple_of(5).then_some(host),
-                        fields: BTreeMap::new(),
+                        fields: std::collections::BTreeMap::new(),
                     },
                     38 => Step::Reboot { host, off: u64::from(number % 3600) + 1 },
                     _ => Step::Census,

@@ -6,7 +6,7 @@ pool pool0 64GiB
 pool pool1 32GiB
 write-cache on
 journal on
-array clones=8
+array clones=8 product=V500R007C60
 remote
 schedule random
 host compute-1 paths=2
@@ -67,6 +67,9 @@ wait 30
 heal compute-1 path=2
 heal compute-2
 squat later
+manage "POST vstore" as=tenant NAME=tenant
+manage "PUT vstore/{tenant}" code=1077948993 NAME=other
+inspect vstore/{tenant} NAME=tenant
 repeat create web
 repeat detach web host=compute-2
 revoke web compute-2
