@@ -196,6 +196,8 @@ pub const STORIES: &[StoryEntry] = stories![
     "moved-volume",
     "put-back",
     "sets-of-pairs",
+    "failed-flush",
+    "image-paths",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

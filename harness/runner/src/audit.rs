@@ -294,7 +294,8 @@ fn what_if(d: &Decision) -> Vec<Decision> {
     let mut asked = Vec::new();
     for multiplier in [1.0, -1.0] {
         let options = Options { multiplier, ..d.options };
-        let blind = d.states.iter().map(|s| s.host.as_str()).filter(|host| d.chosen.as_deref() == Some(*host));
+        let blind =
+            d.states.iter().map(|s| s.host.as_str()).filter(|host| d.chosen.as_deref() == Some(*host));
         for host in blind {
             let mut states = d.states.clone();
             let of_host = states.iter_mut().filter(|s| s.host == host);

@@ -128,9 +128,7 @@ pub(crate) fn must_be_refused(
                 Some(ImageKind::BackingFile) => "IMG-004",
                 Some(ImageKind::DataFile) => "IMG-005",
                 // An honest image that was refused was cut on its way.
-                Some(
-                    ImageKind::Truncated | ImageKind::Sample | ImageKind::Raw | ImageKind::Iso,
-                ) => "IMG-003",
+                Some(ImageKind::Truncated | ImageKind::Sample | ImageKind::Raw | ImageKind::Iso) => "IMG-003",
                 Some(ImageKind::AbsurdSize | ImageKind::HugeTable) => "IMG-008",
                 Some(ImageKind::ForeignExtent) => "IMG-006",
                 _ => "IMG-007",
@@ -157,6 +155,8 @@ pub(crate) fn must_be_refused(
         (Step::Delete { .. } | Step::DeleteSnapshot { .. }, _) => vec!["CRE-008"],
         (Step::Attach { .. }, Refused::Busy | Refused::Io) => vec!["ATT-012"],
         (Step::Detach { .. }, Refused::Busy) => vec!["ATT-003"],
+        // What could not be flushed would be lost.
+        (Step::Detach { .. }, Refused::Io) => vec!["ATT-007"],
         (Step::Attach { .. }, _) => vec!["ATT-009"],
         (Step::Create { .. }, _) => vec!["CRE-004"],
         // Two halves of one volume that both take writes.

@@ -205,7 +205,10 @@ mod tests {
         ] {
             let made = build(kind, Size(1 << 20));
             let error = image::inspect(&ImageBytes::Memory(made.bytes), made.declared, 1 << 30).unwrap_err();
-            assert!(!made.refusal.is_empty() && error.to_string().contains(made.refusal), "{kind:?}: {error}");
+            assert!(
+                !made.refusal.is_empty() && error.to_string().contains(made.refusal),
+                "{kind:?}: {error}"
+            );
         }
         for kind in [ImageKind::Sample, ImageKind::Raw, ImageKind::Iso] {
             let made = build(kind, Size(1 << 20));

@@ -110,7 +110,9 @@ impl Player<'_> {
             let luns: BTreeSet<u16> = luns.into_iter().collect();
             if luns != mapped {
                 let finding = Finding::new("ATT-001", "masking", "target", "luns")
-                    .says(format!("the target shows {host} other logical units than those that are mapped to it"))
+                    .says(format!(
+                        "the target shows {host} other logical units than those that are mapped to it"
+                    ))
                     .compared(format!("{mapped:?}"), format!("{luns:?}"));
                 return Err(StepEnd::Findings(vec![finding]));
             }

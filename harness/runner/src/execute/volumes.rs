@@ -104,12 +104,7 @@ impl Player<'_> {
 
     /// An image is refused for what is wrong with it, and the refusal says so: one that is refused for something else shows
     /// nothing about what it is made for. A stream that a fault cuts is another matter.
-    fn refused_for(
-        &self,
-        step: &Step,
-        image: Option<&crate::site::SiteImage>,
-        why: &str,
-    ) -> Option<Finding> {
+    fn refused_for(&self, step: &Step, image: Option<&crate::site::SiteImage>, why: &str) -> Option<Finding> {
         let refusal = image?.refusal;
         if why.contains(refusal) || self.site.faults_fired().contains_key("image.read") {
             return None;
