@@ -340,6 +340,10 @@ impl Player<'_> {
     }
 
     pub(super) async fn snapshot(&self, step: &Step, snapshot: &Name, volume: &Name) -> Ended {
+        if self.is_tolerant() && refused(step) == Some(Refused::Exists) {
+            // See `manage`: whoever was to take the name has not.
+            return Err(StepEnd::Skipped("nobody has taken the name".into()));
+        }
         let v = self.volume(volume)?;
         let id = SnapshotId::from_random(self.id_bytes("snapshot", snapshot));
         let operation = Operation::CreateSnapshot { id, volume: v.id };
