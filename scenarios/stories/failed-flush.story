@@ -26,11 +26,12 @@ arm "target.command.before:SYNCHRONIZE CACHE" nth=7 do=not-ready
 arm "target.command.before:SYNCHRONIZE CACHE" nth=8 do=not-ready
 detach v compute-2 refused=io
 settle
+wait 100
+settle
 verify v
 detach v compute-2
 verify v
 verify w
 delete v
 delete w
-settle
 census

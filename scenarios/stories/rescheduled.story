@@ -7,10 +7,10 @@ fault "flow.build_volume.make.after" nth=1 do=fail
 fault "flow.build_volume.make.after" nth=3 do=fail
 fault "flow.build_volume.make.after" nth=4 do=fail
 
-create v size=1GiB pool=pool1
+create v size=1GiB
 # Twice in a row: the third attempt is the last one.
-create w size=1GiB pool=pool2
-create x size=1GiB pool=pool0
+create w size=1GiB
+create x size=1GiB
 census
 delete v
 delete w

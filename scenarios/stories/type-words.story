@@ -30,7 +30,7 @@ create a size=1GiB type=either pool=pool0
 create b size=1GiB type=neither refused=no-backend
 create c size=1GiB type=fat refused=no-backend
 create d size=1GiB type=thick refused=no-backend
-create e size=1GiB type=thin pool=pool1
+create e size=1GiB type=thin
 create f size=1GiB type=named pool=pool0
 create g size=1GiB type=misnamed refused=no-backend
 create h size=1GiB type=exact pool=pool0
@@ -38,14 +38,14 @@ create i size=1GiB type=later pool=pool1
 create j size=1GiB type=last pool=pool1
 create k size=1GiB type=first pool=pool0
 create l size=1GiB type=before refused=no-backend
-create m size=1GiB type=spare pool=pool1
+create m size=1GiB type=spare
 create n size=1GiB type=unspared refused=no-backend
-create o size=1GiB type=equal pool=pool1
-create p size=1GiB type=at-most pool=pool1
-create q size=1GiB type=iscsi pool=pool1
+create o size=1GiB type=equal
+create p size=1GiB type=at-most
+create q size=1GiB type=iscsi
 create r size=1GiB type=fc refused=no-backend
-create s size=1GiB type=foreign pool=pool1
-create t size=1GiB type=disk pool=pool1
+create s size=1GiB type=foreign
+create t size=1GiB type=disk
 create v size=1GiB type=minus
-create u size=1GiB type=spelled pool=pool1
+create u size=1GiB type=spelled
 census
