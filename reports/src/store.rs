@@ -221,7 +221,7 @@ impl Store {
 /// Lines of a story that are steps: all but its head. The head's verbs are few and known.
 #[must_use]
 pub fn steps_in(plan: &str) -> u64 {
-    const HEAD: [&str; 13] = [
+    const HEAD: [&str; 14] = [
         "story",
         "requires",
         "option",
@@ -231,6 +231,7 @@ pub fn steps_in(plan: &str) -> u64 {
         "image",
         "fault",
         "write-cache",
+        "journal",
         "schedule",
         "array",
         "remote",

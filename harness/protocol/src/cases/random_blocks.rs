@@ -297,6 +297,7 @@ impl Ground {
                     self.windows[w].part(from, n).copy_from_slice(&new);
                 }
             }
+            Some(_) if a.unsupported() => self.missing.push(Kind::Compare),
             Some(at) => {
                 must!(a.is(0x0e, 0x1d00), "SBC-3 5.2", "MISCOMPARE", "{}", a.words());
                 let said = a.sense.and_then(|s| s.information);

@@ -61,6 +61,8 @@ struct Model {
     /// Holder and type.
     held: Option<(usize, u8)>,
     generation: u32,
+    /// The last service action was a REGISTER that changed nothing: whether it counts the standard leaves open.
+    may_count: bool,
     /// Unit attentions owed.
     owed: BTreeMap<usize, Vec<u16>>,
 }
@@ -98,6 +100,7 @@ impl Model {
             return End::Conflict;
         }
         if own.is_none() && new == 0 {
+            self.may_count = true;
             return End::Good;
         }
         self.generation = self.generation.wrapping_add(1);
@@ -259,6 +262,9 @@ async fn compare(clients: &mut [Client], model: &mut Model, dice: &mut Dice, ste
     }
     let asker = dice.below(clients.len() as u64) as usize;
     let (generation, mut seen) = keys(&mut clients[asker]).await?;
+    if std::mem::take(&mut model.may_count) && generation == u64::from(model.generation.wrapping_add(1)) {
+        model.generation = generation as u32;
+    }
     let mut wanted: Vec<u64> = model.keys.values().copied().collect();
     seen.sort_unstable();
     wanted.sort_unstable();

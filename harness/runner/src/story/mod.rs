@@ -5,6 +5,7 @@
 //! `parse(print(plan)) == plan`, which a property test holds.
 
 mod error;
+mod header;
 mod lex;
 mod pair;
 mod parse;
