@@ -4,6 +4,15 @@ host compute-1
 host compute-2 paths=2
 fault "target.command.before:SYNCHRONIZE CACHE" nth=1 do=not-ready
 fault "target.command.before:SYNCHRONIZE CACHE" nth=3 do=reservation-conflict
+# More often than anybody is patient; what is left of them is taken away.
+fault "target.command.before:SYNCHRONIZE CACHE" nth=5 do=not-ready
+fault "target.command.before:SYNCHRONIZE CACHE" nth=6 do=not-ready
+fault "target.command.before:SYNCHRONIZE CACHE" nth=7 do=not-ready
+fault "target.command.before:SYNCHRONIZE CACHE" nth=8 do=not-ready
+fault "target.command.before:SYNCHRONIZE CACHE" nth=9 do=not-ready
+fault "target.command.before:SYNCHRONIZE CACHE" nth=10 do=not-ready
+fault "target.command.before:SYNCHRONIZE CACHE" nth=11 do=not-ready
+fault "target.command.before:SYNCHRONIZE CACHE" nth=12 do=not-ready
 
 create v size=1GiB
 create w size=1GiB
@@ -15,19 +24,8 @@ detach v compute-1
 detach w compute-2
 attach v compute-2
 write v at=32KiB length=64KiB
-# More often than anybody is patient; what is left of them is taken away.
-arm "target.command.before:SYNCHRONIZE CACHE" nth=1 do=not-ready
-arm "target.command.before:SYNCHRONIZE CACHE" nth=2 do=not-ready
-arm "target.command.before:SYNCHRONIZE CACHE" nth=3 do=not-ready
-arm "target.command.before:SYNCHRONIZE CACHE" nth=4 do=not-ready
-arm "target.command.before:SYNCHRONIZE CACHE" nth=5 do=not-ready
-arm "target.command.before:SYNCHRONIZE CACHE" nth=6 do=not-ready
-arm "target.command.before:SYNCHRONIZE CACHE" nth=7 do=not-ready
-arm "target.command.before:SYNCHRONIZE CACHE" nth=8 do=not-ready
 detach v compute-2 refused=io
-settle
-wait 100
-settle
+disarm
 verify v
 detach v compute-2
 verify v

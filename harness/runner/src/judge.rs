@@ -107,6 +107,8 @@ pub(crate) struct Judge {
     pub(crate) shaken_until: Duration,
     /// Faults armed by steps.
     pub(crate) armed: Vec<PlacedFault>,
+    /// Faults were taken away: what was to fail by them may succeed.
+    pub(crate) disarmed: bool,
     /// Outages that began or ended so far, power losses among them.
     pub(crate) upsets: u64,
     /// Some step did not end as the plan foresaw: what it names later may not be there.
@@ -220,6 +222,7 @@ impl Judge {
             untold: BTreeSet::new(),
             shaken_until: Duration::ZERO,
             armed: Vec::new(),
+            disarmed: false,
             upsets: 0,
             drifted: false,
             unsettled: false,

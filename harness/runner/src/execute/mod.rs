@@ -279,6 +279,10 @@ impl<'a> Player<'a> {
         }
         match ended {
             Ok(note) => match expected {
+                Some(wanted) if self.taken_away(wanted) => {
+                    self.judge().drifted = true;
+                    StepEnd::Done(note)
+                }
                 Some(wanted) if !self.judge().drifted && !met.related => {
                     self.not_refused(step, wanted, "it succeeded")
                 }
@@ -416,8 +420,7 @@ impl<'a> Player<'a> {
                 Ok(String::new())
             }
             Step::Disarm => {
-                self.site.disarm().map_err(outages::not_possible)?;
-                self.judge().armed.clear();
+                self.disarm()?;
                 Ok(String::new())
             }
             Step::Settle => self.settle().await,

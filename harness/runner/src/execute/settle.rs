@@ -59,8 +59,7 @@ impl Player<'_> {
 
     /// Takes faults away and heals; true if there was an outage.
     async fn calm(&self) -> Result<bool, StepEnd> {
-        self.site.disarm().map_err(outages::not_possible)?;
-        self.judge().armed.clear();
+        self.disarm()?;
         let (paths, controllers) = {
             let judge = self.judge();
             (judge.outage.paths.keys().cloned().collect::<Vec<_>>(), judge.outage.controllers.clone())

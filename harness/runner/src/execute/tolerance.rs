@@ -108,6 +108,21 @@ impl Player<'_> {
         }
     }
 
+    /// Takes away all faults that have not fired.
+    pub(super) fn disarm(&self) -> Result<(), StepEnd> {
+        self.site.disarm().map_err(outages::not_possible)?;
+        let mut judge = self.judge();
+        judge.disarmed |= !judge.armed.is_empty() || !self.plan.site.faults.is_empty();
+        judge.armed.clear();
+        Ok(())
+    }
+
+    /// A refusal of this kind comes of a fault of the plan, and faults have been taken away, as a sweep does that weaves a
+    /// `settle` in: whether the step must still fail is not known.
+    pub(super) fn taken_away(&self, wanted: Refused) -> bool {
+        matches!(wanted, Refused::Io | Refused::Busy | Refused::Job) && self.judge().disarmed
+    }
+
     /// The plan settles what it breaks; in other stories whoever wrote them has said what must work.
     pub(super) fn is_tolerant(&self) -> bool {
         self.plan.steps.iter().any(|step| matches!(step.step, Step::Settle))
