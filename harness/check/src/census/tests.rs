@@ -161,7 +161,6 @@ fn observed() -> Census {
         disks: Vec::new(),
         quota: Some(Quota { volumes: 4, gigabytes: 7, snapshots: 1, reserved: 0 }),
         open: Vec::new(),
-        disks: Vec::new(),
     };
     let device = |name: &str, portal: &str| HostDevice {
         hctl: "3:0:0:1".into(),
