@@ -1,5 +1,5 @@
 story "What an administrator arranges on the array is there as he said, and nothing of it is the driver's"
-requires DUR-005 CLU-002 CLU-001
+requires DUR-005 CLU-001
 host compute-1
 
 inspect system ID=21003400a30d844d PRODUCTVERSION=V600R003C00

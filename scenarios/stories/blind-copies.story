@@ -1,5 +1,5 @@
 story "A full copy that cannot be looked at for a while is not a copy that failed"
-requires API-013 CLN-001 CLN-003 CLU-001
+requires CLN-001 CLN-003 CLU-001
 option tengling_max_clone_depth 0
 host compute-1
 # Answers that say nothing about the copy, and are not asked for again.

@@ -1,5 +1,5 @@
 story "A snapshot that the array does not switch on at once is asked for again, and not for ever"
-requires SNP-001 SNP-006 API-004 CLU-001
+requires SNP-001 SNP-006 CLU-001
 host compute-1
 fault "rest.before:POST snapshot/activate" nth=1 do=http status=503
 fault "rest.before:POST snapshot/activate" nth=2 do=http status=503

@@ -1,5 +1,5 @@
 story "One of the array's management addresses is enough, wherever it stands in a full list"
-requires API-010 CRE-001 CRE-007 CLU-001
+requires CRE-001 CRE-007 CLU-001
 # As many as the option may name; nobody listens at the others.
 pool pool0 64GiB
 option tengling_sanip "{default};127.0.0.1:9;127.0.0.1:10;127.0.0.1:11;127.0.0.1:12;127.0.0.1:13;127.0.0.1:14;127.0.0.1:15;127.0.0.1:16;127.0.0.1:17;127.0.0.1:18;127.0.0.1:19;127.0.0.1:20;127.0.0.1:21;127.0.0.1:22;127.0.0.1:23"

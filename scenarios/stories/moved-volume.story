@@ -1,5 +1,5 @@
 story "An array moves a volume to another place while its host writes: nothing is lost, and nothing of the old place stays"
-requires DAT-005 DAT-004 CAP-001 CLU-001 CLU-002
+requires DAT-005 DAT-004 CAP-001 CLU-001
 pool pool0 64GiB
 host compute-1
 

@@ -1,5 +1,5 @@
 story "On a newer product a snapshot is active once it is made, and one of somebody else is not taken for ours"
-requires CRE-006 SNP-003 SNP-001 CLU-002 CLU-001
+requires CRE-006 SNP-001 CLU-001
 array product=V600R005C00
 host compute-1
 

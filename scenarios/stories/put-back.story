@@ -1,5 +1,5 @@
 story "A snapshot to which a volume is being put back stays until that is done"
-requires SNP-005 SNP-008 SNP-004 CLU-001
+requires SNP-005 CLU-001
 host compute-1
 
 create web size=1GiB

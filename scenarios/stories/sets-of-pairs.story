@@ -1,5 +1,5 @@
 story "Sets of mirrored volumes: who joins, who leaves, and what breaks off, on both arrays"
-requires MPX-013 DAT-009 DUR-002 CLU-001
+requires MPX-013 DAT-009 CLU-001
 remote
 host compute-1
 
