@@ -69,12 +69,7 @@ impl Gate {
         let mut state = self.state();
         if promise > state.wanted {
             state.wanted = promise;
-            self.bell.notify_one();
-            let committer = state.committer.take();
-            drop(state);
-            if let Some(committer) = committer {
-                committer.wake();
-            }
+            self.call_committer(state);
         }
     }
 
@@ -177,11 +172,16 @@ impl Gate {
     pub fn stop(&self) {
         let mut state = self.state();
         state.stops = true;
-        let committer = state.committer.take();
+        self.call_committer(state);
+    }
+
+    /// There is something to do: wakes the committer, thread or task.
+    fn call_committer(&self, mut state: MutexGuard<'_, State>) {
+        let task = state.committer.take();
         drop(state);
         self.bell.notify_one();
-        if let Some(committer) = committer {
-            committer.wake();
+        if let Some(task) = task {
+            task.wake();
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sanbench_wire::Pdu;
 use sanbench_wire::bhs::RESERVED_TAG;
-use sanbench_wire::pdu::{TaskFunction, TaskManagementRequest, TaskResponse};
+use sanbench_wire::pdu::{TaskFunction, TaskResponse};
 use sanbench_wire::scsi::luns::Lun;
 
 use super::{cases, pattern};
@@ -278,21 +278,9 @@ async fn clear_aca(lab: &Lab) -> Checked {
 
 async fn unknown_function(lab: &Lab) -> Checked {
     let mut c = lab.session().await?;
-    let itt = c.itt();
-    let request = sanbench_wire::pdu::TaskManagementRequest {
-        immediate: true,
-        function: TaskFunction(0x55),
-        lun: c.lun,
-        itt,
-        referenced_itt: RESERVED_TAG,
-        cmd_sn: c.cmd_sn,
-        exp_stat_sn: c.exp_stat_sn(),
-        ref_cmd_sn: 0,
-        exp_data_sn: 0,
-    };
-    c.send(request).await;
+    c.ask_to_manage(TaskFunction(0x55), c.lun, RESERVED_TAG, 0).await;
     match c.next("a refusal of function 55h").await? {
-        sanbench_wire::Pdu::TaskManagementResponse(p) => must!(
+        Pdu::TaskManagementResponse(p) => must!(
             matches!(p.response, TaskResponse::REJECTED | TaskResponse::NOT_SUPPORTED),
             "RFC 7143 11.6.1",
             "function rejected or not supported",
@@ -334,18 +322,7 @@ async fn late_commands(lab: &Lab) -> Checked {
     fill(&mut c, AT, 0x71).await?;
     // Two numbers whose commands are still on their way when the abort passes them.
     let (first, second) = (c.take_cmd_sn(), c.take_cmd_sn());
-    let request = TaskManagementRequest {
-        immediate: true,
-        function: TaskFunction::ABORT_TASK_SET,
-        lun: c.lun,
-        itt: c.itt(),
-        referenced_itt: RESERVED_TAG,
-        cmd_sn: c.cmd_sn,
-        exp_stat_sn: c.exp_stat_sn(),
-        ref_cmd_sn: 0,
-        exp_data_sn: 0,
-    };
-    c.send(request).await;
+    c.ask_to_manage(TaskFunction::ABORT_TASK_SET, c.lun, RESERVED_TAG, 0).await;
     let mut late = Vec::new();
     for sn in [first, second] {
         let write = Cmd::write(cdb::write(AT, 8), vec![0x72; 4096]);

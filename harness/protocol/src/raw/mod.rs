@@ -356,14 +356,14 @@ impl Client {
         }
     }
 
-    /// A task management function and its answer. Answers of other tasks on the way are dropped.
-    pub(crate) async fn manage(
+    /// Sends an immediate task management request; its tag.
+    pub(crate) async fn ask_to_manage(
         &mut self,
         function: TaskFunction,
         lun: Lun,
         referenced_itt: u32,
         ref_cmd_sn: u32,
-    ) -> Checked<TaskManagementResponse> {
+    ) -> u32 {
         let itt = self.itt();
         let request = TaskManagementRequest {
             immediate: true,
@@ -377,6 +377,18 @@ impl Client {
             exp_data_sn: 0,
         };
         self.send(request).await;
+        itt
+    }
+
+    /// A task management function and its answer. Answers of other tasks on the way are dropped.
+    pub(crate) async fn manage(
+        &mut self,
+        function: TaskFunction,
+        lun: Lun,
+        referenced_itt: u32,
+        ref_cmd_sn: u32,
+    ) -> Checked<TaskManagementResponse> {
+        let itt = self.ask_to_manage(function, lun, referenced_itt, ref_cmd_sn).await;
         let what = format!("a response to {function}");
         loop {
             match self.next(&what).await? {

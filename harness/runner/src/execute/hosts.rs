@@ -42,7 +42,7 @@ impl Player<'_> {
         self.offered(volume, &info)?;
         if self.untroubled() {
             self.complete_paths(volume, host, &info)?;
-            self.shown(host, &info).await?;
+            self.shown(host, &info, "ATT-001").await?;
         }
         // A LUN number that this host knew as another volume: what it shows must be this one.
         if let Some(path) = info.paths.first() {
@@ -92,8 +92,8 @@ impl Player<'_> {
         Err(StepEnd::Findings(vec![finding]))
     }
 
-    /// What the target shows a host is what is mapped to it, and nothing else (ATT-001).
-    async fn shown(&self, host: &Name, info: &ConnectionInfo) -> Result<(), StepEnd> {
+    /// What the target shows a host is what is mapped to it, and nothing else (ATT-001). What it lacks is charged to `lost`.
+    async fn shown(&self, host: &Name, info: &ConnectionInfo, lost: &'static str) -> Result<(), StepEnd> {
         let (Some(connector), Some(name)) = (self.site.connector(host), self.site.host_name(host)) else {
             return Ok(());
         };
@@ -109,7 +109,8 @@ impl Player<'_> {
         for luns in shown {
             let luns: BTreeSet<u16> = luns.into_iter().collect();
             if luns != mapped {
-                let finding = Finding::new("ATT-001", "masking", "target", "luns")
+                let requirement = if luns.is_subset(&mapped) { lost } else { "ATT-001" };
+                let finding = Finding::new(requirement, "masking", "target", "luns")
                     .says(format!(
                         "the target shows {host} other logical units than those that are mapped to it"
                     ))
@@ -183,8 +184,8 @@ impl Player<'_> {
         if self.untroubled()
             && let Some(info) = info
         {
-            // Where another volume keeps the sessions, the target shows this one no more.
-            self.shown(host, &info).await?;
+            // Where another volume keeps the sessions, the target shows this one no more, and the other one as before.
+            self.shown(host, &info, "ATT-004").await?;
         }
         if let Some(v) = self.judge().volumes.get_mut(volume) {
             v.hosts.remove(host);
