@@ -538,6 +538,7 @@ impl Runner for PathDevice {
         let deadline = self.session.replacement_deadline();
         let mut doubt = Doubt::default();
         let mut patience = Patience::default();
+        let mut aborts = 0;
         loop {
             match self.run_once(&op).await {
                 Ok(data) => return Ok(data),
@@ -554,7 +555,11 @@ impl Runner for PathDevice {
                     return Err(doubt.color(BlockError::NoPath { message }));
                 }
                 Err(PathFault::Aborted) => {
-                    return Err(BlockError::NoAnswer { message: "timed out and aborted".to_owned() });
+                    aborts += 1;
+                    if retry::gives_up(aborts, self.env.now() >= deadline) {
+                        return Err(BlockError::NoAnswer { message: "timed out and aborted".to_owned() });
+                    }
+                    doubt.note(&op, "timed out and aborted".to_owned());
                 }
                 Err(PathFault::NotSent(why)) => {
                     let late = self.env.now() >= deadline;

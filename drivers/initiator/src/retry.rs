@@ -141,6 +141,16 @@ fn judge_sense(sense: Sense) -> Verdict {
     }
 }
 
+/// Aborted tries of one command before it fails.
+const MAX_ABORTS: u32 = 3;
+
+/// Whether a command that was aborted after its time-out so many times fails; `late` is beyond the time that its path may be
+/// away. Once it is sent again in any case: a reset of the unit by somebody else takes its answer away (SPC-4 clause 7.5.8, TAS
+/// 0), and what was aborted cannot be carried out any more.
+pub(crate) fn gives_up(aborts: u32, late: bool) -> bool {
+    aborts >= MAX_ABORTS || (late && aborts > 1)
+}
+
 /// How long a command is still worth sending again.
 #[derive(Debug, Default)]
 pub struct Patience {
@@ -181,6 +191,12 @@ mod tests {
 
     fn ended(status: Status, sense: Option<Sense>) -> Completion {
         Completion { status, sense, data: Vec::new(), residual: sanbench_wire::pdu::Residual::None }
+    }
+
+    #[test]
+    fn an_aborted_command_is_sent_again_once_however_late_it_is() {
+        assert!(!gives_up(1, true) && gives_up(2, true));
+        assert!(!gives_up(2, false) && gives_up(3, false));
     }
 
     #[test]

@@ -73,7 +73,8 @@ impl HostTable {
 
     /// A connect succeeded: `targets` are all that its connection info named. `took` of `limit` time.
     pub fn attached(&mut self, wwn: Wwn, targets: BTreeSet<Target>, took: Duration, limit: Duration) {
-        self.ledger.attached.insert(wwn, targets);
+        // One that is connected anew keeps the paths that it has: they were asked for, too.
+        self.ledger.attached.entry(wwn).or_default().extend(targets);
         if took > limit {
             self.breach("INV-H9", format!("a connect took {took:?}, its bound is {limit:?}"));
         }

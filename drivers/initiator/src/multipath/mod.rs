@@ -34,14 +34,13 @@ use crate::config::HostConfig;
 use crate::device::{PathDevice, PathFault};
 use crate::disk::{Doubt, Runner};
 use crate::lock;
+use crate::retry;
 use crate::scsi::{DeviceLimits, Op};
 
 use alua::Access;
 use fence::{Guard, InDoubt};
 use policy::{Health, NoPath, PathId, Pick, Policy};
 
-/// Aborted tries of one command before it fails.
-const MAX_ABORTS: u32 = 3;
 /// Pause after a refusal that only another look at the access states can cure.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 /// How often a waiting command looks by itself.
@@ -389,7 +388,7 @@ impl Runner for MultipathDevice {
                 PathFault::Aborted => {
                     aborts += 1;
                     doubt.note(&op, "timed out and aborted".to_owned());
-                    if aborts >= MAX_ABORTS || late {
+                    if retry::gives_up(aborts, late) {
                         return Err(BlockError::NoAnswer { message: "timed out and aborted".to_owned() });
                     }
                     // It may be the path that is slow; the checker finds out, other paths come first meanwhile.

@@ -441,10 +441,14 @@ fn command_timeouts_climb_the_ladder() {
         let wwn = site.fake.volume(1, 1, 4096);
         let connector = site.connector();
         let attached = connector.connect_volume(&info(&[A], 1, wwn)).await.unwrap();
+        // What was aborted is sent again, and fails when it is never answered.
         site.fake.lock().swallow = 1;
+        attached.device.write(0, pattern(1, 1)).await.unwrap();
+        assert_eq!(site.fake.ladder(), (1, 0, 1));
+        site.fake.lock().swallow = 3;
         let error = attached.device.write(0, pattern(1, 1)).await.unwrap_err();
         assert!(matches!(error, BlockError::NoAnswer { .. }), "{error}");
-        assert_eq!(site.fake.ladder(), (1, 0, 1));
+        assert_eq!(site.fake.ladder(), (4, 0, 1));
         // Neither abort nor reset works: the session is dropped, and the command sent again in the next one.
         {
             let mut array = site.fake.lock();
@@ -452,7 +456,7 @@ fn command_timeouts_climb_the_ladder() {
             array.swallow = 1;
         }
         attached.device.write(0, pattern(1, 2)).await.unwrap();
-        assert_eq!(site.fake.ladder(), (2, 1, 2));
+        assert_eq!(site.fake.ladder(), (5, 1, 2));
         assert_eq!(attached.device.read(0, 1).await.unwrap(), pattern(1, 2));
     });
 }

@@ -4,6 +4,7 @@
 //! snippet, hint), the printer, `sanbench explain` and the help. [`parse`] and [`print`](fn@print) are inverses on plans:
 //! `parse(print(plan)) == plan`, which a property test holds.
 
+mod administer;
 mod error;
 mod header;
 mod lex;

@@ -131,7 +131,7 @@ impl At<'_> {
 pub(super) struct Args {
     positional: Vec<Word>,
     pub(super) named: BTreeMap<&'static str, Word>,
-    pairs: Vec<Word>,
+    pub(super) pairs: Vec<Word>,
     head: Word,
 }
 
@@ -183,6 +183,11 @@ impl Args {
         Ok(args)
     }
 
+    /// A positional word; the verb where there is none.
+    pub(super) fn word(&self, index: usize) -> &Word {
+        self.positional.get(index).unwrap_or(&self.head)
+    }
+
     fn text(&self, index: usize) -> &str {
         self.positional.get(index).map_or("", |w| &w.text)
     }
@@ -201,7 +206,12 @@ impl Args {
         self.value(at, self.positional.get(index), what)
     }
 
-    fn key<T: std::str::FromStr>(&self, at: &At<'_>, key: &str, what: &str) -> Result<Option<T>, StoryError> {
+    pub(super) fn key<T: std::str::FromStr>(
+        &self,
+        at: &At<'_>,
+        key: &str,
+        what: &str,
+    ) -> Result<Option<T>, StoryError> {
         self.named.get(key).map(|w| self.value(at, Some(w), what)).transpose()
     }
 
@@ -224,12 +234,12 @@ impl Args {
         Ok(size)
     }
 
-    fn pairs(&self) -> BTreeMap<String, String> {
+    pub(super) fn pairs(&self) -> BTreeMap<String, String> {
         self.pairs.iter().filter_map(|w| Some((w.key.clone()?, w.text.clone()))).collect()
     }
 
     /// Whether the line is about the far array.
-    fn is_far(&self) -> bool {
+    pub(super) fn is_far(&self) -> bool {
         self.named.get("array").is_some_and(|w| w.text == "far")
     }
 
@@ -295,11 +305,20 @@ fn check(at: &At<'_>, word: &Word, param: &Param) -> Result<(), StoryError> {
 
 /// Names made so far, so that a misspelt reference is found before anything runs.
 #[derive(Default)]
-struct Names {
+pub(super) struct Names {
     made: BTreeMap<&'static str, BTreeSet<Name>>,
 }
 
 impl Names {
+    /// A name that may be given again; the last one counts.
+    pub(super) fn note(&mut self, kind: &'static str, name: &Name) {
+        self.made.entry(kind).or_default().insert(name.clone());
+    }
+
+    pub(super) fn has(&self, kind: &str, name: &str) -> bool {
+        self.made.get(kind).is_some_and(|made| made.iter().any(|known| known.as_str() == name))
+    }
+
     fn make(&mut self, at: &At<'_>, kind: &'static str, word: &Word) -> Result<Name, StoryError> {
         let name: Name = word.text.parse().map_err(|hint| at.error(word, "not a name", Some(hint)))?;
         if !self.made.entry(kind).or_default().insert(name.clone()) {
@@ -537,21 +556,9 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
             }
             Step::Repeat { what, volume: names.known(at, "volume", word(1))?, host }
         }
+        "manage" => super::administer::manage(at, names, args)?,
+        "inspect" => super::administer::inspect(at, names, args)?,
         // The name stays free: the volume is still to be made.
-        "manage" => Step::Manage {
-            call: args.text(0).to_owned(),
-            far: args.is_far(),
-            code: args.key(at, "code", "a number")?.unwrap_or(0),
-            remember: args.key(at, "as", "a name")?,
-            fields: args.pairs(),
-        },
-        "inspect" => Step::Inspect {
-            path: args.text(0).to_owned(),
-            far: args.is_far(),
-            count: args.key(at, "count", "a number")?,
-            remember: args.key(at, "as", "a name")?,
-            fields: args.pairs(),
-        },
         "squat" => Step::Squat { volume: args.pos(at, 0, "a name")? },
         "cut" | "heal" | "slow" | "reset" | "half-open" => {
             let host = names.known(at, "host", word(0))?;

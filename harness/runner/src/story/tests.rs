@@ -35,6 +35,12 @@ fn errors_show_line_column_snippet_and_hint() {
         "story \"x\"\ncreate v size=1GiB refused=maybe",
         "story \"x\"\ncreate v size=99999999999TiB",
         "story \"x\"\nfault target.login do=http",
+        "story \"x\"\nmanage GARBAGE",
+        "story \"x\"\nmanage \"PATCH lun/1\"",
+        "story \"x\"\nmanage \"PUT ../lun\" NAME=x",
+        "story \"x\"\nmanage \"DELETE lun/{nobody}\"",
+        "story \"x\"\nmanage \"POST lun\" NAME={x",
+        "story \"x\"\ninspect /etc/passwd",
         "story \"x\"\nfault \"rest.before:GET lun\" do=newer",
         "story \"x\"\nfault \"rest.before:GET lun\" do=code code=0",
         "story \"x\"\nfault \"rest.before:GET lun\" do=code code=12x",
@@ -75,7 +81,7 @@ fn a_story_in_every_verb_prints_as_it_reads() {
 
 #[test]
 fn the_examples_of_the_verb_table_are_valid() {
-    let context = "story \"x\"\nremote\nhost compute-1\nhost compute-2\ntype gold\nimage small kind=sample\ncreate web size=2GiB\nsnapshot monday web\n";
+    let context = "story \"x\"\nremote\nhost compute-1\nhost compute-2\ntype gold\nimage small kind=sample\ncreate web size=2GiB\nsnapshot monday web\nmanage \"POST vstore\" as=tenant\n";
     for verb in super::verbs::VERBS {
         let text = match (verb.name, verb.place) {
             ("story", _) => format!("{}\n", verb.example),
