@@ -196,6 +196,8 @@ pub(crate) const ACTIONS: &[(&str, &str)] = &[
     ("truncate", "the answer is cut in the middle (rest.after points)"),
     ("garbage", "the answer is a page for people (rest points)"),
     ("mistype", "the answer's values are of other types than promised (rest.after points)"),
+    ("blank", "the answer's texts are empty (rest.after points)"),
+    ("overlong", "the answer's texts are longer than any that the protocol has (rest.after points)"),
     ("oversize", "the answer does not end (rest points)"),
     ("newer", "the answer has unknown members and values besides (rest.after points)"),
     ("close", "the connection closes under the next request (rest.after points)"),

@@ -198,6 +198,8 @@ pub const STORIES: &[StoryEntry] = stories![
     "sets-of-pairs",
     "failed-flush",
     "image-paths",
+    "vanished",
+    "blank-answers",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -8,6 +8,7 @@ image wolf kind=mislabelled
 image both kind=two-formats
 image flat kind=foreign-extent
 image table kind=huge-table
+image none kind=short-table
 
 create v size=1GiB image=back refused=unsafe-image
 create v size=1GiB image=data refused=unsafe-image
@@ -17,4 +18,5 @@ create v size=1GiB image=wolf refused=unsafe-image
 create v size=1GiB image=both refused=unsafe-image
 create v size=1GiB image=flat refused=unsafe-image
 create v size=1GiB image=table refused=unsafe-image
+create v size=1GiB image=none refused=unsafe-image
 census

@@ -53,6 +53,8 @@ pub struct DriverDefects {
     pub first_portal_only: bool,
     /// ATT-003: what a detach or delete does not find at the first look counts as gone.
     pub first_absence_believed: bool,
+    /// API-001: nobody logs out.
+    pub sessions_left: bool,
 }
 
 impl DriverDefects {
@@ -107,6 +109,7 @@ impl DriverDefects {
         ),
         ("unmapped_detach_fails", "B1880862", "a detach of a volume that is not mapped fails"),
         ("first_portal_only", "B1981354", "connection information names only one of the portals"),
+        ("sessions_left", "API-001", "the driver shuts down without logging out"),
         (
             "first_absence_believed",
             "ATT-003",
@@ -142,6 +145,7 @@ impl DriverDefects {
             "unmapped_detach_fails" => &mut self.unmapped_detach_fails,
             "first_portal_only" => &mut self.first_portal_only,
             "first_absence_believed" => &mut self.first_absence_believed,
+            "sessions_left" => &mut self.sessions_left,
             _ => return false,
         };
         *switch = true;

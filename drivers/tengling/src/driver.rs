@@ -93,7 +93,9 @@ impl VolumeDriver for TenglingDriver {
     }
 
     async fn shutdown(&self) {
-        self.client.logout_all().await;
+        if !self.defects.sessions_left {
+            self.client.logout_all().await;
+        }
     }
 
     async fn get_volume_stats(&self) -> Result<BackendStats, DriverError> {

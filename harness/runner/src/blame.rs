@@ -215,7 +215,7 @@ pub(crate) fn withstood(step: &Step, point: &str, action: FaultAction) -> Vec<&'
     let mut ids = match action {
         ExpireSession | Code(-401 | 1_077_949_069) | Http(401 | 403) => vec!["API-002"],
         Http(429 | 500..=599) | Code(1_077_948_995 | 1_077_949_006) => vec!["API-006"],
-        Truncate | Garbage | Mistype | Oversize => vec!["API-007"],
+        Truncate | Garbage | Mistype | Blank | Overlong | Oversize => vec!["API-007"],
         Newer => vec!["API-015"],
         Delay(ms) if ms >= NO_ANSWER_MS => vec!["API-003"],
         _ => Vec::new(),

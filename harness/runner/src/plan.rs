@@ -194,6 +194,8 @@ pub enum ImageKind {
     ForeignExtent,
     /// qcow2 with a first-level table of absurd length.
     HugeTable,
+    /// qcow2 with a first-level table too short for its size.
+    ShortTable,
 }
 
 /// Which direction of a path.

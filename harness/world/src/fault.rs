@@ -42,6 +42,10 @@ pub enum Wrong {
     Garbage,
     /// Its values are of other types than promised.
     Mistyped,
+    /// Its texts are empty.
+    Blank,
+    /// Its texts are longer than anything that the protocol has.
+    Overlong,
     /// It goes on for longer than any reader should listen.
     Oversized,
     /// It is right, with fields and values besides that only a later version knows.

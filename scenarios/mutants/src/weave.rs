@@ -109,13 +109,20 @@ impl Weaver<'_> {
         self.mutants.iter().filter(|(_, m)| hit(m)).map(|(n, m)| (*n, m.replacement.clone())).collect()
     }
 
+    /// Mutants that leave out the field that begins here.
+    fn fields_at(&self, start: usize) -> Vec<u32> {
+        let hit = |m: &Mutant| m.genre == Genre::StructField && self.place(m.span.start) == start;
+        let found = self.mutants.iter().filter(|(_, m)| self.constant == 0 && hit(m));
+        found.map(|(n, _)| *n).collect()
+    }
+
     fn edit(&mut self, number: u32, around: Range<usize>, before: String, after: &str) {
         self.edits.push(Edit { around, before, after: after.to_owned() });
         self.woven.push(number);
     }
 
     /// A body: mutants whose replaced piece is all of its statements.
-    fn body(&mut self, block: &syn::Block) {
+    fn body(&mut self, block: &syn::Block, output: &syn::ReturnType) {
         let (Some(first), Some(last)) = (block.stmts.first(), block.stmts.last()) else { return };
         let piece = self.range(first.span()).start..self.range(last.span()).end;
         let whole = self.range(block.span());
@@ -124,6 +131,15 @@ impl Weaver<'_> {
         for (number, replacement) in found {
             let inside = whole.start + 1..whole.start + 1;
             let value = if replacement == "()" { String::new() } else { format!(" {replacement}") };
+            if let Some(iterator) = self.iterator(output) {
+                // Two iterators have two types: both go into a box. (A body that returns early does not compile then.)
+                let before = format!(
+                    "{{ if crate::sanbench_mutant::on({number}) {{ return Box::new({replacement}) as {iterator}; }} \
+                     Box::new("
+                );
+                self.edit(number, whole.clone(), before, &format!(") as {iterator} }}"));
+                continue;
+            }
             self.edit(
                 number,
                 inside,
@@ -131,6 +147,15 @@ impl Weaver<'_> {
                 "",
             );
         }
+    }
+
+    /// The boxed form of a function's `impl Iterator`.
+    fn iterator(&self, output: &syn::ReturnType) -> Option<String> {
+        let syn::ReturnType::Type(_, ty) = output else { return None };
+        let syn::Type::ImplTrait(opaque) = ty.as_ref() else { return None };
+        let bound = opaque.bounds.iter().find(|bound| matches!(bound, syn::TypeParamBound::Trait(_)))?;
+        let bound = self.source[self.range(bound.span())].lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        bound.starts_with("Iterator").then(|| format!("Box<dyn {bound} + '_>"))
     }
 
     fn in_constant(&mut self, visit: impl FnOnce(&mut Self)) {
@@ -154,7 +179,7 @@ impl<'ast> Visit<'ast> for Weaver<'_> {
         if item.sig.constness.is_some() {
             return self.in_constant(|s| visit::visit_item_fn(s, item));
         }
-        self.body(&item.block);
+        self.body(&item.block, &item.sig.output);
         visit::visit_item_fn(self, item);
     }
 
@@ -162,13 +187,13 @@ impl<'ast> Visit<'ast> for Weaver<'_> {
         if item.sig.constness.is_some() {
             return self.in_constant(|s| visit::visit_impl_item_fn(s, item));
         }
-        self.body(&item.block);
+        self.body(&item.block, &item.sig.output);
         visit::visit_impl_item_fn(self, item);
     }
 
     fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
         if let Some(block) = &item.default {
-            self.body(block);
+            self.body(block, &item.sig.output);
         }
         visit::visit_trait_item_fn(self, item);
     }
@@ -231,6 +256,26 @@ impl<'ast> Visit<'ast> for Weaver<'_> {
             self.edit(number, whole.clone(), before, " })");
         }
         visit::visit_expr_binary(self, expr);
+    }
+
+    fn visit_expr_struct(&mut self, expr: &'ast syn::ExprStruct) {
+        let base = expr.rest.as_ref().map(|rest| self.range(rest.span()));
+        for field in &expr.fields {
+            let (whole, value) = (self.range(field.span()), self.range(field.expr.span()));
+            // Without a colon the value is the name.
+            let (Some(base), syn::Member::Named(name), Some(_)) = (&base, &field.member, field.colon_token) else {
+                continue;
+            };
+            let base = self.source[base.clone()].to_owned();
+            for number in self.fields_at(whole.start) {
+                if !base.contains('\n') {
+                    let before =
+                        format!("if crate::sanbench_mutant::on({number}) {{ ({base}).{name} }} else {{ ");
+                    self.edit(number, value.clone(), before, " }");
+                }
+            }
+        }
+        visit::visit_expr_struct(self, expr);
     }
 
     fn visit_expr_unary(&mut self, expr: &'ast syn::ExprUnary) {
@@ -314,6 +359,25 @@ mod tests {
         let source = "const A: u8 = 1 + 2;\n";
         let plus = mutant(Genre::BinaryOperator, 1, 17, 18, "-");
         assert_eq!(weave(source, &[(1, &plus)]).unwrap(), (source.to_owned(), vec![]));
+    }
+
+    #[test]
+    fn an_iterator_goes_into_a_box() {
+        let source = "fn f() -> impl Iterator<Item = u8> {\n    0..3\n}\n";
+        let body = mutant(Genre::FnValue, 2, 5, 9, "::std::iter::once(0)");
+        let (text, woven) = weave(source, &[(4, &body)]).unwrap();
+        assert_eq!(woven, [4], "{text}");
+        assert!(syn::parse_file(&text).is_ok(), "{text}");
+        assert_eq!(text.matches("as Box<dyn Iterator<Item = u8> + '_>").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn a_field_comes_from_the_base() {
+        let source = "fn f(b: S) -> S {\n    S { x: 1, ..b }\n}\n";
+        let field = mutant(Genre::StructField, 2, 9, 14, "");
+        let (text, woven) = weave(source, &[(5, &field)]).unwrap();
+        assert_eq!(woven, [5], "{text}");
+        assert!(text.contains("x: if crate::sanbench_mutant::on(5) { (b).x } else { 1 }, ..b"), "{text}");
     }
 
     #[test]

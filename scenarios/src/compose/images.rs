@@ -141,6 +141,11 @@ fn build(kind: ImageKind, size: Size) -> Made {
             put(&mut bytes, 36, &((4u32 << 20) + 1).to_be_bytes());
             "L1 table"
         }
+        ImageKind::ShortTable => {
+            // Field l1_size: no entry at all, whatever the size.
+            put(&mut bytes, 36, &0u32.to_be_bytes());
+            "L1 table"
+        }
         ImageKind::Mislabelled => {
             declared = Format::Raw;
             "declared"
@@ -199,6 +204,7 @@ mod tests {
             ImageKind::Truncated,
             ImageKind::AbsurdSize,
             ImageKind::HugeTable,
+            ImageKind::ShortTable,
             ImageKind::ForeignExtent,
             ImageKind::TwoFormats,
             ImageKind::Mislabelled,

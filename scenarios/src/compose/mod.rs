@@ -15,6 +15,7 @@ mod monitor;
 mod protocol;
 mod redact;
 mod remote;
+mod sessions;
 mod sim;
 mod simulated;
 mod site;

@@ -101,6 +101,8 @@ pub(super) fn world_fault(action: FaultAction) -> Fault {
         FaultAction::Truncate => Fault::Answer(Wrong::Truncated),
         FaultAction::Garbage => Fault::Answer(Wrong::Garbage),
         FaultAction::Mistype => Fault::Answer(Wrong::Mistyped),
+        FaultAction::Blank => Fault::Answer(Wrong::Blank),
+        FaultAction::Overlong => Fault::Answer(Wrong::Overlong),
         FaultAction::Oversize => Fault::Answer(Wrong::Oversized),
         FaultAction::Newer => Fault::Answer(Wrong::Newer),
         FaultAction::Stale => Fault::Answer(Wrong::Stale),
@@ -279,6 +281,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         }
     }
     secrets.judge(told, &mut outcome);
+    super::sessions::judge(array.sessions(), &spec.plan, &mut outcome);
     outcome.case.history_sha256 = Some(crate::run::hex(&hasher.finalize()));
     outcome.marks = observer.hits();
     outcome.points = world.points_hit();

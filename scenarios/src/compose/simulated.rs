@@ -12,7 +12,7 @@ use sanbench_array::{
     PoolConfig, Portal, PortalConfig, Secret, TrafficLimits,
 };
 use sanbench_link::LinkConfig;
-use sanbench_rest::{Desk, RestConfig};
+use sanbench_rest::{Desk, RestConfig, RestState};
 use sanbench_runner::{CaseSpec, SiteError};
 use sanbench_target::{TargetConfig, TargetDefects};
 use sanbench_world::{Env, Fault, Listener, Task};
@@ -136,6 +136,7 @@ pub(crate) struct RunningArray {
     target_config: TargetConfig,
     links: Vec<LinkPart>,
     vault: Option<Arc<Vault>>,
+    management: RestState,
     /// What the bench has done to the array by itself: this promise must be kept before the power goes.
     owed: AtomicU64,
 }
@@ -175,6 +176,11 @@ impl RunningArray {
     fn owe(&self, array: &mut Array) {
         array.promise();
         self.owed.store(array.promised(), Ordering::Relaxed);
+    }
+
+    /// Live management sessions. After a loss of power nobody knows: management began anew.
+    pub(crate) fn sessions(&self) -> usize {
+        self.management.sessions()
     }
 
     /// What is wrong inside of the array, or with what its journal holds.
@@ -325,11 +331,13 @@ fn start(
     listeners: Vec<Listener>,
     rest_config: &RestConfig,
     target_config: &TargetConfig,
-) -> Vec<Task<()>> {
-    vec![
-        env.spawn(sanbench_rest::serve(env.clone(), handle.clone(), rest, rest_config.clone())),
+) -> (RestState, Vec<Task<()>>) {
+    let management = RestState::new(env.clone(), handle.clone(), rest_config.clone());
+    let tasks = vec![
+        env.spawn(sanbench_rest::serve_state(management.clone(), rest)),
         env.spawn(sanbench_target::serve(env.clone(), handle.clone(), listeners, target_config.clone())),
-    ]
+    ];
+    (management, tasks)
 }
 
 /// Starts the committer of an array with a journal in memory; it ends with its node.
@@ -449,7 +457,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         allow_sanitize: parts.allow_sanitize,
         ..TargetConfig::default()
     };
-    let mut tasks = start(env, &handle, rest, listeners, &rest_config, &target_config);
+    let (management, mut tasks) = start(env, &handle, rest, listeners, &rest_config, &target_config);
     start_committer(env, &handle, vault.as_ref());
     let (linked, link_listeners) =
         start_links(env, &handle, &parts.links, rest_config.on_crash.as_ref()).await?;
@@ -465,6 +473,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         target_config,
         links: parts.links,
         vault,
+        management,
         owed: AtomicU64::new(0),
     })
 }

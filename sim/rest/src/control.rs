@@ -6,7 +6,7 @@
 //!
 //! `fault` takes an object with `method` (absent: any), `path` (regular expression over the URL's path; absent: any), one
 //! of `code` (that error code under HTTP 200), `http` (that status), `delay` (seconds), `drop` (true: close the
-//! connection), `do` (a word: `truncate`, `garbage`, `mistype`, `oversize`, `newer`, `close`, `expire-session`), `count` (calls that it hits, 1 when absent, 0 without end) and `after`: true does the work first;
+//! connection), `do` (a word: `truncate`, `garbage`, `mistype`, `blank`, `overlong`, `oversize`, `newer`, `close`, `expire-session`), `count` (calls that it hits, 1 when absent, 0 without end) and `after`: true does the work first;
 //! a number lets that many matching calls pass first. `expire` ends all sessions; `reset` forgets faults, marks and
 //! account locks, and leaves sessions and objects alone.
 //!
@@ -37,6 +37,8 @@ const WRONG: &[(&str, Wrong)] = &[
     ("truncate", Wrong::Truncated),
     ("garbage", Wrong::Garbage),
     ("mistype", Wrong::Mistyped),
+    ("blank", Wrong::Blank),
+    ("overlong", Wrong::Overlong),
     ("oversize", Wrong::Oversized),
     ("newer", Wrong::Newer),
     ("stale", Wrong::Stale),

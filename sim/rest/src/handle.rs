@@ -194,7 +194,13 @@ async fn with_faults(state: &RestState, subject: &str, asked: &Asked<'_>, body: 
             Some(Blow::Wrong(Wrong::SessionOver)) => lock(&inner.sessions).logout(asked.token),
             // These need the true answer.
             Some(Blow::Wrong(
-                wrong @ (Wrong::Truncated | Wrong::Mistyped | Wrong::Newer | Wrong::Stale | Wrong::Closing),
+                wrong @ (Wrong::Truncated
+                | Wrong::Mistyped
+                | Wrong::Blank
+                | Wrong::Overlong
+                | Wrong::Newer
+                | Wrong::Stale
+                | Wrong::Closing),
             )) => spoilt = Some(wrong),
             Some(Blow::Wrong(wrong)) => return Outcome::Wrong(wrong, envelope::done()),
         }

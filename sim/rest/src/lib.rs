@@ -49,7 +49,7 @@ use sanbench_world::Env;
 pub use desk::{Desk, NoAnswer};
 pub use handle::{CloseAfter, DropConnection, Peer, router};
 pub use points::endpoints;
-pub use serve::serve;
+pub use serve::{serve, serve_state};
 pub use tls::{TlsError, TlsIdentity};
 
 use control::Control;

@@ -49,7 +49,7 @@ pub async fn serve(env: Env, array: ArrayHandle, listener: Listener, config: Res
 }
 
 /// As [`serve`], for a state that the caller keeps a handle of.
-pub(crate) async fn serve_state(state: RestState, mut listener: Listener) {
+pub async fn serve_state(state: RestState, mut listener: Listener) {
     let env = state.inner().env.clone();
     let slots = Arc::new(Semaphore::new(state.inner().config.connection_limit.max(1)));
     let router = router(state.clone());

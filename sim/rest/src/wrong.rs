@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 const OVERSIZE: u64 = 1 << 32;
 /// Bytes of one piece.
 const PIECE: usize = 64 << 10;
+/// Bytes of a text that is too long.
+const OVERLONG: usize = 5_000;
 /// What a gateway in front of the array might say.
 const PAGE: &str = "<html><head><title>502 Bad Gateway</title></head>\
                     <body><h1>Bad Gateway</h1><p>&quot;code&quot;:0</p></body></html>";
@@ -48,6 +50,14 @@ pub(crate) fn respond(env: &Env, wrong: Wrong, answer: Answer) -> (Response, i64
         }
         Wrong::Oversized => (body(Endless { left: OVERSIZE, begun: false }), 0),
         Wrong::Mistyped => altered(answer, |whole| retype(&mut whole["data"])),
+        Wrong::Blank => altered(answer, |whole| retell(&mut whole["data"], &String::clear)),
+        Wrong::Overlong => altered(answer, |whole| {
+            retell(&mut whole["data"], &|text| {
+                // Where the first half alone is as it was: a reader that cuts finds something that looks right.
+                let filling = "~".repeat(OVERLONG.saturating_sub(text.len()));
+                text.push_str(&filling);
+            });
+        }),
         Wrong::Newer => altered(answer, renew),
         // Only reads are remembered: anything else is answered rightly.
         Wrong::Stale => right(answer),
@@ -106,6 +116,16 @@ fn altered(answer: Answer, alter: impl FnOnce(&mut Value)) -> (Response, i64) {
     let mut whole: Value = serde_json::from_slice(&body).unwrap_or_default();
     alter(&mut whole);
     (envelope::json(Bytes::from(whole.to_string())), code)
+}
+
+/// Changes every text.
+fn retell(value: &mut Value, change: &impl Fn(&mut String)) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(|field| retell(field, change)),
+        Value::Array(items) => items.iter_mut().for_each(|item| retell(item, change)),
+        Value::String(text) => change(text),
+        _ => {}
+    }
 }
 
 /// Every text becomes a list, an absent value a number.

@@ -389,6 +389,14 @@ async fn verify(lab: &Lab) -> Checked {
             "{}",
             a.words()
         );
+        let a = c.run(&Cmd::write(build(2, AT + 2, 1), wrong[1024..1536].to_vec())).await?;
+        must!(
+            a.is(0xe, 0x1d00),
+            "SBC-3 5.33",
+            format!("MISCOMPARE 1Dh/00h for {name} of one other block"),
+            "{}",
+            a.words()
+        );
         let a = c.run(&Cmd::none(build(0, lab.blocks(), 1))).await?;
         must!(
             a.is(5, 0x2100),
@@ -405,6 +413,16 @@ async fn verify(lab: &Lab) -> Checked {
             "{}",
             a.words()
         );
+        if a.good() {
+            let a = c.run(&Cmd::write(build(6, AT, 1), data[512..1024].to_vec())).await?;
+            must!(
+                a.is(0xe, 0x1d00),
+                "SBC-3 5.33",
+                format!("MISCOMPARE 1Dh/00h for {name} with BYTCHK 3 of another block"),
+                "{}",
+                a.words()
+            );
+        }
     }
     reads(&mut c, AT, &data, "SBC-3 5.33").await?;
     c.bye().await

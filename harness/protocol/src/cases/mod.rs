@@ -1,5 +1,6 @@
 //! The cases, one module a chapter.
 
+pub(crate) mod access;
 pub(crate) mod auth;
 pub(crate) mod blocks;
 pub(crate) mod data;

@@ -1,5 +1,6 @@
 //! Mode pages, sense data, target port groups, protection fields.
 
+use super::access::{of_one_unit, switched};
 use super::cases;
 use super::truth::device_ids;
 use crate::cdb::{self, be};
@@ -17,6 +18,8 @@ cases! {
     request_sense "request-sense" ["SCS-016"] "REQUEST SENSE answers in the format that was asked for";
     port_groups "target-port-groups" ["SCS-024" "MPX-003"] "REPORT TARGET PORT GROUPS has both formats and agrees with page 83h";
     port_groups_set "target-port-groups-set" ["SCS-024"] "SET TARGET PORT GROUPS exactly when it is claimed";
+    switched "target-port-group-standby" ["SCS-024"] "A group set to standby refuses the medium, and everybody else is told";
+    of_one_unit "target-port-group-of-one-unit" ["SCS-024"] "A change of one unit leaves the others alone, and copies keep out";
     protection "protection-fields" ["SCS-028"] "RDPROTECT and WRPROTECT are refused on a unit without protection";
 }
 
@@ -225,6 +228,20 @@ async fn sense_format(lab: &Lab) -> Checked {
                 "{field:?}"
             );
         }
+    }
+    // Nobody has to look at reserved bits (SPC-4 clause 4.2.5); who does says where they are.
+    let mut reserved = cdb::ten(0x28, 0, 0, 1);
+    reserved[6] = 0x20;
+    let a = c.run(&Cmd::read(reserved, 512)).await?;
+    if let Some(field) = a.sense.and_then(|s| s.field)
+        && !a.good()
+    {
+        must!(
+            field.in_cdb && field.byte == 6 && field.bit.is_none_or(|bit| (5..=7).contains(&bit)),
+            "SPC-4 4.5.2.4.2",
+            "a field pointer to the three high bits of byte 6",
+            "{field:?}"
+        );
     }
     c.bye().await
 }

@@ -45,6 +45,7 @@ impl Names {
 /// A fault at this point and of this kind may make the operation fail.
 pub(crate) fn may_fail(fault: &PlacedFault) -> bool {
     match fault.action {
+        _ if fault.masked => false,
         // Sent again until it is done; only what is refused every time is given up.
         action if action.is_scsi() => fault.nth == 0 || action.ends_command(),
         // Whoever gets it a second time sees that it is at work, or done.

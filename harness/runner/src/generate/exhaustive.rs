@@ -106,7 +106,7 @@ fn plan(operations: &[usize]) -> Plan {
 #[must_use]
 pub fn with_fault(plan: &Plan, point: &str, action: FaultAction, nth: u64) -> Plan {
     let mut plan = plan.clone();
-    let fault = PlacedFault { point: point.to_owned(), nth, action };
+    let fault = PlacedFault { point: point.to_owned(), nth, action, masked: false };
     plan.steps.insert(PRELUDE.len(), PlanStep::from(crate::plan::Step::Arm { fault }));
     plan
 }

@@ -64,14 +64,15 @@ pub const KINDS: &[FaultKind] = &[
     },
     FaultKind {
         name: "answer-broken",
-        promise: "An answer that is cut, no answer, of other types, too long, of a later version, or a server's error, is never \
+        promise: "An answer that is cut, no answer, of other types, empty or too long, of a later version, or a server's error, is never \
                   believed; what was done behind it is found.",
         environments: SIM_LOOPBACK,
         masked: false,
         begin: |d, _, next| {
             use FaultAction::*;
-            let action = [Truncate, Garbage, Mistype, Oversize, Newer, Close, Http(500), Http(503)]
-                [d.below(8) as usize];
+            let all =
+                [Truncate, Garbage, Mistype, Blank, Overlong, Oversize, Newer, Close, Http(500), Http(503)];
+            let action = all[d.below(all.len() as u64) as usize];
             arm(d, "rest.after:", next, action)
         },
         end: over,
@@ -435,7 +436,7 @@ impl FaultKind {
 }
 
 fn fault(point: &str, nth: u64, action: FaultAction) -> Vec<Step> {
-    vec![Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action } }]
+    vec![Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked: false } }]
 }
 
 fn one(d: &mut Dice, points: &[&str], action: FaultAction, most: u64) -> Vec<Step> {

@@ -22,6 +22,10 @@ pub enum FaultAction {
     Garbage,
     /// The answer's values are of other types than promised.
     Mistype,
+    /// The answer's texts are empty.
+    Blank,
+    /// The answer's texts are longer than any that the protocol has.
+    Overlong,
     /// The answer is longer than any reader should take.
     Oversize,
     /// The answer has fields and values of a later version besides.
@@ -60,6 +64,8 @@ impl FaultAction {
         (Self::Truncate, "truncate", "the answer is cut short"),
         (Self::Garbage, "garbage", "the answer is garbage"),
         (Self::Mistype, "mistype", "values of the answer have other types than promised"),
+        (Self::Blank, "blank", "the texts of the answer are empty"),
+        (Self::Overlong, "overlong", "the texts of the answer are longer than any that the protocol has"),
         (Self::Oversize, "oversize", "the answer is too long for any reader"),
         (Self::Newer, "newer", "the answer has fields of a later version besides"),
         (Self::Stale, "stale", "the answer is what the same question got the last time"),
@@ -124,7 +130,16 @@ impl FaultAction {
 
     /// Whether it needs the true answer, so that it makes sense only once the work is done.
     pub fn alters_answer(self) -> bool {
-        matches!(self, Self::Truncate | Self::Mistype | Self::Newer | Self::Stale | Self::Close)
+        matches!(
+            self,
+            Self::Truncate
+                | Self::Mistype
+                | Self::Blank
+                | Self::Overlong
+                | Self::Newer
+                | Self::Stale
+                | Self::Close
+        )
     }
 }
 
@@ -137,6 +152,9 @@ pub struct PlacedFault {
     pub nth: u64,
     /// What happens.
     pub action: FaultAction,
+    /// Whoever meets it has to succeed all the same: its promise is that nobody notices.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
 }
 
 impl PlacedFault {

@@ -75,6 +75,7 @@ pub(super) const VERBS: [Verb; 14] = [
                     "two-formats",
                     "foreign-extent",
                     "huge-table",
+                    "short-table",
                 ]),
                 true,
                 "what it is; hostile kinds must be refused",

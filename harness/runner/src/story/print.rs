@@ -71,7 +71,8 @@ fn placed(fault: &PlacedFault) -> String {
         FaultAction::Code(code) => format!("do=code code={code}"),
         plain => format!("do={}", plain.words().map_or("fail", |(word, _)| word)),
     };
-    format!("{} nth={} {action}", quoted(&fault.point, false), fault.nth)
+    let masked = if fault.masked { " masked=yes" } else { "" };
+    format!("{} nth={} {action}{masked}", quoted(&fault.point, false), fault.nth)
 }
 
 /// One step as a line without its end.

@@ -148,7 +148,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                             _ if action.is_answer() => format!("rest.after:{point}"),
                             _ => point,
                         };
-                        PlacedFault { point, nth, action }
+                        PlacedFault { point, nth, action, masked: nth == 3 }
                     })
                     .collect(),
                 write_cache: steps.len() % 2 == 0,
@@ -224,6 +224,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                             point: format!("rest.after:P {number}"),
                             nth: u64::from(number),
                             action: FaultAction::Delay(u64::from(number)),
+                            masked: number % 2 == 0,
                         },
                     },
                     20 => Step::Disarm,

@@ -78,6 +78,13 @@ fn true_answers_are_altered() {
         let (text, done) = under(point, Wrong::Mistyped);
         let value: serde_json::Value = serde_json::from_str(body(&text)).unwrap();
         assert!(done && value["data"]["ID"].is_array() && value["error"]["code"] == 0, "{text}");
+        let (text, done) = under(point, Wrong::Blank);
+        let value: serde_json::Value = serde_json::from_str(body(&text)).unwrap();
+        assert!(done && value["data"]["ID"] == "" && value["error"]["code"] == 0, "{text}");
+        let (text, done) = under(point, Wrong::Overlong);
+        let value: serde_json::Value = serde_json::from_str(body(&text)).unwrap();
+        let id = value["data"]["ID"].as_str().unwrap();
+        assert!(done && id.len() == 5_000 && value["error"]["code"] == 0, "{text}");
         let (text, done) = under(point, Wrong::Newer);
         let value: serde_json::Value = serde_json::from_str(body(&text)).unwrap();
         assert!(done && value["data"]["NAME"] == "v" && value["data"]["newTree"].is_object(), "{text}");

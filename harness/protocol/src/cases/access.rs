@@ -1,0 +1,199 @@
+//! Access states that a host sets itself: SET TARGET PORT GROUPS (SPC-4 clauses 5.15.2.8 and 6.45).
+
+use sanbench_wire::scsi::luns::Lun;
+
+use super::nexus::{extended_copy, naa};
+use super::truth::device_ids;
+use crate::cdb::{self, be};
+use crate::lab::{Lab, settle};
+use crate::outcome::{Checked, must, not_claimed};
+use crate::raw::{Answer, Client, Cmd};
+
+/// *Active/optimized*, *active/non-optimized* and *standby*, as both commands write them.
+const OPTIMIZED: u8 = 0;
+const NON_OPTIMIZED: u8 = 1;
+const STANDBY: u8 = 2;
+/// ASYMMETRIC ACCESS STATE CHANGED.
+const CHANGED: u16 = 0x2a06;
+/// TARGET PORT IN STANDBY STATE.
+const IN_STANDBY: u16 = 0x040b;
+
+/// Places that no other chapter of this file's neighbours writes to.
+const LBA: u64 = 61_000;
+
+/// The target port group that a session arrives at, as page 83h of its unit says.
+async fn group_of(c: &mut Client) -> Checked<u16> {
+    let ids = device_ids(c).await?;
+    let found = ids.iter().find(|(association, kind, _)| (*association, *kind) == (1, 5));
+    found
+        .map(|(_, _, id)| be(id, 2, 2) as u16)
+        .ok_or_else(|| not_claimed("page 83h names no target port group"))
+}
+
+/// The access state of a group as a unit reports it, and which states it supports.
+async fn state_of(c: &mut Client, lun: Lun, group: u16) -> Checked<(u8, u8)> {
+    let report = Cmd::read(cdb::report_target_port_groups(false, 4096), 4096).to(lun);
+    let d = c.good(&report, "SPC-4 6.37").await?;
+    let mut rest = d.get(4..).unwrap_or_default();
+    while rest.len() >= 8 {
+        if be(rest, 2, 2) == u64::from(group) {
+            return Ok((rest[0] & 0x0f, rest[1]));
+        }
+        rest = rest.get(8 + 4 * usize::from(rest[7])..).unwrap_or_default();
+    }
+    Err(not_claimed(format!("REPORT TARGET PORT GROUPS does not list group {group}")))
+}
+
+/// SET TARGET PORT GROUPS.
+async fn set(c: &mut Client, lun: Lun, groups: &[(u16, u8)]) -> Checked<Answer> {
+    let mut list = vec![0; 4];
+    for (group, state) in groups {
+        list.extend_from_slice(&[*state, 0]);
+        list.extend_from_slice(&group.to_be_bytes());
+    }
+    let mut cdb = [0; 12];
+    (cdb[0], cdb[1]) = (0xa4, 0x0a);
+    cdb[6..10].copy_from_slice(&(list.len() as u32).to_be_bytes());
+    c.run(&Cmd::write(cdb, list).to(lun)).await
+}
+
+/// Not claimed unless the unit lets hosts set states, *standby* among them.
+async fn explicit(c: &mut Client, lun: Lun, supported: u8) -> Checked {
+    let inquiry = c.good(&Cmd::read(cdb::inquiry(36), 36).to(lun), "SPC-4 6.6").await?;
+    if inquiry[5] & 0x20 == 0 || supported & 0x04 == 0 {
+        return Err(not_claimed("hosts cannot set target port groups to standby"));
+    }
+    Ok(())
+}
+
+/// One group to standby and back: who set it is not told, everybody else is, and commands go by the state.
+pub(super) async fn switched(lab: &Lab) -> Checked {
+    let (mut a, mut b) = (lab.session().await?, lab.session_of(0, 1).await?);
+    let lun = a.lun;
+    let (near, far) = (group_of(&mut a).await?, group_of(&mut b).await?);
+    if near == far {
+        return Err(not_claimed("both paths of the host lead to one target port group"));
+    }
+    let (before, supported) = state_of(&mut a, lun, far).await?;
+    explicit(&mut a, lun, supported).await?;
+    let (nearby, _) = state_of(&mut a, lun, near).await?;
+    let data = super::blocks::fill(&mut a, LBA, 8, 81).await?;
+    let read = Cmd::read(cdb::read(LBA, 8), 4096);
+    for to in [STANDBY, NON_OPTIMIZED] {
+        let r = set(&mut a, lun, &[(far, to)]).await?;
+        must!(r.good(), "SPC-4 6.45", format!("GOOD for group {far} to state {to}"), "{}", r.words());
+        let r = a.run(&Cmd::none(cdb::test_unit_ready())).await?;
+        must!(r.good(), "SPC-4 5.15.2.8", "nothing said to the one who set it", "{}", r.words());
+        let r = b.run(&Cmd::none(cdb::test_unit_ready())).await?;
+        must!(
+            r.is(6, CHANGED),
+            "SPC-4 5.15.2.8",
+            "unit attention 2Ah/06h for another nexus",
+            "{}",
+            r.words()
+        );
+        for (c, who) in [(&mut a, "near"), (&mut b, "far")] {
+            let (state, _) = state_of(c, lun, far).await?;
+            must!(state == to, "SPC-4 6.37", format!("state {to} over the {who} path"), "{state}");
+            let (state, _) = state_of(c, lun, near).await?;
+            must!(
+                state == nearby,
+                "SPC-4 6.45",
+                format!("the near group in state {nearby} as before"),
+                "{state}"
+            );
+        }
+        let r = b.run(&read).await?;
+        if to == STANDBY {
+            must!(r.is(2, IN_STANDBY), "SPC-4 5.15.2.4.4", "NOT READY 04h/0Bh for a READ", "{}", r.words());
+            let r = b.run(&Cmd::read(cdb::inquiry(36), 36)).await?;
+            must!(r.good(), "SPC-4 5.15.2.4.4", "GOOD for an INQUIRY", "{}", r.words());
+        } else {
+            must!(r.good() && r.data == data, "SPC-4 5.15.2.4.3", "the blocks", "{}", r.words());
+        }
+        let r = a.run(&read).await?;
+        must!(r.good() && r.data == data, "SPC-4 6.45", "the blocks over the near path", "{}", r.words());
+    }
+    for (groups, what) in [
+        (vec![(far, 0x0f)], "a state of transition"),
+        (vec![(far, 0x0e)], "an offline port"),
+        (vec![(0xfffe, OPTIMIZED)], "a group that is not there"),
+    ] {
+        let r = set(&mut a, lun, &groups).await?;
+        must!(r.key(5), "SPC-4 6.45", format!("ILLEGAL REQUEST for {what}"), "{}", r.words());
+    }
+    let r = set(&mut a, lun, &[(far, before)]).await?;
+    must!(r.good(), "SPC-4 6.45", "GOOD for the way back", "{}", r.words());
+    settle(&mut b).await?;
+    let r = b.run(&read).await?;
+    must!(
+        r.good() && r.data == data,
+        "SPC-4 5.15.2.4.2",
+        "the blocks once it is active again",
+        "{}",
+        r.words()
+    );
+    a.bye().await?;
+    b.bye().await
+}
+
+/// A change of one unit is no business of another, and a copy reaches no unit whose port stands by.
+pub(super) async fn of_one_unit(lab: &Lab) -> Checked {
+    let Some(number) = lab.setup.hidden else {
+        return Err(not_claimed("the setup has no second unit"));
+    };
+    let other = Lun::from_number(number).unwrap_or(Lun::ZERO);
+    let (mut c, mut d) = (lab.session_of(1, 0).await?, lab.session_of(1, 0).await?);
+    let lun = c.lun;
+    for client in [&mut c, &mut d] {
+        for _ in 0..4 {
+            // Unit attentions of a unit that was not used before.
+            if client.run(&Cmd::none(cdb::test_unit_ready()).to(other)).await?.good() {
+                break;
+            }
+        }
+    }
+    let group = group_of(&mut c).await?;
+    let (before, supported) = state_of(&mut c, other, group).await?;
+    explicit(&mut c, other, supported).await?;
+    let (from, to) = (naa(&mut c, lun).await?, naa(&mut c, other).await?);
+    let (public, kept) = (vec![0x71; 4096], vec![0x5f; 4096]);
+    c.good(&Cmd::write(cdb::write(LBA, 8), public.clone()), "SBC-3 5.32").await?;
+    c.good(&Cmd::write(cdb::write(LBA, 8), kept.clone()).to(other), "SBC-3 5.32").await?;
+    let r = set(&mut c, other, &[(group, STANDBY)]).await?;
+    must!(r.good(), "SPC-4 6.45", "GOOD for the second unit to standby", "{}", r.words());
+    let own = c.run(&Cmd::none(cdb::test_unit_ready())).await?;
+    let others = d.run(&Cmd::none(cdb::test_unit_ready())).await?;
+    for r in [own, others] {
+        must!(r.good(), "SPC-4 5.15.2.8", "GOOD for the first unit", "{}", r.words());
+    }
+    let r = d.run(&Cmd::none(cdb::test_unit_ready()).to(other)).await?;
+    must!(r.is(6, CHANGED), "SPC-4 5.15.2.8", "unit attention 2Ah/06h for its other nexus", "{}", r.words());
+    let r = c.run(&Cmd::none(cdb::test_unit_ready()).to(other)).await?;
+    must!(
+        r.is(2, IN_STANDBY),
+        "SPC-4 5.15.2.4.4",
+        "NOT READY 04h/0Bh, and no unit attention",
+        "{}",
+        r.words()
+    );
+    let list = extended_copy(&from, &to, [LBA; 2], 8);
+    let mut copy = [0u8; 16];
+    (copy[0], copy[13]) = (0x83, list.len() as u8);
+    let r = c.run(&Cmd::write(copy, list.clone())).await?;
+    if !r.is(5, 0x2000) {
+        must!(r.key(0x0a), "SPC-4 6.4.6", "COPY ABORTED for a unit that cannot be reached", "{}", r.words());
+    }
+    let r = set(&mut c, other, &[(group, before)]).await?;
+    must!(r.good(), "SPC-4 6.45", "GOOD for the way back", "{}", r.words());
+    let seen = c.good(&Cmd::read(cdb::read(LBA, 8), 4096).to(other), "SBC-3 5.11").await?;
+    must!(seen == kept, "SPC-4 6.4.6", "nothing copied", "{:02x}..", seen[0]);
+    let r = c.run(&Cmd::write(copy, list)).await?;
+    if !r.is(5, 0x2000) {
+        must!(r.good(), "SPC-4 6.4", "GOOD for the same copy now", "{}", r.words());
+        let seen = c.good(&Cmd::read(cdb::read(LBA, 8), 4096).to(other), "SBC-3 5.11").await?;
+        must!(seen == public, "SPC-4 6.4", "the copied blocks", "{:02x}..", seen[0]);
+    }
+    c.bye().await?;
+    d.bye().await
+}
