@@ -200,6 +200,9 @@ pub const STORIES: &[StoryEntry] = stories![
     "image-paths",
     "vanished",
     "blank-answers",
+    "chain-limit",
+    "large-volume",
+    "journal-pools",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

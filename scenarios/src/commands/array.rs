@@ -111,6 +111,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         target_defects: Default::default(),
         write_cache: false,
         clones: None,
+        chain: None,
         // What it holds belongs to somebody.
         allow_sanitize: false,
         spin: sanbench_target::SPIN,

@@ -56,6 +56,8 @@ pub(crate) struct ArrayParts {
     pub(crate) write_cache: bool,
     /// Linked clones allowed of one source.
     pub(crate) clones: Option<u64>,
+    /// Linked clones that it allows one behind another, if not its default.
+    pub(crate) chain: Option<u64>,
     /// What a fault point calls when it says that the node must crash.
     pub(crate) on_crash: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Which of several arrays that show one LUN this is, from 0: their target port groups and ports have ids of their own.
@@ -89,6 +91,7 @@ impl ArrayParts {
             target_defects: planted.target,
             write_cache: spec.plan.site.write_cache,
             clones: spec.plan.site.clones,
+            chain: spec.plan.site.chain,
             on_crash: None,
             site: 0,
             links: Vec::new(),
@@ -410,6 +413,9 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
     let mut limits = Limits::default();
     if let Some(clones) = parts.clones {
         limits.clones = usize::try_from(clones).unwrap_or(usize::MAX);
+    }
+    if let Some(chain) = parts.chain {
+        limits.chain = u32::try_from(chain).unwrap_or(u32::MAX);
     }
     let config = ArrayConfig {
         product: parts.product,

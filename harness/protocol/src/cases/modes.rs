@@ -2,6 +2,8 @@
 
 use super::access::{of_one_unit, switched};
 use super::cases;
+use super::nexus::extended_copy;
+use super::offload::{own_name, run_copy};
 use super::truth::device_ids;
 use crate::cdb::{self, be};
 use crate::lab::Lab;
@@ -140,6 +142,10 @@ async fn mode_swp(lab: &Lab) -> Checked {
     let refused = c.run(&Cmd::write(cdb::write(8600, 1), vec![0xbd; 512])).await?;
     let read = c.run(&Cmd::read(cdb::read(8600, 1), 512)).await?;
     let header = c.run(&Cmd::read(cdb::mode_sense_6(0x0a, 0, 255), 255)).await?;
+    let copied = match own_name(&mut c).await {
+        Ok(id) => run_copy(&mut c, &extended_copy(&id, &id, [8500, 8600], 1)).await.ok(),
+        Err(_) => None,
+    };
     let back = select(&mut c, &p).await?;
     must!(back.good(), "SPC-4 7.5.8", "GOOD for SWP=0", "{}", back.words());
     must!(
@@ -150,6 +156,9 @@ async fn mode_swp(lab: &Lab) -> Checked {
         refused.words()
     );
     must!(read.good(), "SBC-3 4.13", "GOOD for a read", "{}", read.words());
+    if let Some(copied) = copied {
+        must!(copied.key(0x0a), "SPC-4 6.4", "COPY ABORTED for a copy to it", "{}", copied.words());
+    }
     must!(
         header.data.get(2).is_some_and(|b| b & 0x80 != 0),
         "SBC-3 6.4.1",

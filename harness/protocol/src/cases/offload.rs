@@ -21,7 +21,7 @@ cases! {
 const LBA: u64 = 60_000;
 
 /// EXTENDED COPY with that list; the list identifier and how results are kept stand in its first two bytes.
-async fn run_copy(c: &mut Client, list: &[u8]) -> Checked<Answer> {
+pub(super) async fn run_copy(c: &mut Client, list: &[u8]) -> Checked<Answer> {
     let mut cdb = [0u8; 16];
     cdb[0] = 0x83;
     cdb[10..14].copy_from_slice(&(list.len() as u32).to_be_bytes());
@@ -40,7 +40,7 @@ fn receive(action: u8, list: u8, allocation: u32) -> Cmd {
     Cmd::read(cdb, allocation)
 }
 
-async fn own_name(c: &mut Client) -> Checked<Vec<u8>> {
+pub(super) async fn own_name(c: &mut Client) -> Checked<Vec<u8>> {
     let lun = c.lun;
     naa(c, lun).await
 }
@@ -146,6 +146,13 @@ async fn results(lab: &Lab) -> Checked {
     (list[0], list[1]) = (0x45, 0x18);
     let a = run_copy(&mut c, &list).await?;
     must!(a.is(5, 0x2600), "SPC-4 6.4.3.2", "26h/00h for an identifier without use", "{}", a.words());
+    if !keeps {
+        (list[0], list[1]) = (0, 0x18);
+        let a = run_copy(&mut c, &list).await?;
+        must!(a.good(), "SPC-4 6.4", "GOOD without an identifier", "{}", a.words());
+        let a = c.run(&receive(0, 0, 64)).await?;
+        must!(a.is(5, 0x2400), "SPC-4 6.4.3.2", "nothing kept of a list without identifier", "{}", a.words());
+    }
     c.bye().await
 }
 

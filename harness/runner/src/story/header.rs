@@ -138,6 +138,7 @@ pub(super) const VERBS: [Verb; 14] = [
         positional: &[],
         named: &[
             key("clones", Type::Count, false, "linked clones that it allows of one source"),
+            key("chain", Type::Count, false, "linked clones that it allows one behind another"),
             key(
                 "product",
                 Type::Text,

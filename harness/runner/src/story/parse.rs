@@ -385,6 +385,7 @@ fn header(
         "remote" => site.remote = true,
         "array" => {
             site.clones = args.key(at, "clones", "a number")?.or(site.clones);
+            site.chain = args.key(at, "chain", "a number")?.or(site.chain);
             site.product = args.key(at, "product", "a version")?.or(site.product.take());
         }
         "tune" => {

@@ -30,6 +30,9 @@ pub fn print(plan: &Plan) -> String {
     if let Some(clones) = plan.site.clones {
         line(format!("array clones={clones}"));
     }
+    if let Some(chain) = plan.site.chain {
+        line(format!("array chain={chain}"));
+    }
     if let Some(product) = &plan.site.product {
         line(format!("array product={}", quoted(product, false)));
     }

@@ -154,6 +154,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 write_cache: steps.len() % 2 == 0,
                 journal: steps.len() % 5 < 2,
                 clones: (steps.len() % 3 == 0).then_some(steps.len() as u64),
+                chain: (steps.len() % 4 == 1).then_some(steps.len() as u64),
                 tunes: hosts
                     .iter()
                     .filter(|(_, paths)| *paths == 2)
