@@ -4,8 +4,8 @@ use sanbench_runner::CaseOutcome;
 use sanbench_runner::plan::{FaultAction, PlacedFault, Plan, Step};
 
 /// Judges how many sessions of the driver the array still has once the driver was shut down, where nothing but the driver
-/// decides that: a service that crashes, a controller that fails and a login or log-out whose answer is wrong or lost leave
-/// sessions that only the array can end.
+/// decides that: a service that crashes, a controller that fails, a login or log-out whose answer is wrong or lost, and an
+/// array that calls a live session over leave sessions that only the array can end.
 pub(super) fn judge(left: usize, plan: &Plan, outcome: &mut CaseOutcome) {
     if outcome.broken.is_some() || is_disturbed(plan) {
         return;
@@ -37,7 +37,14 @@ fn is_disturbed(plan: &Plan) -> bool {
         .iter()
         .any(|point| if any { point.starts_with(prefix) } else { *point == prefix })
     };
-    plan.site.faults.iter().chain(armed).any(|f| f.action == FaultAction::Crash || of_session(f))
+    let called_over = |fault: &PlacedFault| {
+        matches!(fault.action, FaultAction::Http(401 | 403) | FaultAction::Code(-401 | -403 | 1_077_949_069))
+    };
+    plan.site
+        .faults
+        .iter()
+        .chain(armed)
+        .any(|f| f.action == FaultAction::Crash || of_session(f) || called_over(f))
         || plan.steps.iter().any(|step| {
             matches!(
                 step.step,

@@ -118,10 +118,11 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// A refusal of this kind comes of a fault of the plan, and faults have been taken away, as a sweep does that weaves a
-    /// `settle` in: whether the step must still fail is not known.
+    /// A refusal of this kind comes of counted faults of the plan, and a sweep that wove faults and `settle` into it took them
+    /// away, or made them meet other calls than they were meant for: whether the step must still fail is not known.
     pub(super) fn taken_away(&self, wanted: Refused) -> bool {
-        matches!(wanted, Refused::Io | Refused::Busy | Refused::Job) && self.judge().disarmed
+        let counted = self.is_tolerant() && !self.plan.site.faults.is_empty();
+        matches!(wanted, Refused::Io | Refused::Busy | Refused::Job) && (counted || self.judge().disarmed)
     }
 
     /// The plan settles what it breaks; in other stories whoever wrote them has said what must work.

@@ -111,7 +111,12 @@ pub(super) const FAULT: &[Param] = &[
     key("ms", Type::Count, false, "for delay: milliseconds (default 1000)"),
     key("status", Type::Count, false, "for http: the status, 300 to 599 (default 503)"),
     key("code", Type::Integer, false, "for code: the error code, not 0 (default 1077949006)"),
-    key("masked", Type::Word(&["yes"]), false, "yes: who meets it has to succeed all the same (default: it may fail)"),
+    key(
+        "masked",
+        Type::Word(&["yes"]),
+        false,
+        "yes: who meets it has to succeed all the same (default: it may fail)",
+    ),
 ];
 pub(super) const VOLUME: Param = pos("VOLUME", Type::Name, "a volume");
 const PATH: Param = key("path", Type::Count, false, "which path, from 1 (default: all)");
