@@ -203,6 +203,8 @@ pub const STORIES: &[StoryEntry] = stories![
     "chain-limit",
     "large-volume",
     "journal-pools",
+    "relogin-beside",
+    "detached-everywhere",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

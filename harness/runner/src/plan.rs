@@ -474,6 +474,9 @@ pub enum Step {
         volume: Name,
         /// Host.
         host: Name,
+        /// The driver is not told which host: it takes the volume away from all.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        everywhere: bool,
     },
     /// A host takes the volume's persistent reservation.
     Reserve {

@@ -1,7 +1,7 @@
 //! What the driver's and the connector's contracts promise, asked directly: repetitions, calls behind somebody's back, sizes
 //! that must be refused twice.
 
-use sanbench_api::{ConnectorProperties, DriverError, RefusalKind, SnapshotRef, VolumeDriver, VolumeRef};
+use sanbench_api::{ConnectorProperties, RefusalKind, SnapshotRef, VolumeDriver, VolumeRef};
 use sanbench_check::ImageDigests;
 
 use super::*;
@@ -69,11 +69,17 @@ impl Player<'_> {
     }
 
     /// Somebody takes the mapping away behind the host's back (CVE-2023-2088): the host still has its devices.
-    pub(super) async fn revoke(&self, volume: &Name, host: &Name) -> Ended {
+    /// Without a connector the driver ends every mapping of the volume (Cinder's `terminate_connection` of a forced detach).
+    pub(super) async fn revoke(&self, volume: &Name, host: &Name, everywhere: bool) -> Ended {
         let (driver, reference, properties) =
             (self.driver()?, self.reference(volume)?, self.properties(host)?);
-        let done = driver.terminate_connection(&reference, Some(&properties), true).await;
-        done.map_err(|e: DriverError| StepEnd::Broken(e.to_string()))?;
+        let properties = (!everywhere).then_some(&properties);
+        if let Err(error) = driver.terminate_connection(&reference, properties, true).await {
+            let finding = Finding::new("ATT-013", "contract", "driver", "revoked")
+                .says(format!("a forced detach of {volume} is refused"))
+                .compared("success", error.to_string());
+            return Err(StepEnd::Findings(vec![finding]));
+        }
         // Until somebody detaches, array and database differ, and nobody is to blame.
         self.judge().unsettled = true;
         Ok(String::new())

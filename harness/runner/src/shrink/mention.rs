@@ -33,7 +33,7 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
         Step::Attach { volume, host, .. }
         | Step::Detach { volume, host, .. }
         | Step::Intrude { volume, host }
-        | Step::Revoke { volume, host }
+        | Step::Revoke { volume, host, .. }
         | Step::Reserve { volume, host }
         | Step::Reserved { volume, host }
         | Step::Unreserve { volume, host } => meeting(volume, host),

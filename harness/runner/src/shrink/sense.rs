@@ -236,7 +236,7 @@ impl Scene {
                 attached(volume) && !self.full.is_empty() && at.0.saturating_add(length.0) <= size(volume).0
             }
             Step::Drain { pool } => self.full.contains(pool),
-            Step::Revoke { volume, host } | Step::Reserve { volume, host } => on(volume, host),
+            Step::Revoke { volume, host, .. } | Step::Reserve { volume, host } => on(volume, host),
             Step::Reserved { volume, host } | Step::Unreserve { volume, host } => {
                 on(volume, host)
                     && self.volumes.get(volume).is_some_and(|v| v.reserved.as_ref() == Some(host))

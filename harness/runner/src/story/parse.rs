@@ -595,7 +595,9 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
                 "attach" => Step::Attach { volume, host: host()?, refused },
                 "detach" => Step::Detach { volume, host: host()?, refused },
                 "intrude" => Step::Intrude { volume, host: host()? },
-                "revoke" => Step::Revoke { volume, host: host()? },
+                "revoke" => {
+                    Step::Revoke { volume, host: host()?, everywhere: args.named.contains_key("everywhere") }
+                }
                 "reserve" => Step::Reserve { volume, host: host()? },
                 "reserved" => Step::Reserved { volume, host: host()? },
                 "unreserve" => Step::Unreserve { volume, host: host()? },

@@ -73,8 +73,9 @@ pub fn plain(step: &Step) -> String {
             let from = host.as_ref().map(|host| format!(" from {host}")).unwrap_or_default();
             (format!("Ask the driver once more to detach {volume}{from}"), &None)
         }
-        Step::Revoke { volume, host } => {
-            (format!("Take the mapping of {volume} away behind the back of {host}"), &None)
+        Step::Revoke { volume, host, everywhere } => {
+            let from = if *everywhere { ", naming no host" } else { "" };
+            (format!("Take the mapping of {volume} away behind the back of {host}{from}"), &None)
         }
         Step::Reserve { volume, host } => (format!("{host} reserves {volume} persistently"), &None),
         Step::Reserved { volume, host } => (format!("Look: {host} must still hold {volume}"), &None),

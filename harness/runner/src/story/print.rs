@@ -118,7 +118,10 @@ pub fn print_step(step: &Step) -> String {
             let host = host.as_ref().map(|h| format!(" host={h}")).unwrap_or_default();
             (format!("repeat {} {volume}{host}", word(what)), &None)
         }
-        Step::Revoke { volume, host } => (format!("revoke {volume} {host}"), &None),
+        Step::Revoke { volume, host, everywhere } => {
+            let everywhere = if *everywhere { " everywhere=yes" } else { "" };
+            (format!("revoke {volume} {host}{everywhere}"), &None)
+        }
         Step::Reserve { volume, host } => (format!("reserve {volume} {host}"), &None),
         Step::Reserved { volume, host } => (format!("reserved {volume} {host}"), &None),
         Step::Unreserve { volume, host } => (format!("unreserve {volume} {host}"), &None),

@@ -235,7 +235,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                         1 => Step::Repeat { what: Repeated::Create, volume, host: None },
                         _ => Step::Repeat { what: Repeated::Delete, volume, host: None },
                     },
-                    23 => Step::Revoke { volume, host },
+                    23 => Step::Revoke { volume, host, everywhere: number % 2 == 0 },
                     24 => Step::Reserve { volume, host },
                     25 => Step::Reserved { volume, host },
                     26 => Step::Unreserve { volume, host },

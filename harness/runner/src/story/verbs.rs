@@ -357,7 +357,12 @@ const ONE_ARRAY: &[Verb] = &[
         name: "revoke",
         place: Place::Step,
         positional: &[VOLUME, HOST],
-        named: &[],
+        named: &[key(
+            "everywhere",
+            Type::Word(&["yes"]),
+            false,
+            "yes: without saying from which host, from all",
+        )],
         help: "Takes the volume's mapping away behind the host's back, as a user who deletes the attachment does.",
         example: "revoke web compute-1",
     },
