@@ -17,6 +17,9 @@ write b at=0 length=2MiB
 flush a
 flush b
 power-loss
+# Blocks of 512 bytes: what was written is gone from the pool that it was written to.
+inspect storagepool NAME=pool0 USERFREECAPACITY=67106816
+inspect storagepool NAME=pool1 USERFREECAPACITY=33550336
 fill pool1 leave=0
 out-of-space write b at=1GiB length=64KiB
 write a at=1GiB length=64KiB
