@@ -13,8 +13,8 @@ fault "rest.after:POST host" nth=1 do=truncate
 fault "rest.after:POST lungroup" nth=1 do=garbage
 fault "rest.after:DELETE lun" nth=1 do=garbage
 fault "rest.after:DELETE snapshot" nth=1 do=truncate
-fault "rest.after:GET lun" nth=5 do=close masked=yes
-fault "rest.after:POST lungroup/associate" nth=1 do=close masked=yes
+fault "rest.after:GET lun" nth=5 do=close
+fault "rest.after:POST lungroup/associate" nth=1 do=close
 
 create a size=1GiB
 attach a compute-1

@@ -30,7 +30,7 @@ fault "rest.before:DELETE lun" nth=3 do=expire-session
 @one delete a
 @two delete b
 @three delete c
-@four delete e
+@one delete e
 delete f
 delete g
 census

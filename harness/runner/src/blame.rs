@@ -94,7 +94,7 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::Squat { .. } | Step::Wait { .. } | Step::Arm { .. } | Step::Disarm => "BEN-001",
         Step::Settle => "CON-004",
         Step::Repeat { .. } => "CRE-002",
-        Step::Revoke { .. } => "ATT-013",
+        Step::Revoke { .. } => "ATT-003",
         Step::Forge { .. } => "DAT-001",
         Step::Reserve { .. } | Step::Reserved { .. } | Step::Unreserve { .. } => "SCS-012",
         Step::Fill { .. } | Step::Drain { .. } => "BEN-001",

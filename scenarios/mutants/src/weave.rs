@@ -260,6 +260,7 @@ impl<'ast> Visit<'ast> for Weaver<'_> {
 
     fn visit_expr_struct(&mut self, expr: &'ast syn::ExprStruct) {
         let base = expr.rest.as_ref().map(|rest| self.range(rest.span()));
+        let kind = self.source[self.range(expr.path.span())].to_owned();
         for field in &expr.fields {
             let (whole, value) = (self.range(field.span()), self.range(field.expr.span()));
             // Without a colon the value is the name.
@@ -270,7 +271,7 @@ impl<'ast> Visit<'ast> for Weaver<'_> {
             for number in self.fields_at(whole.start) {
                 if !base.contains('\n') {
                     let before =
-                        format!("if crate::sanbench_mutant::on({number}) {{ ({base}).{name} }} else {{ ");
+                        format!("if crate::sanbench_mutant::on({number}) {{ ({kind} {{ ..{base} }}).{name} }} else {{ ");
                     self.edit(number, value.clone(), before, " }");
                 }
             }
@@ -377,7 +378,7 @@ mod tests {
         let field = mutant(Genre::StructField, 2, 9, 14, "");
         let (text, woven) = weave(source, &[(5, &field)]).unwrap();
         assert_eq!(woven, [5], "{text}");
-        assert!(text.contains("x: if crate::sanbench_mutant::on(5) { (b).x } else { 1 }, ..b"), "{text}");
+        assert!(text.contains("x: if crate::sanbench_mutant::on(5) { (S { ..b }).x } else { 1 }, ..b"), "{text}");
     }
 
     #[test]

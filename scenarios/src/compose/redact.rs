@@ -118,7 +118,9 @@ pub(super) fn add(found: sanbench_check::Finding, outcome: &mut CaseOutcome) {
     let case = &mut outcome.case;
     outcome.ledger.found(found.clone());
     case.verdict = sanbench_reports::Verdict::Failed;
-    case.reason.clone_from(&found.message);
+    if case.findings.is_empty() {
+        case.reason.clone_from(&found.message);
+    }
     case.findings.push(sanbench_reports::Finding {
         requirement: found.requirement,
         checker: found.checker.to_owned(),

@@ -7,7 +7,9 @@ use sanbench_runner::plan::{FaultAction, PlacedFault, Plan, Step};
 /// decides that: a service that crashes, a controller that fails, a login or log-out whose answer is wrong or lost, and an
 /// array that calls a live session over leave sessions that only the array can end.
 pub(super) fn judge(left: usize, plan: &Plan, outcome: &mut CaseOutcome) {
-    if outcome.broken.is_some() || is_disturbed(plan) {
+    // What goes wrong before hides why a session is left.
+    let over = outcome.broken.is_some() || !outcome.case.findings.is_empty();
+    if over || outcome.case.verdict == sanbench_reports::Verdict::Unknown || is_disturbed(plan) {
         return;
     }
     if left == 0 {

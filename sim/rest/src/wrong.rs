@@ -50,10 +50,10 @@ pub(crate) fn respond(env: &Env, wrong: Wrong, answer: Answer) -> (Response, i64
         }
         Wrong::Oversized => (body(Endless { left: OVERSIZE, begun: false }), 0),
         Wrong::Mistyped => altered(answer, |whole| retype(&mut whole["data"])),
-        Wrong::Blank => altered(answer, |whole| retell(&mut whole["data"], &String::clear)),
+        Wrong::Blank => altered(answer, |whole| retell(whole, &String::clear)),
         Wrong::Overlong => altered(answer, |whole| {
-            retell(&mut whole["data"], &|text| {
-                // Where the first half alone is as it was: a reader that cuts finds something that looks right.
+            retell(whole, &|text| {
+                // The beginning is as it was: a reader that cuts finds something that looks right.
                 let filling = "~".repeat(OVERLONG.saturating_sub(text.len()));
                 text.push_str(&filling);
             });
@@ -118,13 +118,18 @@ fn altered(answer: Answer, alter: impl FnOnce(&mut Value)) -> (Response, i64) {
     (envelope::json(Bytes::from(whole.to_string())), code)
 }
 
-/// Changes every text.
-fn retell(value: &mut Value, change: &impl Fn(&mut String)) {
-    match value {
-        Value::Object(fields) => fields.values_mut().for_each(|field| retell(field, change)),
-        Value::Array(items) => items.iter_mut().for_each(|item| retell(item, change)),
-        Value::String(text) => change(text),
-        _ => {}
+/// Changes every text of the data; an answer without data stays as it is.
+fn retell(whole: &mut Value, change: &impl Fn(&mut String)) {
+    fn all(value: &mut Value, change: &impl Fn(&mut String)) {
+        match value {
+            Value::Object(fields) => fields.values_mut().for_each(|field| all(field, change)),
+            Value::Array(items) => items.iter_mut().for_each(|item| all(item, change)),
+            Value::String(text) => change(text),
+            _ => {}
+        }
+    }
+    if let Some(data) = whole.get_mut("data") {
+        all(data, change);
     }
 }
 

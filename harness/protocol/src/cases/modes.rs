@@ -7,7 +7,7 @@ use super::offload::{own_name, run_copy};
 use super::truth::device_ids;
 use crate::cdb::{self, be};
 use crate::lab::Lab;
-use crate::outcome::{Checked, must, not_claimed};
+use crate::outcome::{Checked, Stop, must, not_claimed};
 use crate::raw::{Client, Cmd};
 
 cases! {
@@ -143,8 +143,8 @@ async fn mode_swp(lab: &Lab) -> Checked {
     let read = c.run(&Cmd::read(cdb::read(8600, 1), 512)).await?;
     let header = c.run(&Cmd::read(cdb::mode_sense_6(0x0a, 0, 255), 255)).await?;
     let copied = match own_name(&mut c).await {
-        Ok(id) => run_copy(&mut c, &extended_copy(&id, &id, [8500, 8600], 1)).await.ok(),
-        Err(_) => None,
+        Ok(id) => run_copy(&mut c, &extended_copy(&id, &id, [8500, 8600], 1)).await,
+        Err(stop) => Err(stop),
     };
     let back = select(&mut c, &p).await?;
     must!(back.good(), "SPC-4 7.5.8", "GOOD for SWP=0", "{}", back.words());
@@ -156,8 +156,19 @@ async fn mode_swp(lab: &Lab) -> Checked {
         refused.words()
     );
     must!(read.good(), "SBC-3 4.13", "GOOD for a read", "{}", read.words());
-    if let Some(copied) = copied {
-        must!(copied.key(0x0a), "SPC-4 6.4", "COPY ABORTED for a copy to it", "{}", copied.words());
+    match copied {
+        // Found before the first segment, or by it.
+        Ok(copied) if !copied.unsupported() => {
+            must!(
+                copied.key(0x0a) || copied.key(7),
+                "SPC-4 6.4",
+                "COPY ABORTED or DATA PROTECT for a copy to it",
+                "{}",
+                copied.words()
+            );
+        }
+        Ok(_) | Err(Stop::NotApplicable(_)) => {}
+        Err(stop) => return Err(stop),
     }
     must!(
         header.data.get(2).is_some_and(|b| b & 0x80 != 0),

@@ -70,15 +70,12 @@ impl Player<'_> {
 
     /// Somebody takes the mapping away behind the host's back (CVE-2023-2088): the host still has its devices.
     /// Without a connector the driver ends every mapping of the volume (Cinder's `terminate_connection` of a forced detach).
-    pub(super) async fn revoke(&self, volume: &Name, host: &Name, everywhere: bool) -> Ended {
+    pub(super) async fn revoke(&self, step: &Step, volume: &Name, host: &Name, everywhere: bool) -> Ended {
         let (driver, reference, properties) =
             (self.driver()?, self.reference(volume)?, self.properties(host)?);
         let properties = (!everywhere).then_some(&properties);
         if let Err(error) = driver.terminate_connection(&reference, properties, true).await {
-            let finding = Finding::new("ATT-013", "contract", "driver", "revoked")
-                .says(format!("a forced detach of {volume} is refused"))
-                .compared("success", error.to_string());
-            return Err(StepEnd::Findings(vec![finding]));
+            return Err(self.failed(step, &error.to_string()));
         }
         // Until somebody detaches, array and database differ, and nobody is to blame.
         self.judge().unsettled = true;

@@ -425,7 +425,7 @@ impl<'a> Player<'a> {
             }
             Step::Settle => self.settle().await,
             Step::Repeat { what, volume, host } => self.repeat(*what, volume, host.as_ref()).await,
-            Step::Revoke { volume, host, everywhere } => self.revoke(volume, host, *everywhere).await,
+            Step::Revoke { volume, host, everywhere } => self.revoke(step, volume, host, *everywhere).await,
             Step::Reserve { volume, host } => self.reserve(step, volume, host).await,
             Step::Reserved { volume, host } => self.reserved(volume, host, false).await,
             Step::Unreserve { volume, host } => self.reserved(volume, host, true).await,

@@ -152,7 +152,8 @@ pub struct PlacedFault {
     pub nth: u64,
     /// What happens.
     pub action: FaultAction,
-    /// Whoever meets it has to succeed all the same: its promise is that nobody notices.
+    /// Armed, it excuses nobody: who meets it has to succeed all the same, unless another armed fault at its point may be why
+    /// not. Faults of the header excuse nobody anyway.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,
 }

@@ -148,7 +148,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                             _ if action.is_answer() => format!("rest.after:{point}"),
                             _ => point,
                         };
-                        PlacedFault { point, nth, action, masked: nth == 3 }
+                        PlacedFault { point, nth, action, masked: false }
                     })
                     .collect(),
                 write_cache: steps.len() % 2 == 0,

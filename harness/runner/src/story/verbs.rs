@@ -111,6 +111,14 @@ pub(super) const FAULT: &[Param] = &[
     key("ms", Type::Count, false, "for delay: milliseconds (default 1000)"),
     key("status", Type::Count, false, "for http: the status, 300 to 599 (default 503)"),
     key("code", Type::Integer, false, "for code: the error code, not 0 (default 1077949006)"),
+];
+/// Those of [`FAULT`], and whether the fault excuses who meets it. (One of the header excuses nobody.)
+const ARMED: &[Param] = &[
+    FAULT[0],
+    FAULT[1],
+    FAULT[2],
+    FAULT[3],
+    FAULT[4],
     key(
         "masked",
         Type::Word(&["yes"]),
@@ -563,7 +571,7 @@ const ONE_ARRAY: &[Verb] = &[
         name: "arm",
         place: Place::Step,
         positional: &[pos("POINT", Type::Text, "a fault point; a trailing * matches any ending")],
-        named: FAULT,
+        named: ARMED,
         help: "Lets a fault wait for its point, counted from here. A step under which it fires may fail; it must then \
                fail as something that can be tried again.",
         example: "arm \"rest.after:DELETE lun\" do=drop-reply",
