@@ -101,8 +101,8 @@ pub(crate) struct Judge {
     pub(crate) running: BTreeMap<u64, Running>,
     /// All steps of the group, those that have not begun included.
     pub(crate) in_group: Vec<Running>,
-    /// Volumes that are being extended.
-    pub(crate) extending: BTreeSet<VolumeId>,
+    /// Volumes that are being extended, each as often as it is.
+    pub(crate) extending: Vec<VolumeId>,
     /// Until when a disturbance of the data path may be felt.
     pub(crate) shaken_until: Duration,
     /// Faults armed by steps.
@@ -218,7 +218,7 @@ impl Judge {
             group: None,
             running: BTreeMap::new(),
             in_group: Vec::new(),
-            extending: BTreeSet::new(),
+            extending: Vec::new(),
             untold: BTreeSet::new(),
             shaken_until: Duration::ZERO,
             armed: Vec::new(),

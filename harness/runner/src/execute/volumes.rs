@@ -271,11 +271,15 @@ impl Player<'_> {
         let v = self.volume(volume)?;
         let operation = Operation::Extend { id: v.id, size_gib: gib };
         let begun = self.begin();
-        self.judge().extending.insert(v.id);
+        self.judge().extending.push(v.id);
         let answer = self.site.control().extend_volume(v.id, gib).await;
         // Who reads beside one that failed may see either size until the group is over; then it is in doubt.
         if answer.is_ok() || self.judge().group.is_none() {
-            self.judge().extending.remove(&v.id);
+            // Another lane may still be at it.
+            let mut judge = self.judge();
+            if let Some(at) = judge.extending.iter().position(|id| *id == v.id) {
+                judge.extending.swap_remove(at);
+            }
         }
         let report = match answer {
             Ok(report) => report,
