@@ -193,9 +193,15 @@ impl Lab {
 
 /// Takes the unit attentions that a new session finds.
 pub(crate) async fn settle(client: &mut Client) -> Checked {
+    let unit = client.lun;
+    settle_at(client, unit).await
+}
+
+/// Takes those of one unit.
+pub(crate) async fn settle_at(client: &mut Client, unit: Lun) -> Checked {
     let mut last = String::new();
     for _ in 0..16 {
-        let answer = client.run(&Cmd::none(cdb::test_unit_ready())).await?;
+        let answer = client.run(&Cmd::none(cdb::test_unit_ready()).to(unit)).await?;
         if answer.good() {
             return Ok(());
         }

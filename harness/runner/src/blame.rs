@@ -213,7 +213,7 @@ pub(crate) fn withstood(step: &Step, point: &str, action: FaultAction) -> Vec<&'
         return Vec::new();
     }
     let mut ids = match action {
-        ExpireSession | Code(-401 | 1_077_949_069) | Http(401 | 403) => vec!["API-002"],
+        _ if action == ExpireSession || action.calls_session_over() => vec!["API-002"],
         Http(429 | 500..=599) | Code(1_077_948_995 | 1_077_949_006) => vec!["API-006"],
         Truncate | Garbage | Mistype | Blank | Overlong | Oversize => vec!["API-007"],
         Newer => vec!["API-015"],

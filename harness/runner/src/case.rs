@@ -52,3 +52,31 @@ pub struct CaseOutcome {
     /// What the reader must know.
     pub notes: Vec<String>,
 }
+
+impl CaseOutcome {
+    /// Puts a finding into ledger and report, with the step that showed it.
+    pub fn find(&mut self, found: sanbench_check::Finding, step: Option<u32>) {
+        self.case.findings.push(sanbench_reports::Finding {
+            requirement: found.requirement.clone(),
+            checker: found.checker.to_owned(),
+            signature: found.signature.clone(),
+            message: found.message.clone(),
+            expected: found.expected.clone(),
+            observed: found.observed.clone(),
+            case: self.case.id.clone(),
+            step,
+            seed: self.case.seed,
+            ..sanbench_reports::Finding::default()
+        });
+        self.ledger.found(found);
+    }
+
+    /// As [`CaseOutcome::find`], for what shows when all steps are over: the case fails by it.
+    pub fn find_at_end(&mut self, found: sanbench_check::Finding) {
+        self.case.verdict = sanbench_reports::Verdict::Failed;
+        if self.case.findings.is_empty() {
+            self.case.reason.clone_from(&found.message);
+        }
+        self.find(found, None);
+    }
+}

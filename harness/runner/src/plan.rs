@@ -53,6 +53,15 @@ impl std::ops::Deref for PlanStep {
 }
 
 impl Plan {
+    /// Faults of the header, and those that steps arm.
+    pub fn placed_faults(&self) -> impl Iterator<Item = &PlacedFault> {
+        let armed = self.steps.iter().filter_map(|step| match &step.step {
+            Step::Arm { fault } => Some(fault),
+            _ => None,
+        });
+        self.site.faults.iter().chain(armed)
+    }
+
     /// Index ranges of the groups: a step without a lane is one alone.
     pub fn groups(&self) -> Vec<std::ops::Range<usize>> {
         let mut groups: Vec<std::ops::Range<usize>> = Vec::new();

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use sanbench_check::Finding as Found;
-use sanbench_reports::{Case, Finding, Step as StepReport, StepStatus, Verdict};
+use sanbench_reports::{Step as StepReport, StepStatus, Verdict};
 use sanbench_world::Env;
 use serde_json::json;
 
@@ -137,9 +137,7 @@ fn not_run(step: &PlanStep, number: u32) -> StepReport {
 fn sign(end: StepEnd, step: u32, outcome: &mut CaseOutcome) -> StepEnd {
     if let StepEnd::Findings(findings) = &end {
         for found in findings {
-            outcome.ledger.found(found.clone());
-            let told = finding(found, step, &outcome.case);
-            outcome.case.findings.push(told);
+            outcome.find(found.clone(), Some(step));
         }
     }
     end
@@ -178,21 +176,6 @@ pub(crate) fn told(end: &StepEnd) -> (StepStatus, String) {
             (StepStatus::Failed, findings.first().map(|f| f.message.clone()).unwrap_or_default())
         }
         StepEnd::Unreachable(message) | StepEnd::Broken(message) => (StepStatus::Unknown, message.clone()),
-    }
-}
-
-fn finding(found: &Found, step: u32, case: &Case) -> Finding {
-    Finding {
-        requirement: found.requirement.clone(),
-        checker: found.checker.to_owned(),
-        signature: found.signature.clone(),
-        message: found.message.clone(),
-        expected: found.expected.clone(),
-        observed: found.observed.clone(),
-        case: case.id.clone(),
-        step: Some(step),
-        seed: case.seed,
-        ..Finding::default()
     }
 }
 

@@ -73,12 +73,11 @@ struct Rule {
     matched: u64,
 }
 
-impl Rule {
-    fn covers(&self, point: &str) -> bool {
-        match self.point.strip_suffix('*') {
-            Some(prefix) => point.starts_with(prefix),
-            None => self.point == point,
-        }
+/// Whether a pattern, which is a name or a prefix followed by `*`, means this point.
+pub fn covers(pattern: &str, point: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => point.starts_with(prefix),
+        None => pattern == point,
     }
 }
 
@@ -118,7 +117,7 @@ impl FaultDesk {
             }
         }
         let mut fault = None;
-        for rule in self.plan.rules.iter_mut().filter(|rule| rule.covers(point)) {
+        for rule in self.plan.rules.iter_mut().filter(|rule| covers(&rule.point, point)) {
             rule.matched += 1;
             if fault.is_none() && (rule.nth == 0 || rule.nth == rule.matched) {
                 fault = Some(rule.fault.clone());

@@ -8,7 +8,7 @@ use sanbench_check::Finding as Found;
 use sanbench_protocol::{
     Chapter, Credentials, Done, Failure, Grow, Host, Lab, Path, Setup, Verdict, run_case,
 };
-use sanbench_reports::{Finding, Leftover, Step, StepStatus, Verdict as Judged};
+use sanbench_reports::{Leftover, Step, StepStatus, Verdict as Judged};
 use sanbench_runner::{CaseOutcome, CaseSpec, Site};
 use sanbench_world::Env;
 use serde_json::json;
@@ -244,19 +244,7 @@ fn record(outcome: &mut CaseOutcome, env: &Env, number: u32, done: &Done) {
     if let Verdict::Failed(failures) = &done.verdict {
         for failure in failures {
             let found = finding(case.name, case.title, failure);
-            outcome.case.findings.push(Finding {
-                requirement: found.requirement.clone(),
-                checker: found.checker.to_owned(),
-                signature: found.signature.clone(),
-                message: found.message.clone(),
-                expected: found.expected.clone(),
-                observed: found.observed.clone(),
-                case: outcome.case.id.clone(),
-                step: Some(number),
-                seed: outcome.case.seed,
-                ..Finding::default()
-            });
-            outcome.ledger.found(found);
+            outcome.find(found, Some(number));
         }
     }
     let text = format!("{}: {}", case.name, case.title);

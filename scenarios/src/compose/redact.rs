@@ -59,7 +59,7 @@ impl Secrets {
         let found = sanbench_check::Finding::new("API-008", "secrets", "output", "secret")
             .says(format!("a secret stands in {place}"))
             .compared("no secret in any output", "a password or CHAP secret in clear text");
-        add(found, outcome);
+        outcome.find_at_end(found);
     }
 
     /// Overwrites them in every management connection, also where a secret lies across two segments.
@@ -111,27 +111,6 @@ impl Secrets {
 /// Whether a stream that begins so is HTTP/1: request or answer. (An iSCSI login begins with the byte 43h or 03h.)
 fn is_http(start: &[u8]) -> bool {
     ["GET ", "POST ", "PUT ", "DELETE ", "HTTP/"].iter().any(|word| start.starts_with(word.as_bytes()))
-}
-
-/// Adds what was found when the case was over; it fails by it.
-pub(super) fn add(found: sanbench_check::Finding, outcome: &mut CaseOutcome) {
-    let case = &mut outcome.case;
-    outcome.ledger.found(found.clone());
-    case.verdict = sanbench_reports::Verdict::Failed;
-    if case.findings.is_empty() {
-        case.reason.clone_from(&found.message);
-    }
-    case.findings.push(sanbench_reports::Finding {
-        requirement: found.requirement,
-        checker: found.checker.to_owned(),
-        signature: found.signature,
-        message: found.message,
-        expected: found.expected,
-        observed: found.observed,
-        case: case.id.clone(),
-        seed: case.seed,
-        ..sanbench_reports::Finding::default()
-    });
 }
 
 #[cfg(test)]

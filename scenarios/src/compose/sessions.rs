@@ -19,38 +19,56 @@ pub(super) fn judge(left: usize, plan: &Plan, outcome: &mut CaseOutcome) {
     let found = sanbench_check::Finding::new("API-001", "sessions", "array", "left")
         .says(format!("{left} management session(s) outlive the driver that opened them"))
         .compared("no session once the driver has shut down", format!("{left} live"));
-    super::redact::add(found, outcome);
+    outcome.find_at_end(found);
 }
 
 fn is_disturbed(plan: &Plan) -> bool {
-    let armed = plan.steps.iter().filter_map(|step| match &step.step {
-        Step::Arm { fault } => Some(fault),
-        _ => None,
-    });
     let of_session = |fault: &PlacedFault| {
-        let (prefix, any) =
-            fault.point.strip_suffix('*').map_or((fault.point.as_str(), false), |p| (p, true));
-        [
-            "rest.before:POST sessions",
-            "rest.after:POST sessions",
-            "rest.before:DELETE sessions",
-            "rest.after:DELETE sessions",
-        ]
-        .iter()
-        .any(|point| if any { point.starts_with(prefix) } else { *point == prefix })
+        ["before:POST", "after:POST", "before:DELETE", "after:DELETE"]
+            .iter()
+            .any(|call| fault.covers(&format!("rest.{call} sessions")))
     };
-    let called_over = |fault: &PlacedFault| {
-        matches!(fault.action, FaultAction::Http(401 | 403) | FaultAction::Code(-401 | -403 | 1_077_949_069))
-    };
-    plan.site
-        .faults
-        .iter()
-        .chain(armed)
-        .any(|f| f.action == FaultAction::Crash || of_session(f) || called_over(f))
+    plan.placed_faults()
+        .any(|f| f.action == FaultAction::Crash || f.action.calls_session_over() || of_session(f))
         || plan.steps.iter().any(|step| {
             matches!(
                 step.step,
                 Step::PowerLoss | Step::FailController { .. } | Step::RestoreController { .. }
             )
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disturbed(lines: &str) -> bool {
+        let text = format!("story \"x\"\nhost h\n{lines}\n");
+        is_disturbed(&sanbench_runner::story::parse(&text).unwrap())
+    }
+
+    #[test]
+    fn only_what_may_leave_a_session_by_itself_disturbs() {
+        for quiet in [
+            "create v size=1GiB",
+            "fault \"rest.before:POST lun\" do=expire-session\ncreate v size=1GiB",
+            "arm \"rest.after:GET lun*\" do=drop-reply",
+            "arm \"rest.before:POST lun\" do=http status=503",
+            "cut h",
+        ] {
+            assert!(!disturbed(quiet), "{quiet}");
+        }
+        for loud in [
+            "power-loss",
+            "fail-controller 1",
+            "arm \"rest.after:POST sessions\" do=drop-reply",
+            "arm \"rest.after:*\" do=truncate",
+            "arm \"rest.before:DELETE *\" do=fail",
+            "arm \"flow.build_volume.make.after\" do=crash",
+            "fault \"rest.before:POST lun\" do=http status=401\ncreate v size=1GiB",
+            "arm \"rest.before:GET lun\" do=code code=-401",
+        ] {
+            assert!(disturbed(loud), "{loud}");
+        }
+    }
 }

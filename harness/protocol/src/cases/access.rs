@@ -4,9 +4,10 @@ use sanbench_wire::scsi::luns::Lun;
 
 use super::difference;
 use super::nexus::{extended_copy, naa};
+use super::offload::copy_if_offered;
 use super::truth::device_ids;
 use crate::cdb::{self, be};
-use crate::lab::{Lab, settle};
+use crate::lab::{Lab, settle, settle_at};
 use crate::outcome::{Checked, must, not_claimed};
 use crate::raw::{Answer, Client, Cmd};
 
@@ -39,14 +40,20 @@ async fn group_of(c: &mut Client) -> Checked<u16> {
 async fn state_of(c: &mut Client, lun: Lun, group: u16) -> Checked<(u8, u8)> {
     let report = Cmd::read(cdb::report_target_port_groups(false, 4096), 4096).to(lun);
     let d = c.good(&report, "SPC-4 6.37").await?;
-    let mut rest = d.get(4..).unwrap_or_default();
-    while rest.len() >= 8 {
-        if be(rest, 2, 2) == u64::from(group) {
-            return Ok((rest[0] & 0x0f, rest[1]));
-        }
-        rest = rest.get(8 + 4 * usize::from(rest[7])..).unwrap_or_default();
-    }
-    Err(not_claimed(format!("REPORT TARGET PORT GROUPS does not list group {group}")))
+    let found = port_groups(&d).find(|g| be(g, 2, 2) == u64::from(group)).map(|g| (g[0] & 0x0f, g[1]));
+    found.ok_or_else(|| not_claimed(format!("REPORT TARGET PORT GROUPS does not list group {group}")))
+}
+
+/// The descriptors of REPORT TARGET PORT GROUPS data with the short header: each is 8 bytes at least, and its ports are whole
+/// unless the data are cut.
+pub(super) fn port_groups(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = data.get(4..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let ports = rest.get(7)?;
+        let (one, more) = rest.split_at((8 + 4 * usize::from(*ports)).min(rest.len()));
+        rest = more;
+        Some(one)
+    })
 }
 
 /// The state once it has settled: SET TARGET PORT GROUPS may end before the change does (SPC-4 clause 6.45).
@@ -118,6 +125,7 @@ pub(super) async fn switched(lab: &Lab) -> Checked {
     let states: &[u8] = if supported & 0x02 != 0 { &[STANDBY, NON_OPTIMIZED] } else { &[STANDBY] };
     let came_to = there(&mut a, &mut b, [near, far], states, &data).await;
     put_back(&mut a, lun, far, before, came_to).await?;
+    settled_state_of(&mut b, lun, far).await?;
     settle(&mut b).await?;
     let r = b.run(&Cmd::read(cdb::read(LBA, 8), 4096)).await?;
     must!(
@@ -184,12 +192,7 @@ pub(super) async fn of_one_unit(lab: &Lab) -> Checked {
     let other = Lun::from_number(number).unwrap_or(Lun::ZERO);
     let (mut c, mut d) = (lab.session_of(1, 0).await?, lab.session_of(1, 0).await?);
     for client in [&mut c, &mut d] {
-        for _ in 0..4 {
-            // Unit attentions of a unit that was not used before.
-            if client.run(&Cmd::none(cdb::test_unit_ready()).to(other)).await?.good() {
-                break;
-            }
-        }
+        settle_at(client, other).await?;
     }
     let group = group_of(&mut c).await?;
     let (before, supported) = state_of(&mut c, other, group).await?;
@@ -203,7 +206,8 @@ pub(super) async fn of_one_unit(lab: &Lab) -> Checked {
     let mut copied = None;
     let came_to = aside(&mut c, &mut d, other, group, &mut copied).await;
     put_back(&mut c, other, group, before, came_to).await?;
-    settle_unit(&mut c, other).await?;
+    settled_state_of(&mut c, other, group).await?;
+    settle_at(&mut c, other).await?;
     let seen = c.good(&Cmd::read(cdb::read(LBA, 8), 4096).to(other), "SBC-3 5.11").await?;
     // The copy manager may have another way to the unit.
     let wanted = if copied == Some(true) { public } else { kept };
@@ -216,15 +220,6 @@ pub(super) async fn of_one_unit(lab: &Lab) -> Checked {
     );
     c.bye().await?;
     d.bye().await
-}
-
-async fn settle_unit(c: &mut Client, unit: Lun) -> Checked {
-    for _ in 0..LOOKS {
-        if c.run(&Cmd::none(cdb::test_unit_ready()).to(unit)).await?.good() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 async fn aside(c: &mut Client, d: &mut Client, other: Lun, group: u16, copied: &mut Option<bool>) -> Checked {
@@ -249,10 +244,7 @@ async fn aside(c: &mut Client, d: &mut Client, other: Lun, group: u16, copied: &
         r.words()
     );
     let list = extended_copy(&from, &to, [LBA; 2], 8);
-    let mut copy = [0u8; 16];
-    (copy[0], copy[13]) = (0x83, list.len() as u8);
-    let r = c.run(&Cmd::write(copy, list)).await?;
-    if !r.unsupported() {
+    if let Some(r) = copy_if_offered(c, &list).await? {
         must!(
             r.good() || r.key(0x0a),
             "SPC-4 6.4",

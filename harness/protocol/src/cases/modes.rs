@@ -1,9 +1,9 @@
 //! Mode pages, sense data, target port groups, protection fields.
 
-use super::access::{of_one_unit, switched};
+use super::access::{of_one_unit, port_groups as groups_of, switched};
 use super::cases;
 use super::nexus::extended_copy;
-use super::offload::{own_name, run_copy};
+use super::offload::{copy_if_offered, own_name};
 use super::truth::device_ids;
 use crate::cdb::{self, be};
 use crate::lab::Lab;
@@ -142,10 +142,11 @@ async fn mode_swp(lab: &Lab) -> Checked {
     let refused = c.run(&Cmd::write(cdb::write(8600, 1), vec![0xbd; 512])).await?;
     let read = c.run(&Cmd::read(cdb::read(8600, 1), 512)).await?;
     let header = c.run(&Cmd::read(cdb::mode_sense_6(0x0a, 0, 255), 255)).await?;
-    let copied = match own_name(&mut c).await {
-        Ok(id) => run_copy(&mut c, &extended_copy(&id, &id, [8500, 8600], 1)).await,
-        Err(stop) => Err(stop),
-    };
+    let copied = async {
+        let id = own_name(&mut c).await?;
+        copy_if_offered(&mut c, &extended_copy(&id, &id, [8500, 8600], 1)).await
+    }
+    .await;
     let back = select(&mut c, &p).await?;
     must!(back.good(), "SPC-4 7.5.8", "GOOD for SWP=0", "{}", back.words());
     must!(
@@ -158,7 +159,7 @@ async fn mode_swp(lab: &Lab) -> Checked {
     must!(read.good(), "SBC-3 4.13", "GOOD for a read", "{}", read.words());
     match copied {
         // Found before the first segment, or by it.
-        Ok(copied) if !copied.unsupported() => {
+        Ok(Some(copied)) => {
             must!(
                 copied.key(0x0a) || copied.key(7),
                 "SPC-4 6.4",
@@ -167,7 +168,7 @@ async fn mode_swp(lab: &Lab) -> Checked {
                 copied.words()
             );
         }
-        Ok(_) | Err(Stop::NotApplicable(_)) => {}
+        Ok(None) | Err(Stop::NotApplicable(_)) => {}
         Err(stop) => return Err(stop),
     }
     must!(
@@ -320,14 +321,8 @@ async fn port_groups(lab: &Lab) -> Checked {
         let of =
             |kind: u8| mine.iter().find(|(a, k, _)| (*a, *k) == (1, kind)).map(|(_, _, id)| be(id, 2, 2));
         let (group, port) = (of(5).unwrap_or(0), of(4).unwrap_or(0));
-        let (mut rest, mut found) = (&d[4..], false);
-        while rest.len() >= 8 {
-            let ports = usize::from(rest[7]);
-            let end = (8 + 4 * ports).min(rest.len());
-            let has = rest[8..end].chunks_exact(4).any(|p| be(p, 2, 2) == port);
-            found |= has && be(rest, 2, 2) == group;
-            rest = &rest[end..];
-        }
+        let found = groups_of(&d)
+            .any(|g| be(g, 2, 2) == group && g[8..].chunks_exact(4).any(|p| be(p, 2, 2) == port));
         must!(found, "SPC-4 6.37", format!("port {port} in group {group}, as page 83h says"), "{d:02x?}");
         seen.push(d);
         c.bye().await?;

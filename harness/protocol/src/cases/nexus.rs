@@ -6,9 +6,10 @@ use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::status::Status;
 
 use super::modes::mode_page;
-use super::{cases, pattern};
+use super::offload::run_copy;
+use super::{cases, difference, pattern};
 use crate::cdb::{self, be};
-use crate::lab::{Lab, settle};
+use crate::lab::{Lab, settle, settle_at};
 use crate::outcome::{Checked, Stop, fail, must, not_claimed};
 use crate::raw::{Answer, Client, Cmd};
 
@@ -546,22 +547,11 @@ async fn copy_hidden(lab: &Lab) -> Checked {
     }
     let lba = 16_384;
     let (secret, public) = (vec![0x5e; 4096], vec![0x70; 4096]);
-    for _ in 0..4 {
-        // Unit attentions of a unit that was not used before.
-        if b.run(&Cmd::none(cdb::test_unit_ready()).to(theirs)).await?.good() {
-            break;
-        }
-    }
+    settle_at(&mut b, theirs).await?;
     b.good(&Cmd::write(cdb::write(lba, 8), secret.clone()).to(theirs), "SBC-3 5.32").await?;
     a.good(&Cmd::write(cdb::write(lba, 8), public.clone()), "SBC-3 5.32").await?;
-    let mut cdb83 = [0u8; 16];
     for (from, to, what) in [(&hidden, &mine, "from"), (&mine, &hidden, "to")] {
-        let list = extended_copy(from, to, [lba; 2], 8);
-        (cdb83[0], cdb83[13]) = (0x83, list.len() as u8);
-        let r = a.run(&Cmd::write(cdb83, list)).await?;
-        if r.is(5, 0x2000) {
-            return Err(not_claimed("EXTENDED COPY is not offered"));
-        }
+        let r = run_copy(&mut a, &extended_copy(from, to, [lba; 2], 8)).await?;
         must!(
             !r.good(),
             "SPC-4 6.4",
@@ -571,9 +561,9 @@ async fn copy_hidden(lab: &Lab) -> Checked {
         );
     }
     let seen = a.good(&Cmd::read(cdb::read(lba, 8), 4096), "SBC-3 5.11").await?;
-    must!(seen == public, "SPC-4 6.4", "nothing of the other host's unit", "{:02x}..", seen[0]);
+    must!(seen == public, "SPC-4 6.4", "nothing of the other host's unit", "{}", difference(&public, &seen));
     let seen = b.good(&Cmd::read(cdb::read(lba, 8), 4096).to(theirs), "SBC-3 5.11").await?;
-    must!(seen == secret, "SPC-4 6.4", "the other host's unit as it was", "{:02x}..", seen[0]);
+    must!(seen == secret, "SPC-4 6.4", "the other host's unit as it was", "{}", difference(&secret, &seen));
     a.bye().await?;
     b.bye().await
 }

@@ -5,7 +5,7 @@ use super::nexus::{extended_copy, naa};
 use super::{cases, difference, pattern};
 use crate::cdb::{self, be};
 use crate::lab::Lab;
-use crate::outcome::{Checked, must, not_claimed};
+use crate::outcome::{Checked, Stop, must, not_claimed};
 use crate::raw::{Answer, Client, Cmd};
 
 cases! {
@@ -30,6 +30,15 @@ pub(super) async fn run_copy(c: &mut Client, list: &[u8]) -> Checked<Answer> {
         return Err(not_claimed("EXTENDED COPY is not offered"));
     }
     Ok(a)
+}
+
+/// The same for a case that is about something else: `None` where it is not offered, or only other service actions are.
+pub(super) async fn copy_if_offered(c: &mut Client, list: &[u8]) -> Checked<Option<Answer>> {
+    match run_copy(c, list).await {
+        Ok(a) => Ok(Some(a).filter(|a| !a.unsupported())),
+        Err(Stop::NotApplicable(_)) => Ok(None),
+        Err(stop) => Err(stop),
+    }
 }
 
 /// RECEIVE COPY RESULTS.

@@ -128,6 +128,11 @@ impl FaultAction {
         matches!(self, Self::Lose | Self::Twice)
     }
 
+    /// Whether the answer says that the session is over, which it is not.
+    pub fn calls_session_over(self) -> bool {
+        matches!(self, Self::Http(401 | 403) | Self::Code(-401 | -403 | 1_077_949_069))
+    }
+
     /// Whether it needs the true answer, so that it makes sense only once the work is done.
     pub fn alters_answer(self) -> bool {
         matches!(
@@ -159,6 +164,11 @@ pub struct PlacedFault {
 }
 
 impl PlacedFault {
+    /// Whether it speaks of this point.
+    pub fn covers(&self, point: &str) -> bool {
+        sanbench_world::covers(&self.point, point)
+    }
+
     /// Whether it meets background work of the array.
     pub fn is_of_job(&self) -> bool {
         self.point.starts_with("job.")

@@ -112,20 +112,22 @@ pub(super) const FAULT: &[Param] = &[
     key("status", Type::Count, false, "for http: the status, 300 to 599 (default 503)"),
     key("code", Type::Integer, false, "for code: the error code, not 0 (default 1077949006)"),
 ];
+const MASKED: Param = key(
+    "masked",
+    Type::Word(&["yes"]),
+    false,
+    "yes: who meets it has to succeed all the same (default: it may fail)",
+);
 /// Those of [`FAULT`], and whether the fault excuses who meets it. (One of the header excuses nobody.)
-const ARMED: &[Param] = &[
-    FAULT[0],
-    FAULT[1],
-    FAULT[2],
-    FAULT[3],
-    FAULT[4],
-    key(
-        "masked",
-        Type::Word(&["yes"]),
-        false,
-        "yes: who meets it has to succeed all the same (default: it may fail)",
-    ),
-];
+const ARMED: &[Param] = &{
+    let mut all = [MASKED; FAULT.len() + 1];
+    let mut i = 0;
+    while i < FAULT.len() {
+        all[i] = FAULT[i];
+        i += 1;
+    }
+    all
+};
 pub(super) const VOLUME: Param = pos("VOLUME", Type::Name, "a volume");
 const PATH: Param = key("path", Type::Count, false, "which path, from 1 (default: all)");
 const PORTAL: Param = pos("N", Type::Count, "portal, from 1; path n leads to portal n");
