@@ -142,6 +142,11 @@ pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
     if plan.site.product.is_some() {
         return Some("the story needs an array of another version than this one".into());
     }
+    if plan.site.clones.is_some() || plan.site.chain.is_some() {
+        return Some(
+            "the story needs an array with limits of its own, which only a simulated one has".into(),
+        );
+    }
     if plan.site.remote {
         return Some(
             "the story needs a second array, linked to the first, which only simulated ones have".into(),

@@ -353,6 +353,12 @@ fn site(search: &mut Search<'_>) {
         if best.site.clones.is_some() {
             simpler(&|d| d.site.clones = None);
         }
+        if best.site.chain.is_some() {
+            simpler(&|d| d.site.chain = None);
+        }
+        if best.site.product.is_some() {
+            simpler(&|d| d.site.product = None);
+        }
         for host in best.site.tunes.keys() {
             simpler(&|d| {
                 d.site.tunes.remove(host);

@@ -84,6 +84,8 @@ impl Pins {
                 && site.types == draft.site.types
                 && site.options == draft.site.options
                 && site.clones == draft.site.clones
+                && site.chain == draft.site.chain
+                && site.product == draft.site.product
         });
         let kept = |(origin, step): &(usize, Step)| {
             draft.items.iter().any(|item| item.origin == *origin && item.step == *step)
