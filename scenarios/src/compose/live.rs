@@ -373,3 +373,29 @@ pub(crate) fn probe_env(state_dir: &std::path::Path) -> std::io::Result<sanbench
     };
     Ok(LiveWorld::new(config)?.node("probe", &[LOCALHOST]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_simulated_array_has_is_not_asked_of_another() {
+        let why = |lines: &str| {
+            let text = format!("story \"x\"\n{lines}\nhost h\ncreate v size=1GiB\n");
+            needs_simulated_array(&sanbench_runner::story::parse(&text).expect(lines))
+        };
+        assert_eq!(why("option tengling_max_clone_depth 3"), None);
+        for header in [
+            "pool pool0 16GiB",
+            "array product=V500R007C60",
+            "array clones=2",
+            "array chain=3",
+            "remote",
+            "journal on",
+            "write-cache on",
+            "fault \"rest.before:POST lun\" do=fail",
+        ] {
+            assert!(why(header).is_some(), "{header}");
+        }
+    }
+}
