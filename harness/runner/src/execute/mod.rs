@@ -277,6 +277,9 @@ impl<'a> Player<'a> {
                 None => judge.half_seen.remove(volume),
             };
         }
+        if let (Step::Restart { .. }, Ok(_), Some(_)) = (step, &ended, &excuse) {
+            self.not_exported();
+        }
         match ended {
             Ok(note) => match expected {
                 Some(wanted) if self.taken_away(wanted) => {

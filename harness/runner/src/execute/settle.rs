@@ -163,6 +163,10 @@ impl Player<'_> {
                 });
                 let again = name.is_some_and(|name| self.judge().detach_again.contains(name));
                 if expected && !doomed && !again {
+                    // The guest of a host that booted while its paths were cut has no disk yet.
+                    control.device(row.id, &a.host).await.map_err(|e| {
+                        stuck("guest", "disk", "a guest does not get its disk", &e.to_string())
+                    })?;
                     continue;
                 }
                 let options = DetachOptions::default();

@@ -355,6 +355,21 @@ impl Player<'_> {
         judge.doubt.extend(names.snapshots);
     }
 
+    /// A service that starts under a disturbance may find that it cannot export a volume again, whose status is `error` then: in
+    /// doubt until `settle` has decided.
+    pub(super) fn not_exported(&self) {
+        let rows = self.site.control().volumes().unwrap_or_default();
+        let broken: BTreeSet<VolumeId> =
+            rows.iter().filter(|row| row.status.as_str().starts_with("error")).map(|row| row.id).collect();
+        let mut judge = self.judge();
+        let judge = &mut *judge;
+        for (name, _) in judge.volumes.iter().filter(|(_, v)| broken.contains(&v.id)) {
+            judge.drifted = true;
+            judge.unsettled = true;
+            judge.doubt.insert(name.clone());
+        }
+    }
+
     /// Something waits to be settled: inventories prove nothing now.
     pub(super) fn unsettled(&self) -> bool {
         self.judge().unsettled

@@ -43,8 +43,10 @@ impl Player<'_> {
             && cached.iter().any(|e| e.image == image.id && !known(e))
         {
             // A create that failed, or one under way in another lane, has filled the cache: what it holds is not known yet.
+            self.judge().drifted = true;
             return Err(StepEnd::Skipped("what the image cache holds is in doubt".to_owned()));
         }
+        let before = self.before(true);
         let begun = self.begin();
         let copy = match source {
             Source::Blank | Source::Image(_) => None,
@@ -88,7 +90,15 @@ impl Player<'_> {
             return Err(ended);
         }
         // Entries are of one pool, as in Cinder: a volume that was scheduled anew into another pool does not meet them.
-        let entry = image.as_ref().and_then(|i| cached.iter().find(|e| e.image == i.id && e.host == host));
+        let mut entry =
+            image.as_ref().and_then(|i| cached.iter().find(|e| e.image == i.id && e.host == host));
+        // A clone of the cached volume that fails is made up for by the image itself.
+        if let Some(met) = entry
+            && self.excused(step, &before).is_some()
+            && !self.used_since(met)?
+        {
+            entry = None;
+        }
         let made = Made { begun, id, gib, host: &host, model_source, copy };
         self.created(volume, made, source, image.as_ref(), entry)?;
         if let Some(pool) = pool
@@ -114,6 +124,12 @@ impl Player<'_> {
             .says(format!("`{}` was refused for another reason", crate::story::print_step(step)))
             .compared(format!("a refusal that says {refusal:?}"), why);
         Some(finding)
+    }
+
+    /// Somebody has made a clone of this cached volume since.
+    fn used_since(&self, entry: &CacheEntryView) -> Result<bool, StepEnd> {
+        let now = self.site.control().cache_entries().map_err(broken)?;
+        Ok(now.iter().any(|e| e.volume == entry.volume && e.last_used > entry.last_used))
     }
 
     /// Tells the models about a volume that was made.
@@ -155,10 +171,11 @@ impl Player<'_> {
             (Source::Image(_), Some(image), None) => {
                 let entries = self.site.control().cache_entries().map_err(broken)?;
                 let known = self.judge().internal.clone();
-                let made: Vec<_> = entries
-                    .into_iter()
-                    .filter(|e| e.image == image.id && !known.contains(&e.volume))
-                    .collect();
+                let new = entries.into_iter().filter(|e| e.image == image.id && !known.contains(&e.volume));
+                // An entry in another pool came of a try that failed later and was scheduled anew: what it hangs from is not
+                // known, and `settle` has the cache begin anew.
+                let (made, elsewhere): (Vec<_>, Vec<_>) = new.partition(|e| e.host == host);
+                self.judge().unsettled |= !elsewhere.is_empty();
                 // With a cache entry due, the volume was made at minimal size, cloned into the cache, then extended.
                 let first = made.first().map_or(gib, |e| e.size_gib.min(gib));
                 findings.extend(self.complete(
