@@ -56,23 +56,26 @@ impl From<ModelError> for ReadError {
 }
 
 /// Reads every block ever written, its neighbours, every range that GET LBA STATUS calls mapped and a seeded sample of
-/// holes; the whole volume with `scan`. The first findings end it.
+/// holes; the whole volume with `scan`. The first findings end it. `since` is its size in blocks when its device was asked for.
 pub(crate) async fn verify(
     judge: &RefCell<Judge>,
     volume: VolumeId,
     device: &dyn BlockDevice,
     dice: &mut Dice,
-    scan: bool,
+    (scan, since): (bool, u64),
 ) -> Result<(Verified, Vec<Finding>), ReadError> {
     let mut verified = Verified::default();
     let blocks = judge.borrow().data.blocks(volume)?;
-    // While it grows, its host may see either size.
-    if device.capacity_blocks() != blocks && !judge.borrow().extending.contains(&volume) {
+    let seen = device.capacity_blocks();
+    // While it grows, its host may see either size; and who opened it before that sees the size of then.
+    let grown = since < blocks && (since..blocks).contains(&seen);
+    if seen != blocks && !grown && !judge.borrow().extending.contains(&volume) {
         let finding = Finding::new("CRE-001", "capacity", "device", "blocks")
             .says(format!("the host sees volume {volume} with another size"))
-            .compared(format!("{blocks} blocks"), format!("{} blocks", device.capacity_blocks()));
+            .compared(format!("{blocks} blocks"), format!("{seen} blocks"));
         return Ok((verified, vec![finding]));
     }
+    let blocks = if grown { seen } else { blocks };
     let mapped = mapped(device, blocks).await?;
     verified.status = mapped.is_some();
     let mut ranges = judge.borrow().data.interesting_ranges(volume, MARGIN)?;

@@ -116,7 +116,11 @@ impl Player<'_> {
         if ended.is_ok() {
             for name in &waiting {
                 let device = opened.iter().find(|(n, _)| n == name).and_then(|(_, local)| local.device());
-                match self.verify_on(name, self.scan, device).await {
+                let read = match self.size_of(name) {
+                    Ok(since) => self.verify_on(name, (self.scan, since), device).await,
+                    Err(end) => Err(end),
+                };
+                match read {
                     Ok(_) => {}
                     Err(StepEnd::Findings(findings)) => ended = Ok(findings),
                     Err(end) => ended = Err(end),
@@ -141,23 +145,29 @@ impl Player<'_> {
 
     /// Reads one volume back, through its host or through the control host; answers the number of blocks compared.
     pub(super) async fn verify(&self, name: &Name, scan: bool) -> Result<u64, StepEnd> {
-        let v = self.volume(name)?;
+        let (v, since) = (self.volume(name)?, self.size_of(name)?);
         if !v.hosts.is_empty() {
-            return self.verify_on(name, scan, None).await;
+            return self.verify_on(name, (scan, since), None).await;
         }
         let local = self.site.control().open_for_reading(v.id).await.map_err(|e| lost(name, &e))?;
-        let read = self.verify_on(name, scan, local.device()).await;
+        let read = self.verify_on(name, (scan, since), local.device()).await;
         let closed = local.close().await;
         let blocks = read?;
         closed.map_err(|e| lost(name, &e))?;
         Ok(blocks)
     }
 
-    /// Reads one volume back on the given device, else on its host's.
+    /// Blocks of a volume as the model has it now.
+    fn size_of(&self, name: &Name) -> Result<u64, StepEnd> {
+        let id = self.volume(name)?.id;
+        Ok(self.judge().data.blocks(id)?)
+    }
+
+    /// Reads one volume back on the given device, else on its host's; its size in blocks when that was asked for.
     pub(super) async fn verify_on(
         &self,
         name: &Name,
-        scan: bool,
+        (scan, since): (bool, u64),
         device: Option<Arc<dyn BlockDevice>>,
     ) -> Result<u64, StepEnd> {
         let v = self.volume(name)?;
@@ -169,7 +179,7 @@ impl Player<'_> {
             (None, None) => return Err(StepEnd::Broken(format!("no host has a device of {name} to read"))),
         };
         let mut dice = dice(self.seed, "holes", &format!("{name} {}", self.site.env().now().as_nanos()));
-        let (verified, findings) = read::verify(&self.judge, v.id, device.as_ref(), &mut dice, scan)
+        let (verified, findings) = read::verify(&self.judge, v.id, device.as_ref(), &mut dice, (scan, since))
             .await
             .map_err(|e| self.charged_reading(name, unreadable(name, e)))?;
         let findings = self.came_late(name, findings);

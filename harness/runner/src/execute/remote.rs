@@ -349,12 +349,13 @@ impl Player<'_> {
     /// Reads the far half and judges it by what has reached it; answers the number of blocks compared.
     async fn verify_remote(&self, volume: &Name) -> Result<u64, StepEnd> {
         let half = self.half(volume)?;
+        let since = self.judge().data.blocks(half.replica)?;
         let device = self.far_device(volume).await?;
         let now = self.site.env().now().as_nanos();
         let mut dice = dice(self.seed, "holes", &format!("remote {volume} {now}"));
         let claim = self.claim(&half);
         let (verified, findings) =
-            read::verify(&self.judge, half.replica, device.as_ref(), &mut dice, self.scan)
+            read::verify(&self.judge, half.replica, device.as_ref(), &mut dice, (self.scan, since))
                 .await
                 .map_err(|e| unreadable(volume, e))?;
         if !findings.is_empty() {
