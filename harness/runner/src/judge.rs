@@ -123,6 +123,8 @@ pub(crate) struct Judge {
     pub(crate) half_seen: BTreeSet<Name>,
     /// Volumes that are to be detached once more: a detach failed, or a host was not told of a new size.
     pub(crate) detach_again: BTreeSet<Name>,
+    /// Volumes whose mapping was taken away behind the back of their hosts, until they are detached.
+    pub(crate) revoked: BTreeSet<Name>,
     /// Volumes that were extended beside other lanes while not every host that has them was told.
     pub(crate) untold: BTreeSet<Name>,
     /// Volumes and snapshots that a tolerated failure has left in doubt.
@@ -165,19 +167,23 @@ pub(crate) struct Outage {
 impl Outage {
     /// Something does not work.
     pub(crate) fn any(&self) -> bool {
-        !self.controllers.is_empty() || !self.paths.is_empty()
+        !self.controllers.is_empty() || !self.paths.is_empty() || !self.portals.is_empty()
     }
 
-    /// Whether a host with so many paths may have none left. Path n leads to controller n - 1; a host of one path may
-    /// use either.
+    /// Whether a host with so many paths may have none left. Path n leads to controller n - 1 by portal n; a host of one path
+    /// may use either.
     pub(crate) fn cuts_off(&self, host: &Name, paths: u64) -> bool {
         let none = BTreeSet::new();
         let cut = self.paths.get(host).unwrap_or(&none);
         if paths < 2 {
-            return !cut.is_empty() || !self.controllers.is_empty();
+            return !cut.is_empty() || !self.controllers.is_empty() || !self.portals.is_empty();
         }
-        (1..=paths)
-            .all(|path| cut.contains(&0) || cut.contains(&path) || self.controllers.contains(&(path - 1)))
+        (1..=paths).all(|path| {
+            cut.contains(&0)
+                || cut.contains(&path)
+                || self.controllers.contains(&(path - 1))
+                || self.portals.contains(&path)
+        })
     }
 
     /// A volume was written.
@@ -230,6 +236,7 @@ impl Judge {
             narrow: BTreeSet::new(),
             half_seen: BTreeSet::new(),
             detach_again: BTreeSet::new(),
+            revoked: BTreeSet::new(),
             doubt: BTreeSet::new(),
         }
     }
@@ -317,7 +324,7 @@ impl Judge {
 
     /// Volumes that wait for a reading and are not in doubt.
     pub(crate) fn waiting(&self) -> Vec<Name> {
-        let ready = |name: &Name| !self.doubt.contains(name);
+        let ready = |name: &Name| !self.doubt.contains(name) && !self.revoked.contains(name);
         self.volumes
             .iter()
             .filter(|(name, v)| !v.pending.is_empty() && ready(name))

@@ -313,7 +313,7 @@ impl Inner {
     }
 
     /// Looks for the LUN in a session: at once, then after 4, 9, 16 seconds (os-brick's schedule). Whatever is found must show the
-    /// expected identity; a device that was there before and does not is stale and goes.
+    /// expected identity; a device that was there before and is not what the array shows there now is stale and goes.
     async fn scan(
         &self,
         info: &ConnectionInfo,
@@ -351,6 +351,8 @@ impl Inner {
                             Some(old) if old.wwn == wwn && right => {
                                 return Ok(Found { blocks: facts.blocks, ..old });
                             }
+                            // It is what it says: another volume's, to which the array has given this LUN since.
+                            Some(old) if old.wwn == wwn => {}
                             Some(_) => {
                                 self.note("stale-device", || json!({"hctl": at.to_string()}));
                                 self.delete_device(at);

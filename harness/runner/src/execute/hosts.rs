@@ -34,7 +34,7 @@ impl Player<'_> {
         }
         let device = self.device(step, volume).await?;
         self.judge().wwns.insert(id, device.wwn());
-        let info = match self.connection(id) {
+        let info = match self.connection(id, host) {
             // Another lane has detached it since.
             Err(_) if self.judge().group.is_some() => return Ok("gone again".into()),
             info => info?,
@@ -166,7 +166,7 @@ impl Player<'_> {
         let instance = self.instance(host, &name)?;
         let operation = Operation::Detach { volume: id, host: name };
         let begun = self.begin();
-        let info = self.connection(id).ok();
+        let info = self.connection(id, host).ok();
         let flush = self.judge().data.begin_flush(id)?;
         if let Err(error) = self.site.control().detach(id, instance, DetachOptions::default()).await {
             self.judge().data.cancel(flush);
@@ -187,8 +187,12 @@ impl Player<'_> {
             // Where another volume keeps the sessions, the target shows this one no more, and the other one as before.
             self.shown(host, &info, "ATT-004").await?;
         }
-        if let Some(v) = self.judge().volumes.get_mut(volume) {
-            v.hosts.remove(host);
+        {
+            let mut judge = self.judge();
+            judge.revoked.remove(volume);
+            if let Some(v) = judge.volumes.get_mut(volume) {
+                v.hosts.remove(host);
+            }
         }
         // Everything else on that host must still be there.
         let others: Vec<Name> = self
@@ -232,10 +236,11 @@ impl Player<'_> {
             return Err(if drifted { StepEnd::Skipped(why) } else { StepEnd::Broken(why) });
         }
         let mut tries = Vec::new();
-        match self.connection(v.id) {
-            Ok(info) => tries.push(info),
+        let of = v.hosts.first().and_then(|on| self.connection(v.id, on).ok());
+        match of {
+            Some(info) => tries.push(info),
             // Not attached anywhere: try every LUN that a host could have, at the portals of any attachment.
-            Err(_) => {
+            None => {
                 let any = self.site.control().attachments().map_err(broken)?;
                 let Some(info) = any.into_iter().find_map(|a| a.connection_info) else {
                     return Ok("no portal is known".into());
@@ -281,13 +286,14 @@ impl Player<'_> {
         own.filter_map(|v| judge.wwns.get(&v.id).copied()).collect()
     }
 
-    /// Connection info of the volume's attachment.
-    pub(super) fn connection(&self, id: VolumeId) -> Result<ConnectionInfo, StepEnd> {
+    /// Connection info of the volume's attachment to a host.
+    pub(super) fn connection(&self, id: VolumeId, host: &Name) -> Result<ConnectionInfo, StepEnd> {
         let all = self.site.control().attachments().map_err(broken)?;
+        let name = self.site.host_name(host).ok_or_else(|| missing("host", host))?;
         all.into_iter()
-            .find(|a| a.volume == id)
+            .find(|a| a.volume == id && a.host == name)
             .and_then(|a| a.connection_info)
-            .ok_or_else(|| StepEnd::Broken(format!("no connection info is stored for volume {id}")))
+            .ok_or_else(|| StepEnd::Broken(format!("no connection info is stored for volume {id} on {host}")))
     }
 
     pub(super) fn instance(&self, host: &Name, real: &str) -> Result<InstanceId, StepEnd> {

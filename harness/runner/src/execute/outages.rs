@@ -320,7 +320,14 @@ impl Player<'_> {
         let drivers = self.site.drivers();
         let name = drivers.values().find_map(|d| d.inventory().map(|i| i.lun_name(&id)));
         let Some(name) = name else { return Ok("the driver tells no names".into()) };
-        self.site.squat(&name).await.map_err(not_possible)?;
+        self.site.squat(&name).await.map_err(|error| match error {
+            // There is no room for it.
+            SiteError::Internal(why) if self.is_tolerant() => {
+                self.judge().drifted = true;
+                StepEnd::Skipped(why)
+            }
+            other => not_possible(other),
+        })?;
         // It is not ours: it must stay as it is to the end.
         let listing = audit::inventory(self.site).await.map_err(|e| StepEnd::Unreachable(e.to_string()))?;
         let lun = listing.and_then(|l| l.lun_by_name(&name).cloned());

@@ -41,7 +41,9 @@ impl Player<'_> {
             self.judge().down = false;
         }
         self.finish_flows().await?;
-        self.amend().await?;
+        self.unreserve().await;
+        let revoked = self.take_back();
+        self.amend(&revoked).await?;
         let took = self.site.env().now().saturating_sub(begun);
         if took > LONGEST {
             let took = format!("{} s", took.as_secs());
@@ -64,14 +66,14 @@ impl Player<'_> {
             let judge = self.judge();
             (judge.outage.paths.keys().cloned().collect::<Vec<_>>(), judge.outage.controllers.clone())
         };
-        let outage = !paths.is_empty() || !controllers.is_empty();
+        let portals = self.judge().outage.portals.clone();
+        let outage = !paths.is_empty() || !controllers.is_empty() || !portals.is_empty();
         for controller in controllers {
             self.controller(controller, true).await?;
         }
         for host in paths {
             self.path(&host, 0, PathState::Up).await?;
         }
-        let portals = self.judge().outage.portals.clone();
         for portal in portals {
             self.portal(portal, true).await?;
         }
@@ -107,8 +109,38 @@ impl Player<'_> {
         Err(stuck("flow", "open", "an open flow cannot be brought to its end", &said.join("; ")))
     }
 
+    /// What has no mapping any more is detached.
+    fn take_back(&self) -> BTreeSet<Name> {
+        let mut judge = self.judge();
+        let judge = &mut *judge;
+        let revoked = std::mem::take(&mut judge.revoked);
+        judge.drifted |= !revoked.is_empty();
+        judge.doubt.extend(revoked.iter().filter(|name| judge.volumes.contains_key(*name)).cloned());
+        judge.detach_again.extend(revoked.iter().cloned());
+        revoked
+    }
+
+    /// Reservations whose taking or giving up is in doubt are given up: they would keep others away later.
+    async fn unreserve(&self) {
+        let held: Vec<(Name, Volume)> = {
+            let judge = self.judge();
+            let doubtful = judge.reserved.keys().filter(|name| judge.doubt.contains(*name));
+            doubtful.filter_map(|name| Some((name.clone(), judge.volumes.get(name)?.clone()))).collect()
+        };
+        for (name, v) in held {
+            self.judge().reserved.remove(&name);
+            for host in &v.hosts {
+                if let (Some(connector), Ok(info)) = (self.site.connector(host), self.connection(v.id, host))
+                {
+                    // Whoever did not hold it has nothing to give up.
+                    let _ = connector.reservation(&info, Some(self.key_of(host))).await;
+                }
+            }
+        }
+    }
+
     /// What the user does about objects in an error status: detach, delete, try again. All of it must work (INV-P15).
-    async fn amend(&self) -> Result<(), StepEnd> {
+    async fn amend(&self, revoked: &BTreeSet<Name>) -> Result<(), StepEnd> {
         let control = self.site.control();
         let known: BTreeMap<VolumeId, Name> =
             self.judge().volumes.iter().map(|(name, v)| (v.id, name.clone())).collect();
@@ -169,7 +201,8 @@ impl Player<'_> {
                     })?;
                     continue;
                 }
-                let options = DetachOptions::default();
+                // A device that has no path left is only taken away by force.
+                let options = DetachOptions { force: name.is_some_and(|name| revoked.contains(name)) };
                 control
                     .detach(row.id, a.instance, options)
                     .await

@@ -231,6 +231,13 @@ impl Player<'_> {
         if !self.is_tolerant() {
             return None;
         }
+        if let Step::Detach { volume, .. } = step
+            && judge.revoked.contains(volume)
+        {
+            return Some(format!(
+                "the mapping of {volume} was taken away, and its device may have no path left"
+            ));
+        }
         if needs_space(step)
             && let Some(pool) = judge.outage.pools.first()
         {
@@ -334,7 +341,12 @@ impl Player<'_> {
     pub(super) fn explained(&self, step: &Step, failed: &Failed, met: Met) -> bool {
         let refusal = failed.clean || failed.refused.is_some();
         // Whether there was room is judged by the checker of placements.
-        let full = matches!(failed.refused, Some(Refused::NoBackend | Refused::NoSpace | Refused::Quota));
+        let full = match failed.refused {
+            Some(Refused::NoBackend | Refused::NoSpace | Refused::Quota) => true,
+            // How many clones the array still allows is not counted here.
+            Some(Refused::Limit) => self.plan.site.clones.is_some(),
+            _ => false,
+        };
         (full && self.is_tolerant())
             || (refusal && (met.related || self.judge().drifted))
             || (failed.raced && met.related)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::SitePlan;
+use crate::plan::{ImageKind, SitePlan};
 use crate::story::Name;
 
 /// A volume as the generator sees it.
@@ -22,7 +22,10 @@ pub(super) struct Belief {
     /// Snapshots, their volumes and sizes.
     pub(super) snapshots: BTreeMap<Name, (Name, u64)>,
     pub(super) hosts: Vec<Name>,
+    /// Images that are taken.
     pub(super) images: Vec<Name>,
+    /// Linked clones that the array allows of one source, if few.
+    pub(super) clones: Option<u64>,
     /// Names given out so far: none is used twice.
     pub(super) made: u64,
 }
@@ -33,7 +36,13 @@ impl Belief {
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             hosts: site.hosts.iter().map(|(name, _)| name.clone()).collect(),
-            images: site.images.iter().map(|(name, ..)| name.clone()).collect(),
+            images: site
+                .images
+                .iter()
+                .filter(|(_, kind, _)| matches!(kind, ImageKind::Sample | ImageKind::Raw))
+                .map(|(name, ..)| name.clone())
+                .collect(),
+            clones: site.clones,
             made: 0,
         }
     }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `options` | what one run is made of |
 //! | `belief` | which volumes, snapshots and attachments there would be if every step went well |
+//! | `rare`, `pairs` | features that few runs have, in sequences of steps |
 //! | `workload` | chooses operations that are legal by that belief, and some that must be refused |
 //! | [`nemesis`] | the one table of fault kinds; faults between the steps of a plan |
 //! | [`exhaustive`] | all short plans over a small alphabet, each with one fault at each place |
@@ -16,6 +17,8 @@ mod belief;
 pub mod exhaustive;
 pub mod nemesis;
 mod options;
+mod pairs;
+mod rare;
 mod workload;
 
 #[cfg(test)]
@@ -131,7 +134,7 @@ pub fn generate(seed: u64, profile: &Profile) -> Plan {
         plan.steps.extend(steps);
     }
     nemesis::weave(&mut plan, seed, profile, true);
-    if options.lanes || plan.steps.iter().any(|s| s.lane.is_some()) {
+    if options.lanes || !options.rarities.is_empty() || plan.steps.iter().any(|s| s.lane.is_some()) {
         plan.steps.push(PlanStep::from(Step::Settle));
     }
     plan

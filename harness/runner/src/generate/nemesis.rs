@@ -3,10 +3,12 @@
 //! A kind is what is broken, the promise that must hold all the same, and how it is mended. What may fail under it is
 //! decided when it fires: `execute/tolerance.rs` looks at the points that fired and at the outages in force.
 
+use std::collections::BTreeSet;
+
 use sanbench_world::Dice;
 
 use super::{Profile, step_dice};
-use crate::plan::{FaultAction, PlacedFault, Plan, PlanStep, Side, Source, Step, Way};
+use crate::plan::{FaultAction, PairAct, PlacedFault, Plan, PlanStep, Side, Source, Step, Way};
 use crate::story::{Name, Size};
 
 /// Where a kind can be produced.
@@ -393,6 +395,43 @@ pub const KINDS: &[FaultKind] = &[
         end: over,
     },
     FaultKind {
+        name: "image-cut",
+        promise: "An image whose stream breaks off is not taken for whole.",
+        environments: EVERYWHERE,
+        masked: false,
+        begin: |_, _, next| match next {
+            Step::Create { source: Source::Image(_), .. } | Step::Reimage { .. } => {
+                fault("image.read", 1, FaultAction::DropReply)
+            }
+            _ => Vec::new(),
+        },
+        end: over,
+    },
+    FaultKind {
+        name: "call-hangs",
+        promise: "A management call that is not answered is given up in time.",
+        environments: SIM,
+        masked: false,
+        begin: |d, _, next| arm(d, "rest.before:", next, FaultAction::Delay(1_000_000)),
+        end: over,
+    },
+    FaultKind {
+        name: "login-busy",
+        promise: "A login that the target cannot serve just then is tried again, and succeeds.",
+        environments: SIM_LOOPBACK,
+        masked: true,
+        begin: |_, _, _| {
+            let busy = |nth| PlacedFault {
+                point: "target.login".to_owned(),
+                nth,
+                action: FaultAction::Fail,
+                masked: true,
+            };
+            (1..3).map(|nth| Step::Arm { fault: busy(nth) }).collect()
+        },
+        end: over,
+    },
+    FaultKind {
         name: "service-crash",
         promise: "A volume service that crashes at any step of a flow finishes or undoes it once it is back.",
         environments: SIM_LOOPBACK,
@@ -605,6 +644,9 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
     let mut open: Vec<(u64, Vec<Step>)> = Vec::new();
     let mut since_settle = 0;
     let mut disturbed = false;
+    // Volumes with two halves, or without the mapping that they should have: `settle` mends that, and what comes next would mean
+    // something else.
+    let mut odd: BTreeSet<&Name> = BTreeSet::new();
     let mut woven: Vec<PlanStep> = Vec::new();
     let steps = std::mem::take(&mut plan.steps);
     for (number, step) in (0u64..).zip(&steps) {
@@ -614,13 +656,22 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
             for (_, ends) in open.extract_if(.., |(at, _)| *at <= number) {
                 woven.extend(ends.into_iter().map(PlanStep::from));
             }
-            if disturbed && since_settle > 5 && d.chance(1, 6) {
+            if disturbed && since_settle > 5 && odd.is_empty() && d.chance(1, 6) {
                 open.clear();
                 woven.push(Step::Settle.into());
                 since_settle = 0;
             }
         }
         since_settle += 1;
+        match &step.step {
+            Step::Pair { act: PairAct::Mirror { .. }, volume } | Step::Revoke { volume, .. } => {
+                odd.insert(volume);
+            }
+            Step::Pair { act: PairAct::Unmirror, volume } | Step::Detach { volume, .. } => {
+                odd.remove(volume);
+            }
+            _ => {}
+        }
         // The first step has nothing yet that could be hit.
         for (outage, rate) in [(false, profile.faults), (true, profile.outages)] {
             if number == 0 || !d.chance(rate, 100) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sanbench_world::{Dice, dice};
 
 use super::Profile;
+use super::rare::{self, Rarity};
 use super::workload::Kind;
 use crate::plan::{ImageKind, Schedule, SitePlan};
 use crate::story::{Name, Size};
@@ -24,6 +25,9 @@ pub(super) struct Options {
     pub(super) volumes_max: usize,
     /// Largest volume.
     pub(super) gib_max: u64,
+    /// Features that few runs have.
+    pub(super) rarities: Vec<Rarity>,
+    seed: u64,
     hosts: u64,
     paths: Vec<u64>,
     images: bool,
@@ -98,6 +102,8 @@ impl Options {
             schedule: [Schedule::Fifo, Schedule::Fifo, Schedule::Random, Schedule::Priorities]
                 [d.below(4) as usize],
             journal: half(&mut d),
+            rarities: rare::draw(seed),
+            seed,
         }
     }
 
@@ -110,7 +116,8 @@ impl Options {
     pub(super) fn title(&self, profile: &Profile) -> String {
         let on = self.weights.iter().map(|(kind, weight)| format!("{}:{weight}", kind.word()));
         let extra = [("lanes", self.lanes), ("refusals", self.illegal)];
-        let extra = extra.iter().filter(|(_, on)| *on).map(|(word, _)| (*word).to_owned());
+        let extra = extra.iter().filter(|(_, on)| *on).map(|(word, _)| *word);
+        let extra = extra.chain(self.rarities.iter().map(|rarity| rarity.word())).map(str::to_owned);
         let words = on.chain(extra).collect::<Vec<_>>().join(" ");
         format!("swarm, faults {}: {words}", profile.name)
     }
@@ -155,6 +162,7 @@ impl Options {
                 (name("plain"), ImageKind::Raw, Size(1 << 20)),
             ];
         }
+        rare::furnish(self.seed, &self.rarities, &mut site);
         site
     }
 }

@@ -4,7 +4,7 @@ use sanbench_world::Dice;
 
 use super::belief::{Belief, Volume};
 use super::options::{Options, name};
-use super::step_dice;
+use super::{rare, step_dice};
 use crate::plan::{PlanStep, Refused, Source, Step};
 use crate::story::{Name, Size};
 
@@ -87,6 +87,9 @@ impl Kind {
 
 /// The next step, or a group of several.
 pub(super) fn next(seed: u64, number: u64, options: &Options, belief: &mut Belief) -> Vec<PlanStep> {
+    if let Some(steps) = rare::next(seed, number, options, belief) {
+        return steps;
+    }
     let mut d = step_dice(seed, "workload", number);
     if number == 0 {
         return vec![create(&mut d, options, belief, Source::Blank, 1).into()];
@@ -158,7 +161,7 @@ fn merge(belief: &mut Belief, before: &Belief, own: Belief) {
     belief.snapshots.retain(|_, (of, _)| volumes.contains_key(of));
 }
 
-fn pick<'a, T>(d: &mut Dice, of: &'a [T]) -> Option<&'a T> {
+pub(super) fn pick<'a, T>(d: &mut Dice, of: &'a [T]) -> Option<&'a T> {
     (!of.is_empty()).then(|| &of[d.below(of.len() as u64) as usize])
 }
 
@@ -311,7 +314,7 @@ fn create(d: &mut Dice, options: &Options, belief: &mut Belief, source: Source, 
 }
 
 /// Where and how much: near what was written, at the ends, at odd offsets; small.
-fn extent(d: &mut Dice, volume: &mut Volume, write: bool) -> (Size, Size) {
+pub(super) fn extent(d: &mut Dice, volume: &mut Volume, write: bool) -> (Size, Size) {
     let blocks = volume.gib << 21;
     let length = match d.below(6) {
         0 => 1,
