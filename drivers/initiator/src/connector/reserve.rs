@@ -48,15 +48,22 @@ impl Inner {
         release: Option<u64>,
     ) -> Result<Option<u64>, ConnectorError> {
         let paths = self.paths(info)?;
-        let mut holder = None;
-        if let Some(path) = paths.first() {
-            holder = path.reservation().await.map_err(refused)?.1.map(|(key, _)| key);
+        // Every path that works shows the same.
+        let mut answer = Ok(None);
+        for path in &paths {
+            answer = path.reservation().await.map_err(refused).map(|(_, held)| held.map(|(key, _)| key));
+            if answer.is_ok() {
+                break;
+            }
         }
+        let holder = answer?;
+        let mut left = Ok(());
         for path in paths.iter().filter(|_| release.is_some()) {
-            // A registration that goes takes what it holds with it; one that has gone already is as good.
-            let _ = path.reserve_out(action::REGISTER_AND_IGNORE, Kind(0), OutList::default()).await;
+            // A registration that goes takes what it holds with it.
+            let gone = path.reserve_out(action::REGISTER_AND_IGNORE, Kind(0), OutList::default()).await;
+            left = left.and(gone.map_err(refused));
         }
-        Ok(holder)
+        left.map(|()| holder)
     }
 }
 

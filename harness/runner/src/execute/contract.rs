@@ -423,6 +423,15 @@ impl Player<'_> {
         let id = self.volume(volume)?.id;
         let connector = self.site.connector(host).ok_or_else(|| missing("host", host))?;
         self.still_on(volume, host)?;
+        let partial = {
+            let judge = self.judge();
+            self.is_tolerant() && (judge.outage.any() || judge.narrow.contains(volume))
+        };
+        if partial {
+            // Each path is to be registered, and one that comes later would not be.
+            self.judge().drifted = true;
+            return Err(StepEnd::Skipped(format!("{host} may not have all its paths of {volume}")));
+        }
         let info = self.connection(id, host)?;
         let done = connector.reserve_volume(&info, self.key_of(host)).await;
         // Also one that fails may have taken it.

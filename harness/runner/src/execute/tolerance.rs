@@ -259,8 +259,10 @@ impl Player<'_> {
         let hosts = self.hosts_of(&judge, step);
         let partly =
             |host: &Name| judge.outage.paths.contains_key(host) || !judge.outage.controllers.is_empty();
-        if let (Step::Extend { .. }, Some(host)) = (step, hosts.iter().find(|host| partly(host))) {
-            // That a host cannot see the new size over every path is to be reported; `settle` looks whether it does then.
+        let every = matches!(step, Step::Extend { .. } | Step::Reserve { .. } | Step::Unreserve { .. });
+        if let (true, Some(host)) = (every, hosts.iter().find(|host| partly(host))) {
+            // That a host cannot see the new size over every path is to be reported, and each has a registration of its own;
+            // `settle` looks whether it is well then.
             return Some(format!("a path of host {host} is down"));
         }
         // What was attached during an outage has only the paths that there were.
@@ -313,6 +315,9 @@ impl Player<'_> {
         if let Step::Attach { host, .. }
         | Step::Detach { host, .. }
         | Step::Intrude { host, .. }
+        | Step::Reserve { host, .. }
+        | Step::Reserved { host, .. }
+        | Step::Unreserve { host, .. }
         | Step::Reboot { host, .. } = step
         {
             hosts.insert(host.clone());

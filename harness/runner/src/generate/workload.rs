@@ -124,6 +124,12 @@ fn group(d: &mut Dice, options: &Options, belief: &mut Belief) -> Vec<PlanStep> 
         belief.made = own.made;
         merge(belief, &before, own);
     }
+    // What one lane took a snapshot of, another may have extended before.
+    for (name, (of, gib)) in &mut belief.snapshots {
+        if let Some(volume) = belief.volumes.get(of).filter(|_| !before.snapshots.contains_key(name)) {
+            *gib = volume.gib;
+        }
+    }
     steps
 }
 
