@@ -24,7 +24,7 @@ pub(super) fn judge(test: &Selftest<'_>, told: &mut Told) -> Vec<Defect> {
 }
 
 /// `None` when the user stopped it before it was decided.
-fn judge_one(test: &Selftest<'_>, defect: &Plantable) -> Option<Defect> {
+pub(super) fn judge_one(test: &Selftest<'_>, defect: &Plantable) -> Option<Defect> {
     let clock = wall_clock();
     let mut row = row(defect, DefectMode::Directed);
     let (Some(directed), Ok(setup)) = (defect.directed(), test.setup(Planted::only(defect))) else {

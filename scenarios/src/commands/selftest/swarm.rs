@@ -1,4 +1,7 @@
 //! Each defect by random plans: a budget of seeds, and a state file with which an interrupted night goes on.
+//!
+//! What no workflow does on the wire is in no plan: one seed in [`CHAPTER_EVERY`] plays a chapter of the protocol cases, whichever
+//! the dice choose. The bench's own defects are in no plan either; their probes look for them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,10 +10,12 @@ use std::time::{Duration, Instant};
 use sanbench_reports::{Defect, DefectMode, Finding, Run};
 use sanbench_runner::CaseSpec;
 use sanbench_runner::generate::{Profile, SWARM, generate};
+use sanbench_runner::plan::Plan;
+use sanbench_world::dice;
 use serde::{Deserialize, Serialize};
 
-use super::directed::row;
-use super::{Selftest, Told};
+use super::directed::{self, row};
+use super::{Selftest, Told, probes};
 use crate::compose::{SimSetup, run_sim_case};
 use crate::defects::{Plantable, Planted};
 use crate::failure::Refusal;
@@ -19,6 +24,8 @@ use crate::run::{Workshop, run_all, wall_clock};
 
 /// Seeds that one round of all threads takes.
 const ROUND: u64 = 64;
+/// One seed in so many plays a chapter of the protocol cases instead of a generated plan.
+const CHAPTER_EVERY: u64 = 12;
 /// Name of the state file.
 const FILE: &str = "selftest-swarm.json";
 
@@ -55,6 +62,13 @@ fn millis(clock: Instant) -> u64 {
 
 /// The case of a seed; pure.
 fn case(seed: u64, profile: &Profile) -> CaseSpec {
+    let mut d = dice(seed, "selftest", "chapter");
+    if d.chance(1, CHAPTER_EVERY) {
+        let chapter =
+            &sanbench_protocol::CHAPTERS[d.below(sanbench_protocol::CHAPTERS.len() as u64) as usize];
+        let id = format!("{}/{seed}", chapter.name);
+        return CaseSpec { id, story: chapter.name.to_owned(), plan: Plan::default(), seed, scan: false };
+    }
     CaseSpec {
         id: format!("{SWARM}/{seed}"),
         story: SWARM.to_owned(),
@@ -143,6 +157,10 @@ impl Swarm {
 
     /// `None` when the user stopped it.
     fn judge_one(&mut self, test: &Selftest<'_>, defect: &Plantable, told: &Told) -> Option<Defect> {
+        let stories = defect.directed().map(|d| d.stories.clone()).unwrap_or_default();
+        if !stories.is_empty() && stories.iter().all(|story| probes::by_name(story).is_some()) {
+            return directed::judge_one(test, defect).map(|row| Defect { mode: DefectMode::Swarm, ..row });
+        }
         let setup = test.setup(Planted::only(defect)).ok()?;
         let profile = Profile::by_name("default")?;
         let mut so_far = self.state.defects.get(defect.name).cloned().unwrap_or_default();
