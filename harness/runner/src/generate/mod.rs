@@ -46,7 +46,7 @@ pub struct Profile {
     /// Weight of each kind, by its name; kinds that are not named weigh 1, and 0 leaves one out.
     pub kinds: BTreeMap<String, u64>,
     /// Weight of each operation of generated plans, by its name ([`OPERATIONS`]), as for `kinds`. `create`, `attach` and `write`
-    /// cannot be left out.
+    /// cannot be left out; of what few runs have (`reservations` and what follows it there) only a weight of 0 counts.
     pub operations: BTreeMap<String, u64>,
 }
 
@@ -101,10 +101,12 @@ impl Profile {
 
 /// Names of the operations of generated plans.
 pub const OPERATIONS: &[&str] = &{
-    let mut names = [""; workload::Kind::ALL.len()];
+    const COMMON: usize = workload::Kind::ALL.len();
+    let mut names = [""; COMMON + rare::Rarity::ALL.len()];
     let mut i = 0;
     while i < names.len() {
-        names[i] = workload::Kind::ALL[i].word();
+        names[i] =
+            if i < COMMON { workload::Kind::ALL[i].word() } else { rare::Rarity::ALL[i - COMMON].word() };
         i += 1;
     }
     names

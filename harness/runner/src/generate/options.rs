@@ -27,6 +27,8 @@ pub(super) struct Options {
     pub(super) gib_max: u64,
     /// Features that few runs have.
     pub(super) rarities: Vec<Rarity>,
+    /// Nothing may be broken.
+    pub(super) quiet: bool,
     seed: u64,
     hosts: u64,
     paths: Vec<u64>,
@@ -102,7 +104,8 @@ impl Options {
             schedule: [Schedule::Fifo, Schedule::Fifo, Schedule::Random, Schedule::Priorities]
                 [d.below(4) as usize],
             journal: half(&mut d),
-            rarities: rare::draw(seed),
+            rarities: rare::draw(seed, profile),
+            quiet: profile.is_quiet(),
             seed,
         }
     }

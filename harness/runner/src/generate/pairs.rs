@@ -8,15 +8,18 @@ use super::workload::extent;
 use crate::plan::{FaultAction, Mirroring, PairAct, PlacedFault, Refused, SecondaryAccess, Step, SyncEnd};
 use crate::story::Name;
 
-/// From `mirror` to `unmirror`, with the halves equal in between from time to time.
-pub(super) fn sequence(d: &mut Dice, volume: &Name, known: &mut Volume) -> Option<Vec<Step>> {
+/// From `mirror` to `unmirror`, with the halves equal in between from time to time; with `quiet` nothing is broken.
+pub(super) fn sequence(d: &mut Dice, quiet: bool, volume: &Name, known: &mut Volume) -> Option<Vec<Step>> {
     let how = [Mirroring::Metro, Mirroring::Sync, Mirroring::Async][d.below(3) as usize];
     let mut pair = Pair { d, volume, known, how, steps: Vec::new() };
     pair.write();
     pair.act(PairAct::Mirror { how });
     pair.sync();
     for _ in 0..=pair.d.below(3) {
-        pair.episode();
+        match quiet {
+            true => pair.pause(),
+            false => pair.episode(),
+        }
     }
     pair.act(PairAct::Unmirror);
     Some(pair.steps)

@@ -9,8 +9,8 @@ use sanbench_world::{Dice, dice};
 use super::belief::{Belief, Volume};
 use super::options::{Options, name};
 use super::pairs;
-use super::step_dice;
 use super::workload::{extent, pick};
+use super::{Profile, step_dice};
 use crate::plan::{Forged, ImageKind, PlanStep, Refused, Repeated, SitePlan, Source, Step, Tune};
 use crate::story::{Name, Size};
 
@@ -48,7 +48,7 @@ pub(super) enum Rarity {
 }
 
 impl Rarity {
-    const ALL: &[Self] = &[
+    pub(super) const ALL: &[Self] = &[
         Self::Reservations,
         Self::Revocations,
         Self::Repetitions,
@@ -84,14 +84,19 @@ impl Rarity {
         }
     }
 
+    /// Something is broken or in the way of somebody.
+    const fn disturbs(self) -> bool {
+        matches!(self, Self::Revocations | Self::Portals | Self::LateEvents)
+    }
+
     /// It is a matter of the site alone.
     const fn is_of_site(self) -> bool {
         matches!(self, Self::LateEvents | Self::Interfaces | Self::LongNames)
     }
 }
 
-/// The rarities of a run: none in half of the runs, else up to three.
-pub(super) fn draw(seed: u64) -> Vec<Rarity> {
+/// The rarities of a run: none in half of the runs, else up to three. A profile may leave any out.
+pub(super) fn draw(seed: u64, profile: &Profile) -> Vec<Rarity> {
     let mut d = dice(seed, "swarm", "rarities");
     let mut drawn = Vec::new();
     if d.chance(1, 2) {
@@ -103,6 +108,8 @@ pub(super) fn draw(seed: u64) -> Vec<Rarity> {
             drawn.push(rarity);
         }
     }
+    let wanted = |rarity: &Rarity| profile.operations.get(rarity.word()) != Some(&0);
+    drawn.retain(|rarity| wanted(rarity) && !(profile.is_quiet() && rarity.disturbs()));
     drawn
 }
 
@@ -193,7 +200,7 @@ pub(super) fn next(seed: u64, number: u64, options: &Options, belief: &mut Belie
 
 fn sequence(d: &mut Dice, rarity: Rarity, options: &Options, belief: &mut Belief) -> Option<Vec<Step>> {
     match rarity {
-        Rarity::Reservations => reservation(d, belief),
+        Rarity::Reservations => reservation(d, options, belief),
         Rarity::Revocations => revocation(d, belief),
         Rarity::Repetitions => repetition(d, belief),
         Rarity::Squatters => {
@@ -211,7 +218,7 @@ fn sequence(d: &mut Dice, rarity: Rarity, options: &Options, belief: &mut Belief
         Rarity::Portals => portal(d, belief),
         Rarity::Pairs => {
             let (volume, _) = attached(d, belief)?;
-            pairs::sequence(d, &volume, belief.volumes.get_mut(&volume)?)
+            pairs::sequence(d, options.quiet, &volume, belief.volumes.get_mut(&volume)?)
         }
         Rarity::LateEvents | Rarity::Interfaces | Rarity::LongNames => None,
     }
@@ -243,12 +250,12 @@ pub(super) fn write(d: &mut Dice, volume: &Name, known: &mut Volume) -> Step {
     Step::Write { volume: volume.clone(), at, length }
 }
 
-fn reservation(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
+fn reservation(d: &mut Dice, options: &Options, belief: &mut Belief) -> Option<Vec<Step>> {
     let (volume, host) = attached(d, belief)?;
     let known = belief.volumes.get_mut(&volume)?;
     let mut steps =
         vec![Step::Reserve { volume: volume.clone(), host: host.clone() }, write(d, &volume, known)];
-    match d.below(4) {
+    match if options.quiet { 3 } else { d.below(4) } {
         0 => steps.push(Step::PowerLoss),
         1 => steps.push(Step::Reset { host: host.clone(), path: 0 }),
         2 => steps.push(Step::Reboot { host: host.clone(), off: 1 }),

@@ -6,7 +6,7 @@ fn a_plan_follows_from_seed_and_profile_alone_and_reads_as_it_prints() {
     let mut kinds = std::collections::BTreeSet::new();
     for name in Profile::NAMES {
         let profile = Profile::by_name(name).unwrap();
-        for seed in 0..200 {
+        for seed in 0..400 {
             let plan = generate(seed, &profile);
             assert_eq!(plan, generate(seed, &profile), "seed {seed}");
             let text = print(&plan);
@@ -31,8 +31,21 @@ fn a_plan_follows_from_seed_and_profile_alone_and_reads_as_it_prints() {
         "power-loss",
         "settle",
         "restart",
+        "reserve",
+        "revoke",
+        "repeat",
+        "squat",
+        "forge",
+        "limit",
+        "disable-portal",
+        "mirror",
+        "fail-over",
+        "cut-link",
+        "tune",
+        "type",
+        "array",
     ] {
-        assert!(kinds.contains(verb), "no plan of 800 has {verb}");
+        assert!(kinds.contains(verb), "no plan of 1600 has {verb}");
     }
     assert_ne!(generate(1, &Profile::default()), generate(2, &Profile::default()));
 }
@@ -40,12 +53,12 @@ fn a_plan_follows_from_seed_and_profile_alone_and_reads_as_it_prints() {
 #[test]
 fn without_faults_nothing_is_broken() {
     let quiet = Profile::by_name("none").unwrap();
-    for seed in 0..200 {
+    for seed in 0..400 {
         let plan = generate(seed, &quiet);
-        let broken = plan
-            .steps
-            .iter()
-            .find(|s| matches!(s.step, Step::Arm { .. } | Step::Cut { .. } | Step::PowerLoss));
+        let broken = plan.steps.iter().find(|s| {
+            use Step::*;
+            matches!(s.step, Arm { .. } | Cut { .. } | PowerLoss | Reset { .. } | Link { .. } | Revoke { .. })
+        });
         assert_eq!(broken, None, "seed {seed}");
     }
 }
@@ -55,8 +68,12 @@ fn a_kind_of_weight_zero_is_left_out_and_unknown_kinds_are_named() {
     let mut profile = Profile::by_name("heavy").unwrap();
     profile.kinds =
         nemesis::KINDS.iter().map(|k| (k.name.to_owned(), u64::from(k.name == "power-loss"))).collect();
+    // What is lost between two arrays is no kind: it belongs to the sequences about them, which a profile leaves out by name.
+    profile.operations.insert("pairs".into(), 0);
+    assert_eq!(profile.unknown_operation(), None);
     let armed = (0..100).flat_map(|seed| generate(seed, &profile).steps);
-    assert_eq!(armed.into_iter().find(|s| matches!(s.step, Step::Arm { .. } | Step::Cut { .. })), None);
+    let armed = armed.filter(|s| matches!(s.step, Step::Arm { .. } | Step::Cut { .. }));
+    assert_eq!(armed.collect::<Vec<_>>(), []);
     assert_eq!(profile.unknown_kind(), None);
     profile.kinds.insert("gremlins".into(), 1);
     assert_eq!(profile.unknown_kind(), Some("gremlins"));
