@@ -205,6 +205,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "journal-pools",
     "relogin-beside",
     "detached-everywhere",
+    "live-device",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -92,13 +92,15 @@ impl Player<'_> {
         let (driver, reference, properties) =
             (self.driver()?, self.reference(volume)?, self.properties(host)?);
         let properties = (!everywhere).then_some(&properties);
+        {
+            // Until somebody detaches, array and database differ, and nobody is to blame; also where only a part of it was done.
+            let mut judge = self.judge();
+            judge.unsettled = true;
+            judge.revoked.insert(volume.clone());
+        }
         if let Err(error) = driver.terminate_connection(&reference, properties, true).await {
             return Err(self.failed(step, &error.to_string()));
         }
-        // Until somebody detaches, array and database differ, and nobody is to blame.
-        let mut judge = self.judge();
-        judge.unsettled = true;
-        judge.revoked.insert(volume.clone());
         Ok(String::new())
     }
 

@@ -64,6 +64,7 @@ pub(super) fn is_io(step: &Step) -> bool {
         Step::Write { .. }
             | Step::Unmap { .. }
             | Step::Flush { .. }
+            | Step::Forge { .. }
             | Step::Verify { .. }
             | Step::Scan { .. }
     )
@@ -326,6 +327,7 @@ impl Player<'_> {
             Step::Write { volume, .. }
             | Step::Unmap { volume, .. }
             | Step::Flush { volume }
+            | Step::Forge { volume, .. }
             | Step::Extend { volume, .. }
             | Step::Verify { volume }
             | Step::Scan { volume } => Some(volume),
