@@ -501,8 +501,18 @@ impl Player<'_> {
     }
 
     /// A long flatten beside operations on other volumes: these do not wait for its end (FLT-008).
-    pub(super) fn held_up(&self, steps: &[crate::plan::PlanStep], played: &[Played]) -> Option<Finding> {
+    pub(super) fn held_up(
+        &self,
+        steps: &[crate::plan::PlanStep],
+        played: &[Played],
+        before: &Before,
+    ) -> Option<Finding> {
         const LONG: std::time::Duration = std::time::Duration::from_secs(10);
+        let slow = |fault: &crate::plan::PlacedFault| matches!(fault.action, FaultAction::Delay(ms) if std::time::Duration::from_millis(ms) >= LONG / 2);
+        if self.is_tolerant() && self.fired_since(before).iter().filter(|fault| slow(fault)).count() > 1 {
+            // Each may have waited for something else.
+            return None;
+        }
         let of = |p: &Played| steps.get(p.index);
         let flattens =
             played.iter().filter(|p| of(p).is_some_and(|s| matches!(s.step, Step::Flatten { .. })));

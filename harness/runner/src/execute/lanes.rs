@@ -60,7 +60,7 @@ impl Player<'_> {
         if stop.get() {
             return (played, None);
         }
-        if let Some(finding) = self.held_up(steps, &played) {
+        if let Some(finding) = self.held_up(steps, &played, &before) {
             return (played, Some(StepEnd::Findings(vec![finding])));
         }
         let findings = self.judge().control.complete_group(operations);

@@ -42,7 +42,7 @@ pub const KINDS: &[FaultKind] = &[
         promise: "A management call that the array cannot take now is repeated, or fails and leaves nothing.",
         environments: SIM_LOOPBACK,
         masked: false,
-        begin: |d, _, next| arm(d, "rest.before:", next, FaultAction::Fail),
+        begin: |d, _, next| refusals(d, next),
         end: over,
     },
     FaultKind {
@@ -516,6 +516,19 @@ fn arm(d: &mut Dice, when: &str, next: &Step, action: FaultAction) -> Vec<Step> 
     fault(&point, 1 + d.below(most), action)
 }
 
+/// A management call that is refused once, or more often than the driver is patient.
+fn refusals(d: &mut Dice, next: &Step) -> Vec<Step> {
+    let mut once = arm(d, "rest.before:", next, FaultAction::Fail);
+    if let [Step::Arm { fault }] = &once[..]
+        && d.chance(1, 3)
+    {
+        let more = |by| PlacedFault { nth: fault.nth + by, ..fault.clone() };
+        let more: Vec<Step> = (1..3).map(|by| Step::Arm { fault: more(by) }).collect();
+        once.extend(more);
+    }
+    once
+}
+
 /// Where the state database is asked for a transaction.
 const DATABASE: &str = "db.transaction";
 
@@ -556,7 +569,14 @@ fn calls(step: &Step) -> &'static [&'static str] {
             &["POST *", "PUT *", "POST lun", "POST snapshot", "PUT lun/expand", "DELETE snapshot"]
         }
         Step::Create { .. } => &["POST lun", "POST *"],
-        Step::Attach { .. } => &["POST *", "PUT *", "POST host", "POST mappingview", "POST lungroup"],
+        Step::Attach { .. } => &[
+            "POST *",
+            "PUT *",
+            "POST host",
+            "POST mappingview",
+            "POST lungroup",
+            "PUT mappingview/create_associate",
+        ],
         Step::Detach { .. } => &["DELETE *", "PUT *"],
         Step::Delete { .. } => &["DELETE lun", "DELETE *", "GET lun*"],
         Step::Extend { .. } => &["PUT lun/expand"],

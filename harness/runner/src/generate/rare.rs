@@ -11,7 +11,9 @@ use super::options::{Options, name};
 use super::pairs;
 use super::workload::{extent, pick};
 use super::{Profile, step_dice};
-use crate::plan::{Forged, ImageKind, PlanStep, Refused, Repeated, SitePlan, Source, Step, Tune};
+use crate::plan::{
+    FaultAction, Forged, ImageKind, PlacedFault, PlanStep, Refused, Repeated, SitePlan, Source, Step, Tune,
+};
 use crate::story::{Name, Size};
 
 /// A feature that few runs have.
@@ -39,6 +41,8 @@ pub(super) enum Rarity {
     Portals,
     /// Volumes have a far half on a second array.
     Pairs,
+    /// Flattens that take long, beside other work, and that cannot be looked at for a while.
+    LongFlattens,
     /// Device events come late.
     LateEvents,
     /// Hosts have several sessions to each portal.
@@ -60,6 +64,7 @@ impl Rarity {
         Self::Limits,
         Self::Portals,
         Self::Pairs,
+        Self::LongFlattens,
         Self::LateEvents,
         Self::Interfaces,
         Self::LongNames,
@@ -78,6 +83,7 @@ impl Rarity {
             Self::Limits => "limits",
             Self::Portals => "portals",
             Self::Pairs => "pairs",
+            Self::LongFlattens => "long-flattens",
             Self::LateEvents => "late-events",
             Self::Interfaces => "interfaces",
             Self::LongNames => "long-names",
@@ -86,7 +92,7 @@ impl Rarity {
 
     /// Something is broken or in the way of somebody.
     const fn disturbs(self) -> bool {
-        matches!(self, Self::Revocations | Self::Portals | Self::LateEvents)
+        matches!(self, Self::Revocations | Self::Portals | Self::LongFlattens | Self::LateEvents)
     }
 
     /// It is a matter of the site alone.
@@ -172,7 +178,8 @@ pub(super) fn furnish(seed: u64, rarities: &[Rarity], site: &mut SitePlan) {
             | Rarity::Repetitions
             | Rarity::Squatters
             | Rarity::Forgeries
-            | Rarity::Limits => {}
+            | Rarity::Limits
+            | Rarity::LongFlattens => {}
         }
     }
 }
@@ -194,6 +201,9 @@ pub(super) fn next(seed: u64, number: u64, options: &Options, belief: &mut Belie
         return None;
     }
     let rarity = *pick(&mut d, &of)?;
+    if rarity == Rarity::LongFlattens {
+        return long_flatten(&mut d, belief);
+    }
     let steps = sequence(&mut d, rarity, options, belief)?;
     Some(steps.into_iter().map(PlanStep::from).collect())
 }
@@ -220,7 +230,7 @@ fn sequence(d: &mut Dice, rarity: Rarity, options: &Options, belief: &mut Belief
             let (volume, _) = attached(d, belief)?;
             pairs::sequence(d, options.quiet, &volume, belief.volumes.get_mut(&volume)?)
         }
-        Rarity::LateEvents | Rarity::Interfaces | Rarity::LongNames => None,
+        Rarity::LongFlattens | Rarity::LateEvents | Rarity::Interfaces | Rarity::LongNames => None,
     }
 }
 
@@ -388,6 +398,33 @@ fn clones(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
         made.push(first);
     }
     steps.extend(made.into_iter().rev().map(gone));
+    Some(steps)
+}
+
+/// A flatten that takes half a minute: other volumes do not feel it; or nobody can look at its job for a while, which does not
+/// mean that it failed.
+fn long_flatten(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> {
+    let clone = pick(d, &belief.volumes(|_, v| v.clone))?.clone();
+    let armed = |point: &str, nth, action, masked| {
+        PlanStep::from(Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked } })
+    };
+    let flatten = Step::Flatten { volume: clone, refused: None };
+    let mut steps = vec![armed("job.*", 1, FaultAction::Delay(30_000), true)];
+    if d.chance(1, 2) {
+        // The first looks are for the volume; those that follow are for the job.
+        steps.extend((5..11).map(|nth| armed("rest.before:GET lun", nth, FaultAction::Fail, true)));
+        steps.push(flatten.into());
+    } else {
+        let beside = new_name(belief);
+        belief
+            .volumes
+            .insert(beside.clone(), Volume { gib: 1, host: None, clone: false, written: Vec::new() });
+        let lane = |lane: &str, step| PlanStep { lane: Some(name(lane)), step };
+        steps.push(lane("a", flatten));
+        steps.push(lane("b", Step::Wait { seconds: 2 }));
+        steps.push(lane("b", blank(beside, None)));
+    }
+    steps.push(Step::Disarm.into());
     Some(steps)
 }
 
