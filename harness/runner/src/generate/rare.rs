@@ -8,9 +8,9 @@ use sanbench_world::{Dice, dice};
 
 use super::belief::{Belief, Volume};
 use super::options::{Options, name};
-use super::pairs;
 use super::workload::{extent, pick};
 use super::{Profile, step_dice};
+use super::{lineage, pairs};
 use crate::plan::{
     FaultAction, Forged, ImageKind, PlacedFault, PlanStep, Refused, Repeated, SitePlan, Source, Step, Tune,
 };
@@ -41,6 +41,8 @@ pub(super) enum Rarity {
     Portals,
     /// Volumes have a far half on a second array.
     Pairs,
+    /// Families of clones and snapshots that are written again where they inherit.
+    Lineages,
     /// Flattens that take long, beside other work, and that cannot be looked at for a while.
     LongFlattens,
     /// Device events come late.
@@ -64,6 +66,7 @@ impl Rarity {
         Self::Limits,
         Self::Portals,
         Self::Pairs,
+        Self::Lineages,
         Self::LongFlattens,
         Self::LateEvents,
         Self::Interfaces,
@@ -83,6 +86,7 @@ impl Rarity {
             Self::Limits => "limits",
             Self::Portals => "portals",
             Self::Pairs => "pairs",
+            Self::Lineages => "lineages",
             Self::LongFlattens => "long-flattens",
             Self::LateEvents => "late-events",
             Self::Interfaces => "interfaces",
@@ -179,6 +183,7 @@ pub(super) fn furnish(seed: u64, rarities: &[Rarity], site: &mut SitePlan) {
             | Rarity::Squatters
             | Rarity::Forgeries
             | Rarity::Limits
+            | Rarity::Lineages
             | Rarity::LongFlattens => {}
         }
     }
@@ -227,26 +232,33 @@ fn sequence(d: &mut Dice, rarity: Rarity, options: &Options, belief: &mut Belief
         Rarity::Limits => limits(d, belief),
         Rarity::Portals => portal(d, belief),
         Rarity::Pairs => {
-            let (volume, _) = attached(d, belief)?;
-            pairs::sequence(d, options.quiet, &volume, belief.volumes.get_mut(&volume)?)
+            let (source, host) = attached(d, belief)?;
+            if d.chance(2, 3) {
+                return pairs::sequence(d, options.quiet, &source, belief.volumes.get_mut(&source)?);
+            }
+            // One that has inherited some of what it holds.
+            let (mut steps, clone) = lineage::clone_on(d, &source, &host, belief)?;
+            steps.extend(pairs::sequence(d, options.quiet, &clone, belief.volumes.get_mut(&clone)?)?);
+            Some(steps)
         }
+        Rarity::Lineages => lineage::sequence(d, belief),
         Rarity::LongFlattens | Rarity::LateEvents | Rarity::Interfaces | Rarity::LongNames => None,
     }
 }
 
 /// An attached volume and its host.
-fn attached(d: &mut Dice, belief: &Belief) -> Option<(Name, Name)> {
+pub(super) fn attached(d: &mut Dice, belief: &Belief) -> Option<(Name, Name)> {
     let volume = pick(d, &belief.volumes(|_, v| v.host.is_some()))?.clone();
     let host = belief.volumes.get(&volume)?.host.clone()?;
     Some((volume, host))
 }
 
-fn new_name(belief: &mut Belief) -> Name {
+pub(super) fn new_name(belief: &mut Belief) -> Name {
     belief.made += 1;
     name(&format!("v{}", belief.made))
 }
 
-fn create(volume: Name, gib: u64, source: Source, refused: Option<Refused>) -> Step {
+pub(super) fn create(volume: Name, gib: u64, source: Source, refused: Option<Refused>) -> Step {
     Step::Create { volume, size: Size(gib << 30), volume_type: None, source, pool: None, refused }
 }
 

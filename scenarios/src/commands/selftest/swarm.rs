@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use sanbench_reports::{Defect, DefectMode, Finding, Run};
 use sanbench_runner::CaseSpec;
 use sanbench_runner::generate::{Profile, SWARM, generate};
-use sanbench_runner::plan::Plan;
 use sanbench_world::dice;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +20,7 @@ use crate::defects::{Plantable, Planted};
 use crate::failure::Refusal;
 use crate::interrupt;
 use crate::run::{Workshop, run_all, wall_clock};
+use crate::targets;
 
 /// Seeds that one round of all threads takes.
 const ROUND: u64 = 64;
@@ -67,7 +67,8 @@ fn case(seed: u64, profile: &Profile) -> CaseSpec {
         let chapter =
             &sanbench_protocol::CHAPTERS[d.below(sanbench_protocol::CHAPTERS.len() as u64) as usize];
         let id = format!("{}/{seed}", chapter.name);
-        return CaseSpec { id, story: chapter.name.to_owned(), plan: Plan::default(), seed, scan: false };
+        let plan = targets::chapter_plan(chapter);
+        return CaseSpec { id, story: chapter.name.to_owned(), plan, seed, scan: false };
     }
     CaseSpec {
         id: format!("{SWARM}/{seed}"),
