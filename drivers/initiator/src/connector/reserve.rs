@@ -57,13 +57,17 @@ impl Inner {
             }
         }
         let holder = answer?;
-        let mut left = Ok(());
-        for path in paths.iter().filter(|_| release.is_some()) {
-            // A registration that goes takes what it holds with it.
-            let gone = path.reserve_out(action::REGISTER_AND_IGNORE, Kind(0), OutList::default()).await;
-            left = left.and(gone.map_err(refused));
+        let Some(key) = release.filter(|_| holder.is_some()) else { return Ok(holder) };
+        // Over one path for all: registrations of paths that are away now go as well.
+        let clear = OutList { key, ..OutList::default() };
+        let mut cleared = Ok(());
+        for path in &paths {
+            cleared = path.reserve_out(action::CLEAR, Kind(0), clear).await.map_err(refused);
+            if cleared.is_ok() {
+                break;
+            }
         }
-        left.map(|()| holder)
+        cleared.map(|()| holder)
     }
 }
 

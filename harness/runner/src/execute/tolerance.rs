@@ -260,7 +260,7 @@ impl Player<'_> {
         let hosts = self.hosts_of(&judge, step);
         let partly =
             |host: &Name| judge.outage.paths.contains_key(host) || !judge.outage.controllers.is_empty();
-        let every = matches!(step, Step::Extend { .. } | Step::Reserve { .. } | Step::Unreserve { .. });
+        let every = matches!(step, Step::Extend { .. } | Step::Reserve { .. });
         if let (true, Some(host)) = (every, hosts.iter().find(|host| partly(host))) {
             // That a host cannot see the new size over every path is to be reported, and each has a registration of its own;
             // `settle` looks whether it is well then.
