@@ -70,7 +70,8 @@ impl Client {
     pub(crate) async fn mapping(&self, host_id: &str) -> Result<Mapping, CallError> {
         Ok(Mapping {
             host_group: self.find("hostgroup", &names::host_group_name(host_id)).await?,
-            lun_group: self.find("lungroup", &names::lun_group_name(host_id)).await?,
+            // Without it, nobody would be left who could lose anything.
+            lun_group: self.find_surely("lungroup", &names::lun_group_name(host_id)).await?,
             view: self.find("mappingview", &names::view_name(host_id)).await?,
         })
     }

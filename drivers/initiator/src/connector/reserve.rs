@@ -2,6 +2,7 @@
 //! each must be registered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sanbench_api::{BlockError, ConnectionInfo, ConnectorError};
 use sanbench_wire::scsi::reservation::{Kind, OutList, action};
@@ -12,6 +13,11 @@ use crate::lock;
 
 /// Type of reservation: others may read, registrants may write (SPC-4 table 51).
 const KIND: Kind = Kind(5);
+
+/// How long a session that is down is waited for: longer than it takes to find a dead connection and to log in anew.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Inner {
     /// Path devices of the volume.
@@ -33,12 +39,31 @@ impl Inner {
         let paths = self.paths(info)?;
         let register = OutList { service_key: key, persist: true, ..OutList::default() };
         for path in &paths {
-            path.reserve_out(action::REGISTER_AND_IGNORE, Kind(0), register).await.map_err(refused)?;
+            self.repeated(path, action::REGISTER_AND_IGNORE, Kind(0), register).await?;
         }
         let reserve = OutList { key, ..OutList::default() };
         match paths.first() {
-            Some(path) => path.reserve_out(action::RESERVE, KIND, reserve).await.map_err(refused),
+            Some(path) => self.repeated(path, action::RESERVE, KIND, reserve).await,
             None => Ok(()),
+        }
+    }
+
+    /// A call that may be carried out more than once, over this very path: a session that is just coming back is waited for.
+    async fn repeated(
+        &self,
+        path: &PathDevice,
+        action: u8,
+        kind: Kind,
+        list: OutList,
+    ) -> Result<(), ConnectorError> {
+        let until = self.env.now() + PATIENCE;
+        loop {
+            match path.reserve_out(action, kind, list).await {
+                Err(PathFault::NotSent(_) | PathFault::Lost { .. }) if self.env.now() < until => {
+                    self.env.sleep(PAUSE).await;
+                }
+                other => return other.map_err(refused),
+            }
         }
     }
 
@@ -63,8 +88,10 @@ impl Inner {
         let mut cleared = Ok(());
         for path in &paths {
             cleared = path.reserve_out(action::CLEAR, Kind(0), clear).await.map_err(refused);
-            if cleared.is_ok() {
-                break;
+            // One whose answer was lost may have done it.
+            let done = cleared.is_ok() || matches!(path.reservation().await, Ok((_, None)));
+            if done {
+                return Ok(holder);
             }
         }
         cleared.map(|()| holder)
