@@ -15,7 +15,7 @@ pub(super) fn sequence(d: &mut Dice, quiet: bool, volume: &Name, known: &mut Vol
     pair.write();
     pair.act(PairAct::Mirror { how });
     pair.sync();
-    for _ in 0..=pair.d.below(3) {
+    for _ in 0..=pair.d.below(4) {
         match quiet {
             true => pair.pause(),
             false => pair.episode(),

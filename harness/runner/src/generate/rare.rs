@@ -202,7 +202,7 @@ pub(super) fn next(seed: u64, number: u64, options: &Options, belief: &mut Belie
         return None;
     }
     let mut d = step_dice(seed, "rarities", number);
-    if !d.chance(1, 4) {
+    if !d.chance(2, 5) {
         return None;
     }
     let rarity = *pick(&mut d, &of)?;

@@ -6,7 +6,7 @@ fn a_plan_follows_from_seed_and_profile_alone_and_reads_as_it_prints() {
     let mut kinds = std::collections::BTreeSet::new();
     for name in Profile::NAMES {
         let profile = Profile::by_name(name).unwrap();
-        for seed in 0..800 {
+        for seed in 0..400 {
             let plan = generate(seed, &profile);
             assert_eq!(plan, generate(seed, &profile), "seed {seed}");
             let text = print(&plan);
@@ -45,7 +45,7 @@ fn a_plan_follows_from_seed_and_profile_alone_and_reads_as_it_prints() {
         "type",
         "array",
     ] {
-        assert!(kinds.contains(verb), "no plan of 3200 has {verb}");
+        assert!(kinds.contains(verb), "no plan of 1600 has {verb}");
     }
     assert_ne!(generate(1, &Profile::default()), generate(2, &Profile::default()));
 }
@@ -68,8 +68,9 @@ fn a_kind_of_weight_zero_is_left_out_and_unknown_kinds_are_named() {
     let mut profile = Profile::by_name("heavy").unwrap();
     profile.kinds =
         nemesis::KINDS.iter().map(|k| (k.name.to_owned(), u64::from(k.name == "power-loss"))).collect();
-    // What is lost between two arrays is no kind: it belongs to the sequences about them, which a profile leaves out by name.
-    profile.operations.insert("pairs".into(), 0);
+    // What is lost between two arrays, and a job that is slow beside others, are no kinds: they belong to sequences that a profile
+    // leaves out by name.
+    profile.operations.extend(["pairs", "long-flattens"].map(|name| (name.to_owned(), 0)));
     assert_eq!(profile.unknown_operation(), None);
     let armed = (0..100).flat_map(|seed| generate(seed, &profile).steps);
     let armed = armed.filter(|s| matches!(s.step, Step::Arm { .. } | Step::Cut { .. }));
