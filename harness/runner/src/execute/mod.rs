@@ -228,9 +228,11 @@ impl<'a> Player<'a> {
         match self.read_back(step).await {
             Ok(findings) if findings.is_empty() => Ok(()),
             Ok(findings) => Err(StepEnd::Findings(findings)),
-            // The reading stays due.
+            // The reading stays due. Faults that the step was to withstand were not meant for it.
             Err(StepEnd::Failed(_) | StepEnd::Unreachable(_))
-                if self.is_down() || self.excused(step, before).is_some() =>
+                if self.is_down()
+                    || self.excused(step, before).is_some()
+                    || (self.is_tolerant() && self.fired_since(before).iter().any(|fault| fault.masked)) =>
             {
                 self.judge().unsettled = true;
                 Ok(())

@@ -78,6 +78,7 @@ fn needs_space(step: &Step) -> bool {
             | Step::Write { .. }
             | Step::Unmap { .. }
             | Step::Flush { .. }
+            | Step::Forge { .. }
             | Step::Extend { .. }
             | Step::Snapshot { .. }
             | Step::DeleteSnapshot { .. }

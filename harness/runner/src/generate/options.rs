@@ -33,7 +33,8 @@ pub(super) struct Options {
     hosts: u64,
     paths: Vec<u64>,
     images: bool,
-    image_cache: bool,
+    /// Volumes may come of cached images, as clones.
+    pub(super) image_cache: bool,
     write_cache: bool,
     journal: bool,
     chap: bool,

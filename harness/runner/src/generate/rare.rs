@@ -217,7 +217,7 @@ fn sequence(d: &mut Dice, rarity: Rarity, options: &Options, belief: &mut Belief
     match rarity {
         Rarity::Reservations => reservation(d, options, belief),
         Rarity::Revocations => revocation(d, belief),
-        Rarity::Repetitions => repetition(d, belief),
+        Rarity::Repetitions => repetition(d, options, belief),
         Rarity::Squatters => {
             let volume = new_name(belief);
             Some(vec![Step::Squat { volume: volume.clone() }, blank(volume, Some(Refused::Exists))])
@@ -309,10 +309,10 @@ fn revocation(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-fn repetition(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
+fn repetition(d: &mut Dice, options: &Options, belief: &mut Belief) -> Option<Vec<Step>> {
     let free = belief.volumes(|_, v| v.host.is_none());
     Some(match d.below(3) {
-        0 => {
+        0 if !options.image_cache => {
             // One that came of something else is not what is asked for.
             let volume = pick(d, &belief.volumes(|_, v| !v.clone))?.clone();
             vec![Step::Repeat { what: Repeated::Create, volume, host: None }]
