@@ -20,7 +20,7 @@ pub(super) fn sequence(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
         family.grow(d, belief)?;
     }
     for snapshot in std::mem::take(&mut family.snapshots) {
-        family.from_snapshot(d, belief, snapshot)?;
+        family.restore(d, belief, snapshot)?;
     }
     let members = family.members.iter().cloned();
     family.steps.extend(members.map(|volume| Step::Verify { volume }));
@@ -87,7 +87,7 @@ impl Family {
             5 if !self.snapshots.is_empty() => {
                 let at = d.below(self.snapshots.len() as u64) as usize;
                 let snapshot = self.snapshots.swap_remove(at);
-                self.from_snapshot(d, belief, snapshot)?;
+                self.restore(d, belief, snapshot)?;
             }
             _ => self.remove(belief, &any)?,
         }
@@ -108,7 +108,7 @@ impl Family {
         Some(clone)
     }
 
-    fn from_snapshot(&mut self, d: &mut Dice, belief: &mut Belief, snapshot: Name) -> Option<()> {
+    fn restore(&mut self, d: &mut Dice, belief: &mut Belief, snapshot: Name) -> Option<()> {
         let (_, gib) = belief.snapshots.get(&snapshot)?.clone();
         let volume = self.made(belief, Source::Snapshot(snapshot), gib);
         self.steps.push(Step::Verify { volume: volume.clone() });
