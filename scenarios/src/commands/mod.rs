@@ -15,7 +15,7 @@ mod sweep;
 use std::path::PathBuf;
 
 use clap::Parser as _;
-use sanbench_runner::generate::{OPERATIONS, Profile, nemesis};
+use sanbench_runner::generate::{OPERATIONS, Profile, RARITIES, nemesis};
 
 use crate::cli::{ArrayCommand, Cli, Command, RunArgs};
 use crate::failure::Refusal;
@@ -112,7 +112,7 @@ fn faults(word: &str) -> Result<Profile, Refusal> {
     let profile: Profile = toml::from_str(&text)
         .map_err(|e| Refusal::new(format!("--faults {shown}: {e}").trim_end().to_owned()))?;
     if let Some(operation) = profile.unknown_operation() {
-        let known = OPERATIONS.join(", ");
+        let known = [OPERATIONS, RARITIES].concat().join(", ");
         return Err(Refusal::new(format!("--faults {shown}: no operation is called `{operation}`"))
             .hint(format!("operations: {known}")));
     }

@@ -23,13 +23,17 @@ impl Player<'_> {
         }
         {
             let mut judge = self.judge();
+            let mut shared = false;
             if let Some(v) = judge.volumes.get_mut(volume) {
                 v.hosts.insert(host.clone());
                 v.pending.insert("DAT-004");
+                shared = v.hosts.len() > 1;
             }
-            match judge.outage.any() {
-                true => judge.narrow.insert(volume.clone()),
-                false => judge.narrow.remove(volume),
+            match (judge.outage.any(), shared) {
+                (true, _) => judge.narrow.insert(volume.clone()),
+                // Another host may have it over fewer paths still.
+                (false, true) => false,
+                (false, false) => judge.narrow.remove(volume),
             };
         }
         let device = self.device(step, volume).await?;

@@ -61,6 +61,16 @@ impl Player<'_> {
         if self.judge().group.is_some() {
             return Err(StepEnd::Broken("a host is rebooted beside other steps".into()));
         }
+        let held = {
+            let judge = self.judge();
+            let on_host = judge.volumes.iter().filter(|(_, v)| v.hosts.contains(host));
+            judge.outage.any() && on_host.into_iter().any(|(name, _)| judge.reserved.contains_key(name))
+        };
+        if held && self.is_tolerant() {
+            return Err(StepEnd::Skipped(format!(
+                "{host} holds a reservation, and would come back over paths that are not registered"
+            )));
+        }
         self.far_devices_lost(host);
         let begun = self.site.reboot(host, off).await;
         self.judge().upsets += 1;

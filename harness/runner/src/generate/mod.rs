@@ -47,7 +47,7 @@ pub struct Profile {
     /// Weight of each kind, by its name; kinds that are not named weigh 1, and 0 leaves one out.
     pub kinds: BTreeMap<String, u64>,
     /// Weight of each operation of generated plans, by its name ([`OPERATIONS`]), as for `kinds`. `create`, `attach` and `write`
-    /// cannot be left out; of what few runs have (`reservations` and what follows it there) only a weight of 0 counts.
+    /// cannot be left out; of what few runs have ([`RARITIES`]) only a weight of 0 counts.
     pub operations: BTreeMap<String, u64>,
 }
 
@@ -90,7 +90,8 @@ impl Profile {
     /// The first operation that it names and that does not exist.
     #[must_use]
     pub fn unknown_operation(&self) -> Option<&str> {
-        self.operations.keys().map(String::as_str).find(|name| !OPERATIONS.contains(name))
+        let known = |name: &&str| OPERATIONS.contains(name) || RARITIES.contains(name);
+        self.operations.keys().map(String::as_str).find(|name| !known(name))
     }
 
     /// Nothing is broken.
@@ -102,12 +103,21 @@ impl Profile {
 
 /// Names of the operations of generated plans.
 pub const OPERATIONS: &[&str] = &{
-    const COMMON: usize = workload::Kind::ALL.len();
-    let mut names = [""; COMMON + rare::Rarity::ALL.len()];
+    let mut names = [""; workload::Kind::ALL.len()];
     let mut i = 0;
     while i < names.len() {
-        names[i] =
-            if i < COMMON { workload::Kind::ALL[i].word() } else { rare::Rarity::ALL[i - COMMON].word() };
+        names[i] = workload::Kind::ALL[i].word();
+        i += 1;
+    }
+    names
+};
+
+/// Names of what few generated plans have.
+pub const RARITIES: &[&str] = &{
+    let mut names = [""; rare::Rarity::ALL.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = rare::Rarity::ALL[i].word();
         i += 1;
     }
     names
