@@ -1,4 +1,4 @@
-story "A volume whose detach fails and that comes back leaves alone what its host has under its old LUN"
+story "Detaching a volume whose mapping was taken away leaves alone the volume that has its LUN now"
 requires ATT-004 ATT-006
 host compute-1 paths=2
 

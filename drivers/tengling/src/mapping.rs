@@ -70,7 +70,7 @@ impl Client {
     pub(crate) async fn mapping(&self, host_id: &str) -> Result<Mapping, CallError> {
         Ok(Mapping {
             host_group: self.find("hostgroup", &names::host_group_name(host_id)).await?,
-            // Without it, nobody would be left who could lose anything.
+            // One that is overlooked would let a teardown take the mappings of its LUNs away.
             lun_group: self.find_surely("lungroup", &names::lun_group_name(host_id)).await?,
             view: self.find("mappingview", &names::view_name(host_id)).await?,
         })

@@ -351,7 +351,7 @@ impl Inner {
                             Some(old) if old.wwn == wwn && right => {
                                 return Ok(Found { blocks: facts.blocks, ..old });
                             }
-                            // It is what it says: another volume's, to which the array has given this LUN since.
+                            // A live device of another volume, to which the array has given this LUN since: it stays.
                             Some(old) if old.wwn == wwn => {}
                             Some(_) => {
                                 self.note("stale-device", || json!({"hctl": at.to_string()}));

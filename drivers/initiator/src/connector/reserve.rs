@@ -82,7 +82,14 @@ impl Inner {
             }
         }
         let holder = answer?;
-        let Some(key) = release.filter(|_| holder.is_some()) else { return Ok(holder) };
+        let Some(key) = release else { return Ok(holder) };
+        if holder != Some(key) {
+            // Somebody else's stays; of ours, what registrations there are go.
+            for path in &paths {
+                let _ = path.reserve_out(action::REGISTER_AND_IGNORE, Kind(0), OutList::default()).await;
+            }
+            return Ok(holder);
+        }
         // Over one path for all: registrations of paths that are away now go as well.
         let clear = OutList { key, ..OutList::default() };
         let mut cleared = Ok(());

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use sanbench_api::ConnectorError;
+use sanbench_flows::Cause;
+
 use super::*;
 
 impl Player<'_> {
@@ -174,7 +177,14 @@ impl Player<'_> {
         let flush = self.judge().data.begin_flush(id)?;
         if let Err(error) = self.site.control().detach(id, instance, DetachOptions::default()).await {
             self.judge().data.cancel(flush);
-            return Err(self.refused_or_failed(step, begun, &operation, &error));
+            let ended = self.refused_or_failed(step, begun, &operation, &error);
+            let kept = matches!(error.cause(), Some(Cause::Connector(ConnectorError::FlushFailed(_))));
+            if kept && self.is_tolerant() && self.judge().revoked.contains(volume) {
+                // Its device has no path left: only force takes it away, and `settle` uses that.
+                self.doubt(step);
+                return Err(StepEnd::Tolerated(error.to_string()));
+            }
+            return Err(ended);
         }
         let findings = self.complete(begun, &operation, Answer::Done);
         if !findings.is_empty() {

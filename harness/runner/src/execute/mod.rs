@@ -228,7 +228,7 @@ impl<'a> Player<'a> {
         match self.read_back(step).await {
             Ok(findings) if findings.is_empty() => Ok(()),
             Ok(findings) => Err(StepEnd::Findings(findings)),
-            // The reading stays due. Faults that the step was to withstand were not meant for it.
+            // The reading stays due. Faults that the step must withstand may have hit the reading instead.
             Err(StepEnd::Failed(_) | StepEnd::Unreachable(_))
                 if self.is_down()
                     || self.excused(step, before).is_some()
@@ -279,12 +279,13 @@ impl<'a> Player<'a> {
                 None => judge.half_seen.remove(volume),
             };
         }
-        if let (Step::Restart { .. }, Ok(_), Some(_)) = (step, &ended, &excuse) {
+        let broken = !self.fired_since(before).is_empty() || self.judge().outage.any();
+        if let (Step::Restart { .. }, Ok(_), Some(_), true) = (step, &ended, &excuse, broken) {
             self.not_exported();
         }
         match ended {
             Ok(note) => match expected {
-                Some(wanted) if self.taken_away(wanted) => {
+                Some(wanted) if self.taken_away(step, wanted) => {
                     self.judge().drifted = true;
                     StepEnd::Done(note)
                 }

@@ -42,7 +42,7 @@ impl Player<'_> {
         }
         self.finish_flows().await?;
         self.unreserve().await;
-        let revoked = self.take_back();
+        let revoked = self.mark_revoked();
         self.amend(&revoked).await?;
         let took = self.site.env().now().saturating_sub(begun);
         if took > LONGEST {
@@ -109,8 +109,8 @@ impl Player<'_> {
         Err(stuck("flow", "open", "an open flow cannot be brought to its end", &said.join("; ")))
     }
 
-    /// What has no mapping any more is detached.
-    fn take_back(&self) -> BTreeSet<Name> {
+    /// What has no mapping any more is to be detached.
+    fn mark_revoked(&self) -> BTreeSet<Name> {
         let mut judge = self.judge();
         let judge = &mut *judge;
         let revoked = std::mem::take(&mut judge.revoked);
@@ -201,12 +201,12 @@ impl Player<'_> {
                     })?;
                     continue;
                 }
-                // A device that has no path left is only taken away by force.
-                let options = DetachOptions { force: name.is_some_and(|name| revoked.contains(name)) };
-                control
-                    .detach(row.id, a.instance, options)
-                    .await
-                    .map_err(|e| stuck("volume", "detach", "a volume cannot be detached", &e.to_string()))?;
+                let mut done = control.detach(row.id, a.instance, DetachOptions::default()).await;
+                if done.is_err() && name.is_some_and(|name| revoked.contains(name)) {
+                    // A device that has no path left is only taken away by force.
+                    done = control.detach(row.id, a.instance, DetachOptions { force: true }).await;
+                }
+                done.map_err(|e| stuck("volume", "detach", "a volume cannot be detached", &e.to_string()))?;
                 let gone = Operation::Detach { volume: row.id, host: a.host.clone() };
                 self.judge().control.complete(&gone, Answer::Done);
             }

@@ -114,7 +114,11 @@ impl Player<'_> {
 
     /// A refusal of this kind comes of counted faults of the plan, and a sweep that wove faults and `settle` into it took them
     /// away, or made them meet other calls than they were meant for: whether the step must still fail is not known.
-    pub(super) fn taken_away(&self, wanted: Refused) -> bool {
+    pub(super) fn taken_away(&self, step: &Step, wanted: Refused) -> bool {
+        // These are refused for what they are, faults or not.
+        if matches!(step, Step::Pair { .. } | Step::Delete { .. }) {
+            return false;
+        }
         let counted = self.is_tolerant() && !self.plan.site.faults.is_empty();
         matches!(wanted, Refused::Io | Refused::Busy | Refused::Job) && (counted || self.judge().disarmed)
     }
@@ -233,13 +237,6 @@ impl Player<'_> {
         if !self.is_tolerant() {
             return None;
         }
-        if let Step::Detach { volume, .. } = step
-            && judge.revoked.contains(volume)
-        {
-            return Some(format!(
-                "the mapping of {volume} was taken away, and its device may have no path left"
-            ));
-        }
         if needs_space(step)
             && let Some(pool) = judge.outage.pools.first()
         {
@@ -259,8 +256,11 @@ impl Player<'_> {
             return None;
         }
         let hosts = self.hosts_of(&judge, step);
-        let partly =
-            |host: &Name| judge.outage.paths.contains_key(host) || !judge.outage.controllers.is_empty();
+        let partly = |host: &Name| {
+            judge.outage.paths.contains_key(host)
+                || !judge.outage.controllers.is_empty()
+                || !judge.outage.portals.is_empty()
+        };
         let every = matches!(step, Step::Extend { .. } | Step::Reserve { .. });
         if let (true, Some(host)) = (every, hosts.iter().find(|host| partly(host))) {
             // That a host cannot see the new size over every path is to be reported, and each has a registration of its own;

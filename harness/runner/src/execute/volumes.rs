@@ -43,7 +43,9 @@ impl Player<'_> {
             && cached.iter().any(|e| e.image == image.id && !known(e))
         {
             // A create that failed, or one under way in another lane, has filled the cache: what it holds is not known yet.
-            self.judge().drifted = true;
+            let mut judge = self.judge();
+            judge.drifted |= judge.group.is_some() || self.is_tolerant();
+            drop(judge);
             return Err(StepEnd::Skipped("what the image cache holds is in doubt".to_owned()));
         }
         let before = self.before(true);
@@ -174,7 +176,8 @@ impl Player<'_> {
                 let new = entries.into_iter().filter(|e| e.image == image.id && !known.contains(&e.volume));
                 // An entry in another pool came of a try that failed later and was scheduled anew: what it hangs from is not
                 // known, and `settle` has the cache begin anew.
-                let (made, elsewhere): (Vec<_>, Vec<_>) = new.partition(|e| e.host == host);
+                let (made, elsewhere): (Vec<_>, Vec<_>) =
+                    new.partition(|e| e.host == host || !self.is_tolerant());
                 self.judge().unsettled |= !elsewhere.is_empty();
                 // With a cache entry due, the volume was made at minimal size, cloned into the cache, then extended.
                 let first = made.first().map_or(gib, |e| e.size_gib.min(gib));
