@@ -206,6 +206,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "relogin-beside",
     "detached-everywhere",
     "live-device",
+    "reservation-paths",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

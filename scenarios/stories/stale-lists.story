@@ -16,7 +16,19 @@ arm "rest.after:GET lungroup/associate" do=stale
 attach v compute-1
 settle
 verify v
+# The last time that somebody asked, the host had no LUN group; now it has one, with another volume in it.
+create w size=1GiB
+flush v
+revoke v compute-1
+attach w compute-1
+write w at=0 length=64KiB
+arm "rest.after:GET lungroup" do=stale
 detach v compute-1
+verify w
+settle
+verify w
+detach w compute-1
+delete w
 arm "rest.after:GET lun" do=stale
 delete v
 settle

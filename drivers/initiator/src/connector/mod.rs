@@ -369,7 +369,13 @@ impl Connector for HostConnector {
         release: Option<u64>,
     ) -> Result<Option<u64>, ConnectorError> {
         let info = info.clone();
-        self.run("connector.reserve", move |inner| async move { inner.holder(&info, release).await }).await
+        self.run("connector.reserve", move |inner| async move {
+            match release {
+                Some(key) => inner.release(&info, key).await,
+                None => inner.holder(&info).await,
+            }
+        })
+        .await
     }
 
     async fn shown_luns(&self, info: &ConnectionInfo) -> Result<Option<Vec<Vec<u16>>>, ConnectorError> {

@@ -39,17 +39,17 @@ impl Inner {
         let paths = self.paths(info)?;
         let register = OutList { service_key: key, persist: true, ..OutList::default() };
         for path in &paths {
-            self.repeated(path, action::REGISTER_AND_IGNORE, Kind(0), register).await?;
+            self.until_back(path, action::REGISTER_AND_IGNORE, Kind(0), register).await?;
         }
         let reserve = OutList { key, ..OutList::default() };
         match paths.first() {
-            Some(path) => self.repeated(path, action::RESERVE, KIND, reserve).await,
+            Some(path) => self.until_back(path, action::RESERVE, KIND, reserve).await,
             None => Ok(()),
         }
     }
 
     /// A call that may be carried out more than once, over this very path: a session that is just coming back is waited for.
-    async fn repeated(
+    async fn until_back(
         &self,
         path: &PathDevice,
         action: u8,
@@ -67,41 +67,47 @@ impl Inner {
         }
     }
 
-    pub(super) async fn holder(
-        &self,
-        info: &ConnectionInfo,
-        release: Option<u64>,
-    ) -> Result<Option<u64>, ConnectorError> {
-        let paths = self.paths(info)?;
-        // Every path that works shows the same.
+    /// Every path that works shows the same.
+    pub(super) async fn holder(&self, info: &ConnectionInfo) -> Result<Option<u64>, ConnectorError> {
         let mut answer = Ok(None);
-        for path in &paths {
+        for path in self.paths(info)? {
             answer = path.reservation().await.map_err(refused).map(|(_, held)| held.map(|(key, _)| key));
             if answer.is_ok() {
                 break;
             }
         }
-        let holder = answer?;
-        let Some(key) = release else { return Ok(holder) };
+        answer
+    }
+
+    /// Gives up what is held and registered with this key, also over paths that are away now; answers who held the reservation.
+    pub(super) async fn release(
+        &self,
+        info: &ConnectionInfo,
+        key: u64,
+    ) -> Result<Option<u64>, ConnectorError> {
+        let (paths, holder) = (self.paths(info)?, self.holder(info).await?);
+        let unregister = OutList::default();
         if holder != Some(key) {
-            // Somebody else's stays; of ours, what registrations there are go.
             for path in &paths {
-                let _ = path.reserve_out(action::REGISTER_AND_IGNORE, Kind(0), OutList::default()).await;
+                // One that is not registered is as good.
+                let _ = path.reserve_out(action::REGISTER_AND_IGNORE, Kind(0), unregister).await;
             }
             return Ok(holder);
         }
-        // Over one path for all: registrations of paths that are away now go as well.
-        let clear = OutList { key, ..OutList::default() };
-        let mut cleared = Ok(());
+        // Preempting one's own key leaves only the path that does it, as the holder; what that one gives up is gone for all. Other
+        // hosts keep their registrations (SPC-4 clause 5.13.11.4).
+        let preempt = OutList { key, service_key: key, ..OutList::default() };
+        let mut done = Ok(());
         for path in &paths {
-            cleared = path.reserve_out(action::CLEAR, Kind(0), clear).await.map_err(refused);
-            // One whose answer was lost may have done it.
-            let done = cleared.is_ok() || matches!(path.reservation().await, Ok((_, None)));
-            if done {
-                return Ok(holder);
+            done = path.reserve_out(action::PREEMPT, KIND, preempt).await.map_err(refused);
+            if done.is_ok() {
+                return self
+                    .until_back(path, action::REGISTER_AND_IGNORE, Kind(0), unregister)
+                    .await
+                    .map(|()| holder);
             }
         }
-        cleared.map(|()| holder)
+        done.map(|()| holder)
     }
 }
 

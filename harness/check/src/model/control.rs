@@ -180,6 +180,19 @@ impl ControlModel {
         self.worlds.iter().all(|world| world.depth(volume) == first).then_some(first)
     }
 
+    /// Volumes that may be linked to this one, or to one of its snapshots, on the array: in the world that has most of them.
+    #[must_use]
+    pub fn most_linked(&self, volume: VolumeId) -> usize {
+        let linked = |world: &World| {
+            let of = |parent: Parent| match parent {
+                Parent::Volume(id) => id == volume,
+                Parent::Snapshot(id) => world.snapshots.get(&id).is_some_and(|s| s.volume == volume),
+            };
+            world.volumes.values().filter(|child| child.parent.is_some_and(of)).count()
+        };
+        self.worlds.iter().map(linked).max().unwrap_or(0)
+    }
+
     /// Takes an operation and its answer. A success that no world allows is a finding.
     pub fn complete(&mut self, operation: &Operation, answer: Answer) -> Vec<Finding> {
         let mut findings = Vec::new();

@@ -225,14 +225,15 @@ impl<'a> Player<'a> {
                 Err(end) => return Err(end),
             }
         }
+        let reading = self.before(false);
         match self.read_back(step).await {
             Ok(findings) if findings.is_empty() => Ok(()),
             Ok(findings) => Err(StepEnd::Findings(findings)),
-            // The reading stays due. Faults that the step must withstand may have hit the reading instead.
+            // The reading stays due. Faults of the management that the step must withstand may have hit the reading instead.
             Err(StepEnd::Failed(_) | StepEnd::Unreachable(_))
                 if self.is_down()
                     || self.excused(step, before).is_some()
-                    || (self.is_tolerant() && self.fired_since(before).iter().any(|fault| fault.masked)) =>
+                    || (self.is_tolerant() && self.met_masked_call(&reading)) =>
             {
                 self.judge().unsettled = true;
                 Ok(())

@@ -174,7 +174,9 @@ impl Player<'_> {
     /// A portal is switched off or on. One that is off serves nobody: those who are there are sent away, others do not get in.
     pub(super) async fn portal(&self, portal: u64, enabled: bool) -> Ended {
         self.site.set_portal(portal, enabled).await.map_err(not_possible)?;
-        self.shaken();
+        if enabled {
+            self.shaken();
+        }
         {
             let mut judge = self.judge();
             judge.upsets += 1;

@@ -41,7 +41,7 @@ impl Player<'_> {
             self.judge().down = false;
         }
         self.finish_flows().await?;
-        self.unreserve().await;
+        self.unreserve().await?;
         let revoked = self.mark_revoked();
         self.amend(&revoked).await?;
         let took = self.site.env().now().saturating_sub(begun);
@@ -121,7 +121,7 @@ impl Player<'_> {
     }
 
     /// Reservations whose taking or giving up is in doubt are given up: they would keep others away later.
-    async fn unreserve(&self) {
+    async fn unreserve(&self) -> Result<(), StepEnd> {
         let held: Vec<(Name, Volume)> = {
             let judge = self.judge();
             let doubtful = judge.reserved.keys().filter(|name| judge.doubt.contains(*name));
@@ -132,11 +132,14 @@ impl Player<'_> {
             for host in &v.hosts {
                 if let (Some(connector), Ok(info)) = (self.site.connector(host), self.connection(v.id, host))
                 {
-                    // Whoever did not hold it has nothing to give up.
-                    let _ = connector.reservation(&info, Some(self.key_of(host))).await;
+                    // Whoever does not hold it has nothing to give up.
+                    connector.reservation(&info, Some(self.key_of(host))).await.map_err(|e| {
+                        stuck("reservation", "release", "a reservation cannot be given up", &e.to_string())
+                    })?;
                 }
             }
         }
+        Ok(())
     }
 
     /// What the user does about objects in an error status: detach, delete, try again. All of it must work (INV-P15).

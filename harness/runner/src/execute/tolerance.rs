@@ -299,6 +299,11 @@ impl Player<'_> {
         out
     }
 
+    /// A fault of the management interface that operations must withstand has fired since then.
+    pub(super) fn met_masked_call(&self, before: &Before) -> bool {
+        self.fired_since(before).iter().any(|fault| fault.masked && fault.point.starts_with("rest."))
+    }
+
     /// The points of armed faults that fired meanwhile and under which an operation may fail.
     fn fired(&self, before: &Before) -> Vec<String> {
         let judge = self.judge();
@@ -351,14 +356,30 @@ impl Player<'_> {
         // Whether there was room is judged by the checker of placements.
         let full = match failed.refused {
             Some(Refused::NoBackend | Refused::NoSpace | Refused::Quota) => true,
-            // How many clones the array still allows is not counted here.
-            Some(Refused::Limit) => self.plan.site.clones.is_some(),
+            Some(Refused::Limit) => self.at_limit(step),
             _ => false,
         };
         (full && self.is_tolerant())
             || (refusal && (met.related || self.judge().drifted))
             || (failed.raced && met.related)
             || (is_io(step) && met.removal)
+    }
+
+    /// The source of a clone may have as many of them as the array allows.
+    fn at_limit(&self, step: &Step) -> bool {
+        let (Some(limit), Step::Create { source, .. }) = (self.plan.site.clones, step) else { return false };
+        let judge = self.judge();
+        if judge.group.is_some() {
+            // What lanes have made is counted once all have ended.
+            return true;
+        }
+        let of = match source {
+            Source::Volume(name) => Some(name),
+            Source::Snapshot(name) => judge.snapshots.get(name).map(|snapshot| &snapshot.volume),
+            Source::Blank | Source::Image(_) => None,
+        };
+        let volume = of.and_then(|name| judge.volumes.get(name));
+        volume.is_some_and(|volume| judge.control.most_linked(volume.id) as u64 >= limit)
     }
 
     /// What the step names is in doubt from now on.

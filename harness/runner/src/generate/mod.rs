@@ -101,27 +101,26 @@ impl Profile {
     }
 }
 
+/// The words of all of a kind.
+macro_rules! words {
+    ($kind:ty) => {
+        &{
+            let mut names = [""; <$kind>::ALL.len()];
+            let mut i = 0;
+            while i < names.len() {
+                names[i] = <$kind>::ALL[i].word();
+                i += 1;
+            }
+            names
+        }
+    };
+}
+
 /// Names of the operations of generated plans.
-pub const OPERATIONS: &[&str] = &{
-    let mut names = [""; workload::Kind::ALL.len()];
-    let mut i = 0;
-    while i < names.len() {
-        names[i] = workload::Kind::ALL[i].word();
-        i += 1;
-    }
-    names
-};
+pub const OPERATIONS: &[&str] = words!(workload::Kind);
 
 /// Names of what few generated plans have.
-pub const RARITIES: &[&str] = &{
-    let mut names = [""; rare::Rarity::ALL.len()];
-    let mut i = 0;
-    while i < names.len() {
-        names[i] = rare::Rarity::ALL[i].word();
-        i += 1;
-    }
-    names
-};
+pub const RARITIES: &[&str] = words!(rare::Rarity);
 
 /// Name of the story whose plans are generated.
 pub const SWARM: &str = "swarm";

@@ -120,9 +120,13 @@ pub(super) fn draw(seed: u64, profile: &Profile) -> Vec<Rarity> {
     }
     let wanted = |rarity: &Rarity| profile.operations.get(rarity.word()) != Some(&0);
     drawn.retain(|rarity| wanted(rarity) && !(profile.is_quiet() && rarity.disturbs()));
+    // Those that bring hosts come before those that change each of them.
+    drawn.sort_by_key(|rarity| !matches!(rarity, Rarity::Sharing | Rarity::LongNames));
     drawn
 }
 
+/// The first `GET lun` of a flatten that is surely for its job: those before look its volume up.
+const FIRST_POLL: u64 = 5;
 /// Name of the volume type that several hosts may attach.
 const SHARED: &str = "shared";
 /// Name of the image that must not be taken.
@@ -158,7 +162,7 @@ pub(super) fn furnish(seed: u64, rarities: &[Rarity], site: &mut SitePlan) {
             }
             Rarity::CloneLimit => {
                 site.clones = Some(1 + d.below(3));
-                // With these, clones are made beside those that the plan asks for, or none at all.
+                // The image cache makes clones of its own, and with a limit of the chain some are full copies.
                 site.options.retain(|key, _| {
                     !key.starts_with("image_volume_cache") && key != "tengling_max_clone_depth"
                 });
@@ -423,8 +427,10 @@ fn long_flatten(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> {
     let flatten = Step::Flatten { volume: clone, refused: None };
     let mut steps = vec![armed("job.*", 1, FaultAction::Delay(30_000), true)];
     if d.chance(1, 2) {
-        // The first looks are for the volume; those that follow are for the job.
-        steps.extend((5..11).map(|nth| armed("rest.before:GET lun", nth, FaultAction::Fail, true)));
+        steps.extend(
+            (FIRST_POLL..FIRST_POLL + 6)
+                .map(|nth| armed("rest.before:GET lun", nth, FaultAction::Fail, true)),
+        );
         steps.push(flatten.into());
     } else {
         let beside = new_name(belief);
