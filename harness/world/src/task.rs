@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError, Weak};
 use std::task::{Context, Poll};
 
@@ -77,12 +77,39 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
+/// Turns that all tasks of a world may take together: tasks that wake each other for ever must not keep a run from ending.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    most: u64,
+    taken: AtomicU64,
+}
+
+impl Turns {
+    pub(crate) fn new(most: u64) -> Self {
+        Self { most, taken: AtomicU64::new(0) }
+    }
+
+    /// Takes one; false when there is none left.
+    fn take(&self) -> bool {
+        self.taken.fetch_add(1, Ordering::Relaxed) < self.most
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn are_over(&self) -> bool {
+        self.taken() > self.most
+    }
+}
+
 /// All tasks of one life of a node.
 pub(crate) struct TaskSet {
     node: Arc<str>,
     handle: Handle,
     recorder: Arc<Recorder>,
     scheduler: Option<Arc<Mutex<Scheduler>>>,
+    turns: Option<Arc<Turns>>,
     down: AtomicBool,
     running: Mutex<Running>,
 }
@@ -100,6 +127,7 @@ impl TaskSet {
             handle,
             recorder,
             scheduler: None,
+            turns: None,
             down: AtomicBool::new(false),
             running: Mutex::default(),
         }
@@ -108,6 +136,12 @@ impl TaskSet {
     /// Its tasks take turns as this policy says.
     pub(crate) fn scheduled(mut self, scheduler: Option<Arc<Mutex<Scheduler>>>) -> TaskSet {
         self.scheduler = scheduler;
+        self
+    }
+
+    /// Its tasks stand still once these turns are taken.
+    pub(crate) fn limited(mut self, turns: Arc<Turns>) -> TaskSet {
+        self.turns = Some(turns);
         self
     }
 
@@ -212,6 +246,10 @@ impl<F: Future + Send> Future for Shell<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if this.set.turns.as_ref().is_some_and(|turns| !turns.take()) {
+            // Nothing wakes it again: the world's clock runs to its horizon.
+            return Poll::Pending;
+        }
         if let Some(scheduler) = &this.set.scheduler
             && lock(scheduler).passes(&mut this.standing)
         {

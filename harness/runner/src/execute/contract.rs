@@ -7,6 +7,9 @@ use sanbench_check::ImageDigests;
 use super::*;
 use crate::plan::{FaultAction, Forged, Repeated, Starved};
 
+/// Blocks of the second range of an `UNMAP` that must fail at its first: what counts is that it comes second.
+const ASIDE: u32 = 128;
+
 impl Player<'_> {
     /// The driver of the one back end, asked past the workflow.
     fn driver(&self) -> Result<Arc<dyn VolumeDriver>, StepEnd> {
@@ -152,24 +155,42 @@ impl Player<'_> {
         let id = self.volume(volume)?.id;
         let (lba, blocks) = (at / 512, length / 512);
         let stamp = self.judge().data.next_stamp(id, lba, 1);
+        let mut tickets = Vec::new();
         let (answer, requirement) = match what {
             Starved::Write => {
                 let mut buffer = vec![0; usize::try_from(length.min(WRITE_CHUNK)).unwrap_or(0)];
                 stamp.fill(&mut buffer);
+                tickets.push(self.judge().data.begin_write(&stamp, blocks.min(WRITE_CHUNK / 512))?);
                 (device.write(lba, Bytes::from(buffer)).await, "CAP-005")
             }
             Starved::Unmap => {
-                let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+                let short = u32::try_from(blocks).unwrap_or(u32::MAX);
                 let aside = self.judge().data.blocks(id)? / 2;
-                (device.unmap(&[(lba, blocks), (aside, 128)]).await, "SCS-007")
+                tickets.push(self.judge().data.begin_unmap(id, lba, u64::from(short))?);
+                tickets.push(self.judge().data.begin_unmap(id, aside, u64::from(ASIDE))?);
+                (device.unmap(&[(lba, short), (aside, ASIDE)]).await, "SCS-007")
             }
         };
+        // DATA PROTECT, SPACE ALLOCATION FAILED WRITE PROTECT (SBC-3 clause 4.7.3.6).
+        let starved =
+            matches!(answer, Err(sanbench_api::BlockError::Sense { key: 0x7, asc: 0x27, ascq: 0x07, .. }));
+        for ticket in tickets {
+            let mut judge = self.judge();
+            match &answer {
+                _ if starved => judge.data.cancel(ticket),
+                Ok(()) => judge.data.end_change(ticket, Certainty::Done)?,
+                Err(_) => judge.data.end_change(ticket, Certainty::Unknown)?,
+            }
+        }
         self.judge().expect(volume, &["CAP-005", "DAT-001"]);
         let observed = match answer {
-            // DATA PROTECT, SPACE ALLOCATION FAILED WRITE PROTECT (SBC-3 clause 4.7.3.6).
-            Err(sanbench_api::BlockError::Sense { key: 0x7, asc: 0x27, ascq: 0x07, .. }) => {
+            Err(_) if starved => {
                 self.judge().ledger.compared(requirement, 1);
                 return Ok(String::new());
+            }
+            Err(e) if self.is_tolerant() => return Err(self.failed(step, &e.to_string())),
+            Ok(()) if self.judge().drifted => {
+                return Err(StepEnd::Skipped("the story took another turn: there was space".into()));
             }
             Err(e) => e.to_string(),
             Ok(()) => "it succeeded".to_owned(),

@@ -22,6 +22,8 @@ pub(super) struct Belief {
     /// Snapshots, their volumes and sizes.
     pub(super) snapshots: BTreeMap<Name, (Name, u64)>,
     pub(super) hosts: Vec<Name>,
+    /// Pools, if the site names them.
+    pub(super) pools: Vec<Name>,
     /// Images that are taken.
     pub(super) images: Vec<Name>,
     /// Linked clones that the array allows of one source, if few.
@@ -36,6 +38,7 @@ impl Belief {
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             hosts: site.hosts.iter().map(|(name, _)| name.clone()).collect(),
+            pools: site.pools.iter().map(|(name, _)| name.clone()).collect(),
             images: site
                 .images
                 .iter()

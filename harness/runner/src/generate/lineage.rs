@@ -1,5 +1,7 @@
 //! Families of clones and snapshots: what one writes where it inherits is seen by none of the others.
 
+use std::collections::BTreeMap;
+
 use sanbench_world::Dice;
 
 use super::belief::{Belief, Volume};
@@ -40,6 +42,41 @@ pub(super) fn clone_on(
     family.attach(belief, &clone, host)?;
     family.write(d, &clone);
     Some((family.steps, clone))
+}
+
+/// Clones of clones until the limit is passed; some in the middle go, and what hangs from them is cloned again. At times the
+/// service comes back with another limit, `option`, in between.
+pub(super) fn chain(d: &mut Dice, belief: &mut Belief, option: &str) -> Option<Vec<Step>> {
+    let (root, host) = attached(d, belief)?;
+    let mut family = Family { members: vec![root.clone()], snapshots: Vec::new(), steps: Vec::new() };
+    family.write(d, &root);
+    let longer = |d: &mut Dice, family: &mut Family, belief: &mut Belief| {
+        let last = family.members.last()?.clone();
+        let clone = family.clone_of(belief, &last)?;
+        if d.chance(1, 2) {
+            family.attach(belief, &clone, &host)?;
+            family.write(d, &clone);
+        }
+        Some(())
+    };
+    for _ in 0..2 + d.below(2) {
+        longer(d, &mut family, belief)?;
+    }
+    let middle = family.members.len() - 1;
+    for volume in family.members[1..middle].to_vec() {
+        if d.chance(2, 3) {
+            family.remove(belief, &volume)?;
+        }
+    }
+    if d.chance(1, 3) {
+        let options = BTreeMap::from([(option.to_owned(), d.below(4).to_string())]);
+        family.steps.push(Step::Restart { options });
+    }
+    for _ in 0..1 + d.below(2) {
+        longer(d, &mut family, belief)?;
+    }
+    family.steps.extend(family.members.iter().map(|volume| Step::Verify { volume: volume.clone() }));
+    Some(family.steps)
 }
 
 struct Family {

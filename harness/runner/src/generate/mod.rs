@@ -8,12 +8,13 @@
 //! |---|---|
 //! | `options` | what one run is made of |
 //! | `belief` | which volumes, snapshots and attachments there would be if every step went well |
-//! | `rare`, `pairs`, `lineage` | features that few runs have, in sequences of steps |
+//! | `rare`, `pairs`, `lineage`, `beside` | features that few runs have, in sequences of steps |
 //! | `workload` | chooses operations that are legal by that belief, and some that must be refused |
 //! | [`nemesis`] | the one table of fault kinds; faults between the steps of a plan |
 //! | [`exhaustive`] | all short plans over a small alphabet, each with one fault at each place |
 
 mod belief;
+mod beside;
 pub mod exhaustive;
 mod lineage;
 pub mod nemesis;

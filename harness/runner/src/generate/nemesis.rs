@@ -516,18 +516,22 @@ fn arm(d: &mut Dice, when: &str, next: &Step, action: FaultAction) -> Vec<Step> 
     fault(&point, 1 + d.below(most), action)
 }
 
-/// A management call that is refused once, or more often than the driver is patient.
+/// A management call that is refused once, a few times, or more often than a driver is patient.
 fn refusals(d: &mut Dice, next: &Step) -> Vec<Step> {
     let mut once = arm(d, "rest.before:", next, FaultAction::Fail);
     if let [Step::Arm { fault }] = &once[..]
         && d.chance(1, 3)
     {
+        let times = if d.chance(1, 2) { 3 } else { OUTLASTS };
         let more = |by| PlacedFault { nth: fault.nth + by, ..fault.clone() };
-        let more: Vec<Step> = (1..3).map(|by| Step::Arm { fault: more(by) }).collect();
+        let more: Vec<Step> = (1..times).map(|by| Step::Arm { fault: more(by) }).collect();
         once.extend(more);
     }
     once
 }
+
+/// Refusals in a row of which a driver that tries a call again a few times sees nothing else.
+pub(super) const OUTLASTS: u64 = 8;
 
 /// Where the state database is asked for a transaction.
 const DATABASE: &str = "db.transaction";
@@ -650,12 +654,15 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
         return;
     }
     let mut mask = sanbench_world::dice(seed, "nemesis", "kinds");
+    // What the nemesis drains would not be full for the plan.
+    let fills = plan.steps.iter().any(|s| matches!(s.step, Step::Fill { .. }));
     let kinds: Vec<(&FaultKind, u64)> = KINDS
         .iter()
         .map(|kind| {
             let on = mask.chance(1, 2) || !swarm;
             let weight = 1 + mask.below(4);
             let fits = !plan.site.remote || OF_TWO_ARRAYS.contains(&kind.name);
+            let fits = fits && !(fills && kind.name == "pool-full");
             let wanted = if fits { profile.kinds.get(kind.name).copied().unwrap_or(1) } else { 0 };
             (kind, if on { weight * wanted } else { 0 })
         })
@@ -664,8 +671,8 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
     let mut open: Vec<(u64, Vec<Step>)> = Vec::new();
     let mut since_settle = 0;
     let mut disturbed = false;
-    // Volumes with two halves, or without the mapping that they should have: `settle` mends that, and what comes next would mean
-    // something else.
+    // Volumes with two halves, or without the mapping that they should have, and full pools: `settle` mends that, and what comes
+    // next would mean something else.
     let mut odd: BTreeSet<&Name> = BTreeSet::new();
     let mut woven: Vec<PlanStep> = Vec::new();
     let steps = std::mem::take(&mut plan.steps);
@@ -689,6 +696,12 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
             }
             Step::Pair { act: PairAct::Unmirror, volume } | Step::Detach { volume, .. } => {
                 odd.remove(volume);
+            }
+            Step::Fill { pool, .. } => {
+                odd.insert(pool);
+            }
+            Step::Drain { pool } => {
+                odd.remove(pool);
             }
             _ => {}
         }

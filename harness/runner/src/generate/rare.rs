@@ -10,10 +10,8 @@ use super::belief::{Belief, Volume};
 use super::options::{Options, name};
 use super::workload::{extent, pick};
 use super::{Profile, step_dice};
-use super::{lineage, pairs};
-use crate::plan::{
-    FaultAction, Forged, ImageKind, PlacedFault, PlanStep, Refused, Repeated, SitePlan, Source, Step, Tune,
-};
+use super::{beside, lineage, pairs};
+use crate::plan::{Forged, ImageKind, PlanStep, Refused, Repeated, SitePlan, Source, Starved, Step, Tune};
 use crate::story::{Name, Size};
 
 /// A feature that few runs have.
@@ -43,8 +41,16 @@ pub(super) enum Rarity {
     Pairs,
     /// Families of clones and snapshots that are written again where they inherit.
     Lineages,
+    /// Chains of clones up to the limit of their depth and past it, with links in the middle deleted.
+    Chains,
     /// Flattens that take long, beside other work, and that cannot be looked at for a while.
     LongFlattens,
+    /// One host's volumes come and go at once.
+    Crowds,
+    /// A write waits in the array on a path that is lost meanwhile.
+    Stragglers,
+    /// Pools without any space left.
+    FullPools,
     /// Device events come late.
     LateEvents,
     /// Hosts have several sessions to each portal.
@@ -67,7 +73,11 @@ impl Rarity {
         Self::Portals,
         Self::Pairs,
         Self::Lineages,
+        Self::Chains,
         Self::LongFlattens,
+        Self::Crowds,
+        Self::Stragglers,
+        Self::FullPools,
         Self::LateEvents,
         Self::Interfaces,
         Self::LongNames,
@@ -87,7 +97,11 @@ impl Rarity {
             Self::Portals => "portals",
             Self::Pairs => "pairs",
             Self::Lineages => "lineages",
+            Self::Chains => "chains",
             Self::LongFlattens => "long-flattens",
+            Self::Crowds => "crowds",
+            Self::Stragglers => "stragglers",
+            Self::FullPools => "full-pools",
             Self::LateEvents => "late-events",
             Self::Interfaces => "interfaces",
             Self::LongNames => "long-names",
@@ -96,7 +110,15 @@ impl Rarity {
 
     /// Something is broken or in the way of somebody.
     const fn disturbs(self) -> bool {
-        matches!(self, Self::Revocations | Self::Portals | Self::LongFlattens | Self::LateEvents)
+        matches!(
+            self,
+            Self::Revocations
+                | Self::Portals
+                | Self::LongFlattens
+                | Self::Stragglers
+                | Self::FullPools
+                | Self::LateEvents
+        )
     }
 
     /// It is a matter of the site alone.
@@ -120,15 +142,23 @@ pub(super) fn draw(seed: u64, profile: &Profile) -> Vec<Rarity> {
     }
     let wanted = |rarity: &Rarity| profile.operations.get(rarity.word()) != Some(&0);
     drawn.retain(|rarity| wanted(rarity) && !(profile.is_quiet() && rarity.disturbs()));
+    // Where the array has a limit of its own, chains are as it wants them.
+    if drawn.contains(&Rarity::CloneLimit) {
+        drawn.retain(|rarity| *rarity != Rarity::Chains);
+    }
+    // What fills up here is not what the far half needs.
+    if drawn.contains(&Rarity::Pairs) {
+        drawn.retain(|rarity| *rarity != Rarity::FullPools);
+    }
     // Those that bring hosts come before those that change each of them.
     drawn.sort_by_key(|rarity| !matches!(rarity, Rarity::Sharing | Rarity::LongNames));
     drawn
 }
 
-/// The first `GET lun` of a flatten that is surely for its job: those before look its volume up.
-const FIRST_POLL: u64 = 5;
 /// Name of the volume type that several hosts may attach.
 const SHARED: &str = "shared";
+/// The option that limits the depth of chains.
+const DEPTH: &str = "tengling_max_clone_depth";
 /// Name of the image that must not be taken.
 const BAD: &str = "bad";
 
@@ -163,11 +193,16 @@ pub(super) fn furnish(seed: u64, rarities: &[Rarity], site: &mut SitePlan) {
             Rarity::CloneLimit => {
                 site.clones = Some(1 + d.below(3));
                 // The image cache makes clones of its own, and with a limit of the chain some are full copies.
-                site.options.retain(|key, _| {
-                    !key.starts_with("image_volume_cache") && key != "tengling_max_clone_depth"
-                });
+                site.options.retain(|key, _| !key.starts_with("image_volume_cache") && key != DEPTH);
             }
-            Rarity::Portals => site.hosts.iter_mut().for_each(|(_, paths)| *paths = 2),
+            Rarity::Chains => {
+                site.options.retain(|key, _| !key.starts_with("image_volume_cache"));
+                site.options.insert(DEPTH.to_owned(), (1 + d.below(3)).to_string());
+            }
+            Rarity::FullPools if site.pools.is_empty() => {
+                site.pools.push((name("pool0"), Size(16 << 30)));
+            }
+            Rarity::Portals | Rarity::Stragglers => site.hosts.iter_mut().for_each(|(_, paths)| *paths = 2),
             Rarity::Pairs => {
                 site.remote = true;
                 site.journal = false;
@@ -188,7 +223,9 @@ pub(super) fn furnish(seed: u64, rarities: &[Rarity], site: &mut SitePlan) {
             | Rarity::Forgeries
             | Rarity::Limits
             | Rarity::Lineages
-            | Rarity::LongFlattens => {}
+            | Rarity::LongFlattens
+            | Rarity::Crowds
+            | Rarity::FullPools => {}
         }
     }
 }
@@ -210,11 +247,15 @@ pub(super) fn next(seed: u64, number: u64, options: &Options, belief: &mut Belie
         return None;
     }
     let rarity = *pick(&mut d, &of)?;
-    if rarity == Rarity::LongFlattens {
-        return long_flatten(&mut d, belief);
+    match rarity {
+        Rarity::LongFlattens => beside::long_flatten(&mut d, belief),
+        Rarity::Crowds => beside::crowd(&mut d, belief),
+        Rarity::Stragglers => beside::straggler(&mut d, belief),
+        _ => {
+            let steps = sequence(&mut d, rarity, options, belief)?;
+            Some(steps.into_iter().map(PlanStep::from).collect())
+        }
     }
-    let steps = sequence(&mut d, rarity, options, belief)?;
-    Some(steps.into_iter().map(PlanStep::from).collect())
 }
 
 fn sequence(d: &mut Dice, rarity: Rarity, options: &Options, belief: &mut Belief) -> Option<Vec<Step>> {
@@ -235,6 +276,7 @@ fn sequence(d: &mut Dice, rarity: Rarity, options: &Options, belief: &mut Belief
         Rarity::CloneLimit => clones(d, belief),
         Rarity::Limits => limits(d, belief),
         Rarity::Portals => portal(d, belief),
+        Rarity::FullPools => full_pool(d, belief),
         Rarity::Pairs => {
             let (source, host) = attached(d, belief)?;
             if d.chance(2, 3) {
@@ -246,7 +288,13 @@ fn sequence(d: &mut Dice, rarity: Rarity, options: &Options, belief: &mut Belief
             Some(steps)
         }
         Rarity::Lineages => lineage::sequence(d, belief),
-        Rarity::LongFlattens | Rarity::LateEvents | Rarity::Interfaces | Rarity::LongNames => None,
+        Rarity::Chains => lineage::chain(d, belief, DEPTH),
+        Rarity::LongFlattens
+        | Rarity::Crowds
+        | Rarity::Stragglers
+        | Rarity::LateEvents
+        | Rarity::Interfaces
+        | Rarity::LongNames => None,
     }
 }
 
@@ -266,7 +314,7 @@ pub(super) fn create(volume: Name, gib: u64, source: Source, refused: Option<Ref
     Step::Create { volume, size: Size(gib << 30), volume_type: None, source, pool: None, refused }
 }
 
-fn blank(volume: Name, refused: Option<Refused>) -> Step {
+pub(super) fn blank(volume: Name, refused: Option<Refused>) -> Step {
     create(volume, 1, Source::Blank, refused)
 }
 
@@ -417,35 +465,6 @@ fn clones(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-/// A flatten that takes half a minute: other volumes do not feel it; or nobody can look at its job for a while, which does not
-/// mean that it failed.
-fn long_flatten(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> {
-    let clone = pick(d, &belief.volumes(|_, v| v.clone))?.clone();
-    let armed = |point: &str, nth, action, masked| {
-        PlanStep::from(Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked } })
-    };
-    let flatten = Step::Flatten { volume: clone, refused: None };
-    let mut steps = vec![armed("job.*", 1, FaultAction::Delay(30_000), true)];
-    if d.chance(1, 2) {
-        steps.extend(
-            (FIRST_POLL..FIRST_POLL + 6)
-                .map(|nth| armed("rest.before:GET lun", nth, FaultAction::Fail, true)),
-        );
-        steps.push(flatten.into());
-    } else {
-        let beside = new_name(belief);
-        belief
-            .volumes
-            .insert(beside.clone(), Volume { gib: 1, host: None, clone: false, written: Vec::new() });
-        let lane = |lane: &str, step| PlanStep { lane: Some(name(lane)), step };
-        steps.push(lane("a", flatten));
-        steps.push(lane("b", Step::Wait { seconds: 2 }));
-        steps.push(lane("b", blank(beside, None)));
-    }
-    steps.push(Step::Disarm.into());
-    Some(steps)
-}
-
 fn limits(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
     let (volume, host) = attached(d, belief)?;
     let others = belief.volumes(|name, v| *name != volume && v.host.as_ref() == Some(&host));
@@ -470,4 +489,30 @@ fn portal(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
         Step::Wait { seconds: 5 },
         write(d, &volume, known),
     ])
+}
+
+/// What a snapshot shares needs space when it is written or unmapped, and there is none for a while.
+fn full_pool(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
+    let (volume, _) = attached(d, belief)?;
+    belief.made += 1;
+    let snapshot = name(&format!("s{}", belief.made));
+    let shared = |at: u64, length: u64| (Size(at << 10), Size(length << 10));
+    let written = |(at, length)| Step::Write { volume: volume.clone(), at, length };
+    let starved = |what, (at, length)| Step::OutOfSpace { what, volume: volume.clone(), at, length };
+    let verify = || Step::Verify { volume: volume.clone() };
+    let mut steps = vec![
+        written(shared(0, 256)),
+        Step::Snapshot { snapshot: snapshot.clone(), volume: volume.clone(), refused: None },
+    ];
+    steps.extend(belief.pools.iter().map(|pool| Step::Fill { pool: pool.clone(), leave: Size(0) }));
+    let within = |d: &mut Dice| shared(4 * (1 + d.below(15)), 4);
+    if d.chance(2, 3) {
+        steps.extend([starved(Starved::Write, within(d)), verify()]);
+    }
+    if d.chance(2, 3) {
+        steps.extend([starved(Starved::Unmap, within(d)), verify()]);
+    }
+    steps.extend(belief.pools.iter().map(|pool| Step::Drain { pool: pool.clone() }));
+    steps.extend([written(within(d)), verify(), Step::DeleteSnapshot { snapshot, refused: None }]);
+    Some(steps)
 }

@@ -45,9 +45,12 @@ use crate::fault::{Fault, FaultPlan};
 use crate::lock;
 use crate::recorder::Recorder;
 use crate::schedule::{Schedule, Scheduler};
-use crate::task::TaskSet;
+use crate::task::{TaskSet, Turns};
 use crate::trace::TraceLine;
 use net::Fabric;
+
+/// Turns of a world by default: two hundred times what the longest of generated plans take.
+const TURNS: u64 = 20_000_000;
 
 /// A world that reaches this virtual age has nothing left to do but timers; see [`SimWorld::run`].
 pub const HORIZON: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -67,6 +70,9 @@ pub struct SimConfig {
     pub capture: bool,
     /// Which of the ready tasks runs next.
     pub schedule: Schedule,
+    /// Turns that all tasks together may take before the world counts as stalled: tasks that wake each other for ever, or
+    /// for as long as the clock goes, end nothing.
+    pub turns: u64,
 }
 
 impl Default for SimConfig {
@@ -78,6 +84,7 @@ impl Default for SimConfig {
             faults: FaultPlan::default(),
             capture: false,
             schedule: Schedule::default(),
+            turns: TURNS,
         }
     }
 }
@@ -94,8 +101,10 @@ pub enum Crash {
 
 /// The world could not go on: everything waited for something that will not come.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the world stalled: nothing but timers until {horizon:?}; tasks still waiting: {waiting:?}")]
+#[error("{}; tasks still waiting: {waiting:?}", if *.restless { "its tasks wake each other without end" } else { "nothing but timers is left" })]
 pub struct Stalled {
+    /// All turns were taken ([`SimConfig::turns`]).
+    pub restless: bool,
     /// The virtual age at which the run was given up: [`HORIZON`].
     pub horizon: Duration,
     /// Pending tasks by node.
@@ -111,6 +120,7 @@ struct Core {
     recorder: Arc<Recorder>,
     own_name: Arc<str>,
     scheduler: Option<Arc<Mutex<Scheduler>>>,
+    turns: Arc<Turns>,
     nodes: Mutex<BTreeMap<String, Durable>>,
 }
 
@@ -141,8 +151,8 @@ impl SimWorld {
     /// As [`SimWorld::run`], but a stall is a value.
     ///
     /// # Errors
-    /// [`Stalled`] when `body` has not ended by virtual time [`HORIZON`]. A deadlocked world gets there at once,
-    /// since its clock has nothing to stop at before.
+    /// [`Stalled`] when `body` has not ended by virtual time [`HORIZON`], or after [`SimConfig::turns`] turns. A deadlocked
+    /// world gets to its horizon at once, since its clock has nothing to stop at before.
     ///
     /// # Panics
     /// When called inside a runtime, or when `body` panics.
@@ -167,7 +177,11 @@ impl SimWorld {
                 () = tokio::time::sleep_until(start + HORIZON) => None,
             }
         });
-        let result = outcome.ok_or_else(|| Stalled { horizon: HORIZON, waiting: world.waiting() });
+        let result = outcome.ok_or_else(|| Stalled {
+            restless: world.0.turns.are_over(),
+            horizon: HORIZON,
+            waiting: world.waiting(),
+        });
         world.tear_down();
         result
     }
@@ -181,6 +195,7 @@ impl SimWorld {
             recorder,
             own_name: "world".into(),
             scheduler,
+            turns: Arc::new(Turns::new(config.turns)),
             nodes: Mutex::default(),
         }))
     }
@@ -242,7 +257,7 @@ impl SimWorld {
         }
         let recorder = self.0.recorder.clone();
         let tasks = TaskSet::new(shared.clone(), self.0.fabric.handle.clone(), recorder.clone());
-        let tasks = tasks.scheduled(self.0.scheduler.clone());
+        let tasks = tasks.scheduled(self.0.scheduler.clone()).limited(self.0.turns.clone());
         let env = Env(Arc::new(EnvInner {
             name: shared.clone(),
             seed: self.0.fabric.seed,

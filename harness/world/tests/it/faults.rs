@@ -410,7 +410,23 @@ fn a_stalled_world_is_reported_and_a_panic_is_seen() {
         std::future::pending::<()>().await;
     })
     .unwrap_err();
+    assert!(!stalled.restless, "{stalled}");
     assert_eq!(stalled.waiting.into_iter().collect::<Vec<_>>(), [("stuck".to_owned(), 1)]);
+
+    // The clock would never go on.
+    let few = SimConfig { turns: 1000, ..config(16, 0..1) };
+    let stalled = SimWorld::try_run(few, |world| async move {
+        let env = world.node("restless", &[]);
+        env.spawn(async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        });
+        std::future::pending::<()>().await;
+    })
+    .unwrap_err();
+    assert!(stalled.restless, "{stalled}");
+    assert_eq!(stalled.waiting.into_iter().collect::<Vec<_>>(), [("restless".to_owned(), 1)]);
 
     SimWorld::run(config(17, 0..1), |world| async move {
         let env = world.node("clumsy", &[]);

@@ -1,0 +1,110 @@
+//! Sequences in which one thing happens beside another.
+
+use sanbench_world::Dice;
+
+use super::belief::{Belief, Volume};
+use super::nemesis::OUTLASTS;
+use super::options::name;
+use super::rare::{attached, blank, new_name};
+use super::workload::pick;
+use crate::plan::{FaultAction, PlacedFault, PlanStep, Step, Way};
+use crate::story::Size;
+
+/// Lanes of one group.
+const LANES: &[&str] = &["a", "b", "c"];
+/// The first `GET lun` of a flatten that is surely for its job: those before look its volume up.
+const FIRST_POLL: u64 = 5;
+
+fn lane(lane: &str, step: Step) -> PlanStep {
+    PlanStep { lane: Some(name(lane)), step }
+}
+
+/// A flatten that takes half a minute: other volumes do not feel it; or nobody can look at its job for a while, which does not
+/// mean that it failed.
+pub(super) fn long_flatten(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> {
+    let clone = pick(d, &belief.volumes(|_, v| v.clone))?.clone();
+    let armed = |point: &str, nth, action, masked| {
+        PlanStep::from(Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked } })
+    };
+    let flatten = Step::Flatten { volume: clone, refused: None };
+    let mut steps = vec![armed("job.*", 1, FaultAction::Delay(30_000), true)];
+    if d.chance(1, 2) {
+        steps.extend(
+            (FIRST_POLL..FIRST_POLL + 2 * OUTLASTS)
+                .map(|nth| armed("rest.before:GET lun", nth, FaultAction::Fail, true)),
+        );
+        steps.push(flatten.into());
+    } else {
+        let beside = new_name(belief);
+        belief
+            .volumes
+            .insert(beside.clone(), Volume { gib: 1, host: None, clone: false, written: Vec::new() });
+        steps.push(lane("a", flatten));
+        steps.push(lane("b", Step::Wait { seconds: 2 }));
+        steps.push(lane("b", blank(beside, None)));
+    }
+    steps.push(Step::Disarm.into());
+    Some(steps)
+}
+
+/// Each volume that is on a host, or on none, comes or goes, once or there and back, all at once: the first that comes and the
+/// last that goes make and take away what the host's volumes share.
+pub(super) fn crowd(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> {
+    let host = pick(d, &belief.hosts)?.clone();
+    let mut volumes = belief.volumes(|_, v| v.host.is_none() || v.host.as_ref() == Some(&host));
+    let mut steps = Vec::new();
+    while volumes.len() < 2 {
+        let volume = new_name(belief);
+        let known = Volume { gib: 1, host: None, clone: false, written: Vec::new() };
+        belief.volumes.insert(volume.clone(), known);
+        steps.push(PlanStep::from(blank(volume.clone(), None)));
+        volumes.push(volume);
+    }
+    for at in LANES {
+        if volumes.is_empty() {
+            break;
+        }
+        let volume = volumes.swap_remove(d.below(volumes.len() as u64) as usize);
+        let known = belief.volumes.get_mut(&volume)?;
+        for _ in 0..=d.below(3) {
+            let (volume, host) = (volume.clone(), host.clone());
+            let step = match known.host.take() {
+                Some(host) => Step::Detach { volume, host, refused: None },
+                None => {
+                    known.host = Some(host.clone());
+                    Step::Attach { volume, host, refused: None }
+                }
+            };
+            steps.push(lane(at, step));
+        }
+    }
+    Some(steps)
+}
+
+/// The array takes its time over a write, longer than the host believes in the path, which is cut; newer writes to the same
+/// blocks are what is read in the end.
+pub(super) fn straggler(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> {
+    let (volume, host) = attached(d, belief)?;
+    let at = Size(d.below(512) * 512);
+    let write = || Step::Write { volume: volume.clone(), at, length: Size(4096) };
+    let fault = PlacedFault {
+        point: "target.command.before:WRITE".to_owned(),
+        nth: 1 + d.below(2),
+        action: FaultAction::Delay(40_000),
+        masked: true,
+    };
+    let path = 1 + d.below(2);
+    Some(vec![
+        write().into(),
+        Step::Arm { fault }.into(),
+        lane("a", write()),
+        lane("a", write()),
+        lane("b", Step::Wait { seconds: 1 }),
+        lane("b", Step::Cut { host: host.clone(), path, way: Way::Both }),
+        Step::Wait { seconds: 60 }.into(),
+        Step::Heal { host, path }.into(),
+        Step::Wait { seconds: 150 }.into(),
+        Step::Disarm.into(),
+        Step::Verify { volume }.into(),
+    ])
+}
