@@ -155,6 +155,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "image-cut",
     "slow-management",
     "allocated-after-failure",
+    "half-deleted",
     "clone-limit",
     "flatten-beside",
     "full-pool",

@@ -199,11 +199,16 @@ impl TenglingDriver {
                 Err(DriverError::Refused { code: Some(codes::HAS_CLONES), message, .. }) => {
                     last = Some(message)
                 }
+                Err(e) if e.kind() == Some(RefusalKind::Busy) => {
+                    last = Some(e.to_string());
+                    break;
+                }
                 Err(e) => return Err(e),
             }
         }
-        match self.client.snapshot(&found.id).await? {
-            Some(now) if now.is_active() => refuse(RefusalKind::Busy, last.unwrap_or_default()),
+        // Busy means to the workflow that the snapshot is as it was. One that was stopped has lost its content.
+        match self.client.snapshot(&found.id).await {
+            Ok(Some(now)) if now.is_active() => refuse(RefusalKind::Busy, last.unwrap_or_default()),
             _ => Err(CallError::Lost(format!("snapshot {} is stopped but not removed", snapshot.id)).into()),
         }
     }

@@ -1,7 +1,8 @@
 //! A driver under watch: what its contract promises about failed calls is checked where the call ends, before the
 //! workflow tidies up behind it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sanbench_api::{
     BackendStats, ConnectionInfo, ConnectorProperties, DriverError, Inventory, ModelUpdate, Outcome,
@@ -9,8 +10,32 @@ use sanbench_api::{
 };
 use sanbench_check::Finding;
 
-/// What the monitors of a site found; shared by all of its drivers.
-pub(crate) type Found = Arc<Mutex<Vec<Finding>>>;
+/// What the monitors of a site found, and what they are told; shared by all of its drivers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found(Arc<Mutex<Watched>>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    findings: Vec<Finding>,
+    /// Names of objects that somebody else made.
+    foreign: BTreeSet<String>,
+}
+
+impl Found {
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that was found since the last call.
+    pub(crate) fn take(&self) -> Vec<Finding> {
+        std::mem::take(&mut self.lock().findings)
+    }
+
+    /// An object of this name is not what a call has left.
+    pub(crate) fn foreign(&self, name: &str) {
+        self.lock().foreign.insert(name.to_owned());
+    }
+}
 
 /// Passes every call on and looks at the array after a create that was refused.
 pub(crate) struct MonitoredDriver {
@@ -40,11 +65,12 @@ impl MonitoredDriver {
         let name = name(inventory);
         let left =
             listing.luns.iter().any(|l| l.name == name) || listing.snapshots.iter().any(|s| s.name == name);
-        if left {
+        let mut found = self.found.lock();
+        if left && !found.foreign.contains(&name) {
             let finding = Finding::new("CRE-009", "contract", "driver", "left over")
                 .says(format!("{call} was refused and left {name} on the array"))
                 .compared("nothing", format!("{name} exists; the call answered: {error}"));
-            self.found.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
+            found.findings.push(finding);
         }
     }
 }

@@ -461,7 +461,9 @@ impl Site for ComposedSite {
     }
 
     async fn squat(&self, name: &str) -> Result<(), SiteError> {
-        self.levers()?.squat(name)
+        self.levers()?.squat(name)?;
+        self.parts.found.foreign(name);
+        Ok(())
     }
 
     async fn administer(
@@ -521,7 +523,7 @@ impl Site for ComposedSite {
     }
 
     fn take_findings(&self) -> Vec<Finding> {
-        std::mem::take(&mut *self.parts.found.lock().unwrap_or_else(PoisonError::into_inner))
+        self.parts.found.take()
     }
 
     fn stopped(&self) -> bool {

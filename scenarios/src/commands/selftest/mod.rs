@@ -55,7 +55,11 @@ pub(super) fn selftest(registry: &Registry, args: &SelftestArgs) -> Result<u8, R
     report.cases = test.clean(&stories, &mut told);
     report.defects = match nightly {
         None => directed::judge(&test, &mut told),
-        Some(nightly) => nightly.judge(&test, &mut told),
+        Some(nightly) => {
+            let (rows, alarms) = nightly.judge(&test, &mut told);
+            report.cases.extend(alarms);
+            rows
+        }
     };
     report.defects.extend(test.waiting.iter().map(waits));
     report.defects.sort_by(|a, b| (order(&a.id), &a.switch).cmp(&(order(&b.id), &b.switch)));
@@ -269,6 +273,12 @@ impl Told {
             let _ = print(&format!("  FALSE ALARM {}: {}\n", case.id, case.reason));
         }
         self.step(&case.id);
+    }
+
+    /// A case beside those that were planned has failed without a defect.
+    fn alarm(&mut self, case: &Case) {
+        self.total += 1;
+        self.clean(case);
     }
 
     /// A defect has been looked for.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sanbench_reports::{Defect, DefectMode, Finding, Run};
+use sanbench_reports::{Case, Defect, DefectMode, Finding, Run};
 use sanbench_runner::CaseSpec;
 use sanbench_runner::generate::{Profile, SWARM, generate};
 use sanbench_world::dice;
@@ -62,8 +62,9 @@ fn millis(clock: Instant) -> u64 {
     u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The case of a seed; pure.
+/// The case of a seed; pure. A generated plan is the one that `run swarm` has under that seed.
 fn case(seed: u64, profile: &Profile) -> CaseSpec {
+    let id = format!("{SWARM}/{seed}");
     let mut d = dice(seed, "selftest", "chapter");
     if d.chance(1, CHAPTER_EVERY) {
         let chapter =
@@ -72,19 +73,17 @@ fn case(seed: u64, profile: &Profile) -> CaseSpec {
         let plan = targets::chapter_plan(chapter);
         return CaseSpec { id, story: chapter.name.to_owned(), plan, seed, scan: false };
     }
-    CaseSpec {
-        id: format!("{SWARM}/{seed}"),
-        story: SWARM.to_owned(),
-        plan: generate(seed, profile),
-        seed,
-        scan: false,
-    }
+    let seed = dice(seed, SWARM, "case 0").u64();
+    let plan = generate(seed, profile);
+    CaseSpec { id, story: SWARM.to_owned(), plan, seed, scan: false }
 }
 
 /// A search that can be stopped and gone on with.
 pub(super) struct Swarm {
     file: PathBuf,
     state: State,
+    /// Cases that fail without a defect.
+    alarms: Vec<Case>,
 }
 
 /// What is known so far.
@@ -141,11 +140,12 @@ impl Swarm {
                 }
             },
         };
-        Ok(Self { file, state })
+        Ok(Self { file, state, alarms: Vec::new() })
     }
 
-    /// One row for each chosen defect that was decided, one after the other: each has all threads.
-    pub(super) fn judge(mut self, test: &Selftest<'_>, told: &mut Told) -> Vec<Defect> {
+    /// One row for each chosen defect that was decided, one after the other: each has all threads. Beside them the cases that
+    /// raised an alarm without any defect, too.
+    pub(super) fn judge(mut self, test: &Selftest<'_>, told: &mut Told) -> (Vec<Defect>, Vec<Case>) {
         let mut rows = Vec::new();
         for defect in &test.chosen {
             if interrupt::stopped() {
@@ -155,11 +155,31 @@ impl Swarm {
             told.defect(&row);
             rows.push(row);
         }
-        rows
+        (rows, self.alarms)
+    }
+
+    /// Whether the case fails without a defect, too: then it shows none.
+    fn is_false_alarm(&mut self, test: &Selftest<'_>, seed: u64, spec: &CaseSpec, told: &mut Told) -> bool {
+        if self.alarms.iter().any(|case| case.id == spec.id) {
+            return true;
+        }
+        let Ok(setup) = test.setup(Planted::default()) else { return false };
+        let (outcome, _) = run_sim_case(&setup, spec);
+        let mut case = outcome.case;
+        if case.findings.is_empty() {
+            return false;
+        }
+        let faults = if spec.story == SWARM { " --faults default" } else { "" };
+        for finding in &mut case.findings {
+            finding.replay = format!("sanbench run {} --seed {seed}{faults}", spec.story);
+        }
+        told.alarm(&case);
+        self.alarms.push(case);
+        true
     }
 
     /// `None` when the user stopped it.
-    fn judge_one(&mut self, test: &Selftest<'_>, defect: &Plantable, told: &Told) -> Option<Defect> {
+    fn judge_one(&mut self, test: &Selftest<'_>, defect: &Plantable, told: &mut Told) -> Option<Defect> {
         let stories = defect.directed().map(|d| d.stories.clone()).unwrap_or_default();
         if !stories.is_empty() && stories.iter().all(|story| probes::by_name(story).is_some()) {
             return directed::judge_one(test, defect).map(|row| Defect { mode: DefectMode::Swarm, ..row });
@@ -191,6 +211,9 @@ impl Swarm {
                 return None;
             }
             match found.into_iter().zip(&seeds).enumerate().find_map(|(n, (f, seed))| Some((n, f?, *seed))) {
+                Some((n, _, seed)) if self.is_false_alarm(test, seed, &case(seed, &profile), told) => {
+                    so_far.tried += n as u64 + 1;
+                }
                 Some((n, finding, seed)) => {
                     so_far.tried += n as u64 + 1;
                     so_far.by = format!("{} ({})", finding.requirement, finding.checker);
