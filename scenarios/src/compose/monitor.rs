@@ -17,8 +17,8 @@ pub(crate) struct Found(Arc<Mutex<Watched>>);
 #[derive(Debug, Default)]
 struct Watched {
     findings: Vec<Finding>,
-    /// Names of objects that somebody else made.
-    foreign: BTreeSet<String>,
+    /// Names of objects that were there before a call: somebody else made them, or an earlier call did or may have.
+    there: BTreeSet<String>,
 }
 
 impl Found {
@@ -33,7 +33,7 @@ impl Found {
 
     /// An object of this name is not what a call has left.
     pub(crate) fn foreign(&self, name: &str) {
-        self.lock().foreign.insert(name.to_owned());
+        self.lock().there.insert(name.to_owned());
     }
 }
 
@@ -56,21 +56,33 @@ impl MonitoredDriver {
         answer: &Result<T, DriverError>,
         name: impl Fn(&dyn Inventory) -> String,
     ) {
-        let Err(error) = answer else { return };
-        if error.outcome() != Outcome::NotDone || error.kind() == Some(RefusalKind::Exists) {
+        let Some(inventory) = self.inner.inventory() else { return };
+        let name = name(inventory);
+        let error = match answer {
+            Err(error) if error.outcome() == Outcome::NotDone => error,
+            _ => {
+                self.found.lock().there.insert(name);
+                return;
+            }
+        };
+        if error.kind() == Some(RefusalKind::Exists) || self.found.lock().there.contains(&name) {
             return;
         }
-        let Some(inventory) = self.inner.inventory() else { return };
         let Ok(listing) = inventory.list().await else { return };
-        let name = name(inventory);
         let left =
             listing.luns.iter().any(|l| l.name == name) || listing.snapshots.iter().any(|s| s.name == name);
-        let mut found = self.found.lock();
-        if left && !found.foreign.contains(&name) {
+        if left {
             let finding = Finding::new("CRE-009", "contract", "driver", "left over")
                 .says(format!("{call} was refused and left {name} on the array"))
                 .compared("nothing", format!("{name} exists; the call answered: {error}"));
-            found.findings.push(finding);
+            self.found.lock().findings.push(finding);
+        }
+    }
+
+    /// What a call has removed may be made anew.
+    fn removed(&self, answer: &Result<(), DriverError>, name: impl Fn(&dyn Inventory) -> String) {
+        if let (Ok(()), Some(inventory)) = (answer, self.inner.inventory()) {
+            self.found.lock().there.remove(&name(inventory));
         }
     }
 }
@@ -96,7 +108,9 @@ impl VolumeDriver for MonitoredDriver {
     }
 
     async fn delete_volume(&self, volume: &VolumeRef) -> Result<(), DriverError> {
-        self.inner.delete_volume(volume).await
+        let answer = self.inner.delete_volume(volume).await;
+        self.removed(&answer, |i| i.lun_name(&volume.name_id));
+        answer
     }
 
     async fn create_snapshot(&self, snapshot: &SnapshotRef) -> Result<ModelUpdate, DriverError> {
@@ -106,7 +120,9 @@ impl VolumeDriver for MonitoredDriver {
     }
 
     async fn delete_snapshot(&self, snapshot: &SnapshotRef) -> Result<(), DriverError> {
-        self.inner.delete_snapshot(snapshot).await
+        let answer = self.inner.delete_snapshot(snapshot).await;
+        self.removed(&answer, |i| i.snapshot_name(&snapshot.id));
+        answer
     }
 
     async fn create_volume_from_snapshot(

@@ -189,8 +189,9 @@ impl Player<'_> {
                 return Ok(String::new());
             }
             Err(e) if self.is_tolerant() => return Err(self.failed(step, &e.to_string())),
-            Ok(()) if self.judge().drifted => {
-                return Err(StepEnd::Skipped("the story took another turn: there was space".into()));
+            // A loss of power may have taken what would be shared.
+            Ok(()) if self.judge().drifted || self.judge().upsets > 0 => {
+                return Err(StepEnd::Skipped("the story took another turn: no space was needed".into()));
             }
             Err(e) => e.to_string(),
             Ok(()) => "it succeeded".to_owned(),

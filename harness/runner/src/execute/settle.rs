@@ -130,13 +130,22 @@ impl Player<'_> {
         for (name, v) in held {
             self.judge().reserved.remove(&name);
             for host in &v.hosts {
-                if let (Some(connector), Ok(info)) = (self.site.connector(host), self.connection(v.id, host))
-                {
-                    // Whoever does not hold it has nothing to give up.
-                    connector.reservation(&info, Some(self.key_of(host))).await.map_err(|e| {
-                        stuck("reservation", "release", "a reservation cannot be given up", &e.to_string())
-                    })?;
+                let (Some(connector), Some(own), Ok(info)) =
+                    (self.site.connector(host), self.site.host_name(host), self.connection(v.id, host))
+                else {
+                    continue;
+                };
+                // A host that has booted meanwhile may not have the device yet; what is to be detached need not have one.
+                let device = self.site.control().device(v.id, &own).await;
+                if device.is_err() && self.judge().detach_again.contains(&name) {
+                    continue;
                 }
+                device
+                    .map_err(|e| stuck("guest", "disk", "a guest does not get its disk", &e.to_string()))?;
+                // Whoever does not hold it has nothing to give up.
+                connector.reservation(&info, Some(self.key_of(host))).await.map_err(|e| {
+                    stuck("reservation", "release", "a reservation cannot be given up", &e.to_string())
+                })?;
             }
         }
         Ok(())
