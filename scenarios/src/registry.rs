@@ -232,7 +232,7 @@ const ALL: &[&str] = &{
     names
 };
 
-const DEFAULT_LIST: &str = include_str!("../data/suite-default-3.txt");
+const DEFAULT_LIST: &str = include_str!("../data/suite-default-4.txt");
 
 impl Registry {
     /// What sanbench carries: the Tengling driver, the stories, the suites `default`, `extended` and `smoke`.
@@ -240,7 +240,7 @@ impl Registry {
         let suite = |name, title, stories, scan| SuiteEntry {
             name,
             title,
-            version: "3",
+            version: "4",
             stories,
             requirements: if name == "smoke" { "" } else { DEFAULT_LIST },
             scan,

@@ -178,6 +178,18 @@ impl TenglingDriver {
     }
 
     pub(crate) async fn drop_snapshot(&self, snapshot: &SnapshotRef) -> Result<(), DriverError> {
+        match self.try_drop_snapshot(snapshot).await {
+            // Busy means to the workflow that the snapshot is as it was. One that was stopped, now or by a call before, has lost
+            // its content.
+            Err(busy) if busy.kind() == Some(RefusalKind::Busy) => match self.find_snapshot(snapshot).await {
+                Ok(Some(now)) if now.is_active() => Err(busy),
+                _ => Err(CallError::Lost(format!("snapshot {} may be stopped: {busy}", snapshot.id)).into()),
+            },
+            other => other,
+        }
+    }
+
+    async fn try_drop_snapshot(&self, snapshot: &SnapshotRef) -> Result<(), DriverError> {
         let Some(found) = self.find_snapshot(snapshot).await? else { return Ok(()) };
         if found.mapped {
             return refuse(RefusalKind::Busy, format!("snapshot {} is mapped", snapshot.id));
@@ -199,18 +211,10 @@ impl TenglingDriver {
                 Err(DriverError::Refused { code: Some(codes::HAS_CLONES), message, .. }) => {
                     last = Some(message)
                 }
-                Err(e) if e.kind() == Some(RefusalKind::Busy) => {
-                    last = Some(e.to_string());
-                    break;
-                }
                 Err(e) => return Err(e),
             }
         }
-        // Busy means to the workflow that the snapshot is as it was. One that was stopped has lost its content.
-        match self.client.snapshot(&found.id).await {
-            Ok(Some(now)) if now.is_active() => refuse(RefusalKind::Busy, last.unwrap_or_default()),
-            _ => Err(CallError::Lost(format!("snapshot {} is stopped but not removed", snapshot.id)).into()),
-        }
+        refuse(RefusalKind::Busy, last.unwrap_or_default())
     }
 }
 

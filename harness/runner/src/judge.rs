@@ -111,6 +111,8 @@ pub(crate) struct Judge {
     pub(crate) disarmed: bool,
     /// Outages that began or ended so far, power losses among them.
     pub(crate) upsets: u64,
+    /// Power losses so far.
+    pub(crate) power_losses: u64,
     /// Some step did not end as the plan foresaw: what it names later may not be there.
     pub(crate) drifted: bool,
     /// Something waits for a second try: inventories are not judged before `settle`.
@@ -230,6 +232,7 @@ impl Judge {
             armed: Vec::new(),
             disarmed: false,
             upsets: 0,
+            power_losses: 0,
             drifted: false,
             unsettled: false,
             down: false,

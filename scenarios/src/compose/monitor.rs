@@ -17,8 +17,16 @@ pub(crate) struct Found(Arc<Mutex<Watched>>);
 #[derive(Debug, Default)]
 struct Watched {
     findings: Vec<Finding>,
-    /// Names of objects that were there before a call: somebody else made them, or an earlier call did or may have.
-    there: BTreeSet<String>,
+    /// Names of objects that somebody else made.
+    foreign: BTreeSet<String>,
+    /// Names of objects that an earlier call made, or may have made.
+    made: BTreeSet<String>,
+}
+
+impl Watched {
+    fn was_there(&self, name: &str) -> bool {
+        self.foreign.contains(name) || self.made.contains(name)
+    }
 }
 
 impl Found {
@@ -33,7 +41,7 @@ impl Found {
 
     /// An object of this name is not what a call has left.
     pub(crate) fn foreign(&self, name: &str) {
-        self.lock().there.insert(name.to_owned());
+        self.lock().foreign.insert(name.to_owned());
     }
 }
 
@@ -61,11 +69,11 @@ impl MonitoredDriver {
         let error = match answer {
             Err(error) if error.outcome() == Outcome::NotDone => error,
             _ => {
-                self.found.lock().there.insert(name);
+                self.found.lock().made.insert(name);
                 return;
             }
         };
-        if error.kind() == Some(RefusalKind::Exists) || self.found.lock().there.contains(&name) {
+        if error.kind() == Some(RefusalKind::Exists) || self.found.lock().was_there(&name) {
             return;
         }
         let Ok(listing) = inventory.list().await else { return };
@@ -82,7 +90,7 @@ impl MonitoredDriver {
     /// What a call has removed may be made anew.
     fn removed(&self, answer: &Result<(), DriverError>, name: impl Fn(&dyn Inventory) -> String) {
         if let (Ok(()), Some(inventory)) = (answer, self.inner.inventory()) {
-            self.found.lock().there.remove(&name(inventory));
+            self.found.lock().made.remove(&name(inventory));
         }
     }
 }

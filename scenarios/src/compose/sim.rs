@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sanbench_api::async_trait;
+use sanbench_check::Finding;
 use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order, Side, Way};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Remote, Severed, SiteError};
@@ -170,6 +171,7 @@ pub(crate) fn run_sim_case(setup: &SimSetup, spec: &CaseSpec) -> (CaseOutcome, V
     }));
     match ran {
         Ok(Ok(done)) => done,
+        Ok(Err(stalled)) if stalled.restless => (restless(spec, &stalled.to_string()), Vec::new()),
         Ok(Err(stalled)) => (broken(spec, format!("the world stalled: {stalled}")), Vec::new()),
         Err(panic) => {
             let text = panic
@@ -180,6 +182,16 @@ pub(crate) fn run_sim_case(setup: &SimSetup, spec: &CaseSpec) -> (CaseOutcome, V
             (broken(spec, format!("panic: {text}")), Vec::new())
         }
     }
+}
+
+/// The outcome of a case that has no end, since parts of what is judged keep each other busy.
+fn restless(spec: &CaseSpec, message: &str) -> CaseOutcome {
+    let mut outcome = CaseOutcome { broken: None, ..broken(spec, message.to_owned()) };
+    let finding = Finding::new("CON-004", "liveness", "world", "restless")
+        .says("the case does not come to its end")
+        .compared("an end, or tasks that wait", message);
+    outcome.find_at_end(finding);
+    outcome
 }
 
 /// The outcome of a case that could not be carried through.

@@ -188,9 +188,15 @@ impl Player<'_> {
                 self.judge().ledger.compared(requirement, 1);
                 return Ok(String::new());
             }
-            Err(e) if self.is_tolerant() => return Err(self.failed(step, &e.to_string())),
+            Err(e) if self.is_tolerant() => {
+                let finding = Finding::new(requirement, "operation", "step", "not refused")
+                    .says(format!("`{}` failed in another way", crate::story::print_step(step)))
+                    .compared("SPACE ALLOCATION FAILED WRITE PROTECT", e.to_string());
+                let failed = Failed { finding, refused: None, clean: false, raced: false };
+                return Err(StepEnd::Failed(Box::new(failed)));
+            }
             // A loss of power may have taken what would be shared.
-            Ok(()) if self.judge().drifted || self.judge().upsets > 0 => {
+            Ok(()) if self.is_tolerant() && (self.judge().drifted || self.judge().power_losses > 0) => {
                 return Err(StepEnd::Skipped("the story took another turn: no space was needed".into()));
             }
             Err(e) => e.to_string(),

@@ -26,6 +26,7 @@ impl Player<'_> {
         // What is under way meets it, whether it is answered before the power is back or after.
         let mut upheld = self.judge().data.power_loss();
         self.judge().upsets += 1;
+        self.judge().power_losses += 1;
         self.site.power_loss().await.map_err(|error| match error {
             SiteError::NotRestored(what) => StepEnd::Findings(vec![
                 Finding::new("DUR-010", "restore", "array", "journal")

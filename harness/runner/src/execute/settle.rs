@@ -128,7 +128,6 @@ impl Player<'_> {
             doubtful.filter_map(|name| Some((name.clone(), judge.volumes.get(name)?.clone()))).collect()
         };
         for (name, v) in held {
-            self.judge().reserved.remove(&name);
             for host in &v.hosts {
                 let (Some(connector), Some(own), Ok(info)) =
                     (self.site.connector(host), self.site.host_name(host), self.connection(v.id, host))
@@ -147,6 +146,7 @@ impl Player<'_> {
                     stuck("reservation", "release", "a reservation cannot be given up", &e.to_string())
                 })?;
             }
+            self.judge().reserved.remove(&name);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::judge::Met;
-use crate::plan::{FaultAction, PlacedFault};
+use crate::plan::{FaultAction, PlacedFault, Starved};
 
 /// Delays below this many milliseconds only cost time: less than any time-out of driver and initiator.
 const HARMLESS_DELAY_MS: u64 = 4000;
@@ -242,7 +242,7 @@ impl Player<'_> {
         {
             return Some(format!("pool {pool} may be full"));
         }
-        if let Step::Unmap { volume, .. } = step
+        if let Step::Unmap { volume, .. } | Step::OutOfSpace { what: Starved::Unmap, volume, .. } = step
             && judge.half_seen.contains(volume)
         {
             return Some(format!(
@@ -332,6 +332,7 @@ impl Player<'_> {
         let named = match step {
             Step::Write { volume, .. }
             | Step::Unmap { volume, .. }
+            | Step::OutOfSpace { volume, .. }
             | Step::Flush { volume }
             | Step::Forge { volume, .. }
             | Step::Extend { volume, .. }

@@ -47,12 +47,14 @@ pub(super) fn long_flatten(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Plan
     Some(steps)
 }
 
-/// Each volume that is on a host, or on none, comes or goes, once or there and back, all at once: the first that comes and the
-/// last that goes make and take away what the host's volumes share.
+/// Up to three volumes that are on a host, or on none, come or go, once or there and back, all at once: the first that comes and
+/// the last that goes make and take away what the host's volumes share.
 pub(super) fn crowd(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> {
     let host = pick(d, &belief.hosts)?.clone();
     let mut volumes = belief.volumes(|_, v| v.host.is_none() || v.host.as_ref() == Some(&host));
-    let mut steps = Vec::new();
+    // A group of their own, whatever lanes are before and behind.
+    let apart = || PlanStep::from(Step::Wait { seconds: 1 });
+    let mut steps = vec![apart()];
     while volumes.len() < 2 {
         let volume = new_name(belief);
         let known = Volume { gib: 1, host: None, clone: false, written: Vec::new() };
@@ -78,6 +80,7 @@ pub(super) fn crowd(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> 
             steps.push(lane(at, step));
         }
     }
+    steps.push(apart());
     Some(steps)
 }
 

@@ -44,7 +44,7 @@ pub(super) fn clone_on(
     Some((family.steps, clone))
 }
 
-/// Clones of clones until the limit is passed; some in the middle go, and what hangs from them is cloned again. At times the
+/// Clones of clones, mostly past the limit; some in the middle go, and what hangs from them is cloned again. At times the
 /// service comes back with another limit, `option`, in between.
 pub(super) fn chain(d: &mut Dice, belief: &mut Belief, option: &str) -> Option<Vec<Step>> {
     let (root, host) = attached(d, belief)?;

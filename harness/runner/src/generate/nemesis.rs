@@ -97,7 +97,7 @@ pub const KINDS: &[FaultKind] = &[
         end: over,
     },
     FaultKind {
-        name: "session-over",
+        name: SESSION_OVER,
         promise: "A session of the management API that ends under a call is made anew, and the call is carried out once.",
         environments: SIM_LOOPBACK,
         masked: true,
@@ -635,11 +635,16 @@ fn at_flow(d: &mut Dice, flows: &[&str], action: FaultAction) -> Vec<Step> {
     }
 }
 
+/// The kind that ends sessions of the management API.
+const SESSION_OVER: &str = "session-over";
+/// Sessions that may end without a rest between them: all of them may meet one call.
+const MOST_SESSIONS_OVER: u32 = 2;
+
 /// Kinds that leave what a story says of the two halves of a mirrored volume as it is: neither half loses anything under them,
 /// and none is out of reach.
 const OF_TWO_ARRAYS: &[&str] = &[
     "call-slow",
-    "session-over",
+    SESSION_OVER,
     "message-twice",
     "database-busy",
     "job-slow",
@@ -670,6 +675,7 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
         .collect();
     let mut open: Vec<(u64, Vec<Step>)> = Vec::new();
     let mut since_settle = 0;
+    let mut sessions = 0;
     let mut disturbed = false;
     // Volumes with two halves, or without the mapping that they should have, and full pools: `settle` mends that, and what comes
     // next would mean something else.
@@ -678,15 +684,17 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
     let steps = std::mem::take(&mut plan.steps);
     for (number, step) in (0u64..).zip(&steps) {
         let mut d = step_dice(seed, "nemesis", number);
+        // What a plan arms itself is for its next step: nothing comes in between and uses it up.
+        let glued = number > 0 && matches!(steps[number as usize - 1].step, Step::Arm { .. });
         let alone = step.lane.is_none() || number == 0 || steps[number as usize - 1].lane.is_none();
-        if alone {
+        if alone && !glued {
             for (_, ends) in open.extract_if(.., |(at, _)| *at <= number) {
                 woven.extend(ends.into_iter().map(PlanStep::from));
             }
             if disturbed && since_settle > 5 && odd.is_empty() && d.chance(1, 6) {
                 open.clear();
                 woven.push(Step::Settle.into());
-                since_settle = 0;
+                (since_settle, sessions) = (0, 0);
             }
         }
         since_settle += 1;
@@ -707,7 +715,7 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
         }
         // The first step has nothing yet that could be hit.
         for (outage, rate) in [(false, profile.faults), (true, profile.outages)] {
-            if number == 0 || !d.chance(rate, 100) {
+            if number == 0 || glued || !d.chance(rate, 100) {
                 continue;
             }
             let fitting: Vec<(&FaultKind, u64)> =
@@ -728,6 +736,13 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
                 .all(|s| matches!(s, Step::Arm { .. } | Step::FailController { .. }) || s.is_of_network());
             if begun.is_empty() || (!alone && !groupable) {
                 continue;
+            }
+            if kind.name == SESSION_OVER {
+                // A driver need not log in anew for one call for ever.
+                sessions += 1;
+                if sessions > MOST_SESSIONS_OVER {
+                    continue;
+                }
             }
             disturbed = true;
             let ends = (kind.end)(&begun);

@@ -41,7 +41,7 @@ pub(super) enum Rarity {
     Pairs,
     /// Families of clones and snapshots that are written again where they inherit.
     Lineages,
-    /// Chains of clones up to the limit of their depth and past it, with links in the middle deleted.
+    /// Chains of clones about as deep as the limit, with links in the middle deleted.
     Chains,
     /// Flattens that take long, beside other work, and that cannot be looked at for a while.
     LongFlattens,

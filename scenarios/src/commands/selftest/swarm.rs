@@ -3,11 +3,11 @@
 //! What no workflow does on the wire is in no plan: one seed in [`CHAPTER_EVERY`] plays a chapter of the protocol cases, whichever
 //! the dice choose. The bench's own defects are in no plan either; their probes look for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sanbench_reports::{Case, Defect, DefectMode, Finding, Run};
+use sanbench_reports::{Case, Defect, DefectMode, Finding, Run, Verdict};
 use sanbench_runner::CaseSpec;
 use sanbench_runner::generate::{Profile, SWARM, generate};
 use sanbench_world::dice;
@@ -27,7 +27,7 @@ const ROUND: u64 = 64;
 /// One seed in so many plays a chapter of the protocol cases instead of a generated plan.
 const CHAPTER_EVERY: u64 = 12;
 /// Counts changes of what a seed gives: what was tried before one proves nothing about the plans after it.
-const PLANS: u32 = 3;
+const PLANS: u32 = 4;
 /// Name of the state file.
 const FILE: &str = "selftest-swarm.json";
 
@@ -62,7 +62,7 @@ fn millis(clock: Instant) -> u64 {
     u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The case of a seed; pure. A generated plan is the one that `run swarm` has under that seed.
+/// The case of a seed; pure. It is the one that `run swarm`, or `run` with the chapter's name, has under that seed.
 fn case(seed: u64, profile: &Profile) -> CaseSpec {
     let id = format!("{SWARM}/{seed}");
     let mut d = dice(seed, "selftest", "chapter");
@@ -71,6 +71,7 @@ fn case(seed: u64, profile: &Profile) -> CaseSpec {
             &sanbench_protocol::CHAPTERS[d.below(sanbench_protocol::CHAPTERS.len() as u64) as usize];
         let id = format!("{}/{seed}", chapter.name);
         let plan = targets::chapter_plan(chapter);
+        let seed = dice(seed, chapter.name, "case 0").u64();
         return CaseSpec { id, story: chapter.name.to_owned(), plan, seed, scan: false };
     }
     let seed = dice(seed, SWARM, "case 0").u64();
@@ -95,6 +96,9 @@ struct State {
     seed: u64,
     /// Progress by switch.
     defects: BTreeMap<String, Progress>,
+    /// Seeds that raised an alarm without a defect.
+    #[serde(default)]
+    alarms: BTreeSet<u64>,
 }
 
 /// How far the search for one defect is.
@@ -127,6 +131,7 @@ impl Swarm {
             version: format!("{} plans {PLANS}", env!("CARGO_PKG_VERSION")),
             seed: test.args.seed,
             defects: BTreeMap::new(),
+            alarms: BTreeSet::new(),
         };
         let state = match std::fs::read(&file) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => fresh,
@@ -146,6 +151,11 @@ impl Swarm {
     /// One row for each chosen defect that was decided, one after the other: each has all threads. Beside them the cases that
     /// raised an alarm without any defect, too.
     pub(super) fn judge(mut self, test: &Selftest<'_>, told: &mut Told) -> (Vec<Defect>, Vec<Case>) {
+        let profile = Profile::by_name("default").unwrap_or_default();
+        // What was found before an interruption is told again.
+        for seed in self.state.alarms.clone() {
+            self.is_false_alarm(test, seed, &case(seed, &profile), told);
+        }
         let mut rows = Vec::new();
         for defect in &test.chosen {
             if interrupt::stopped() {
@@ -166,9 +176,11 @@ impl Swarm {
         let Ok(setup) = test.setup(Planted::default()) else { return false };
         let (outcome, _) = run_sim_case(&setup, spec);
         let mut case = outcome.case;
-        if case.findings.is_empty() {
+        if case.verdict == Verdict::Passed || (interrupt::stopped() && case.verdict == Verdict::Unknown) {
             return false;
         }
+        self.state.alarms.insert(seed);
+        self.save();
         let faults = if spec.story == SWARM { " --faults default" } else { "" };
         for finding in &mut case.findings {
             finding.replay = format!("sanbench run {} --seed {seed}{faults}", spec.story);
