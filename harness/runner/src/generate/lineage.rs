@@ -63,10 +63,9 @@ pub(super) fn chain(d: &mut Dice, belief: &mut Belief, option: &str) -> Option<V
         longer(d, &mut family, belief)?;
     }
     let middle = family.members.len() - 1;
-    for volume in family.members[1..middle].to_vec() {
-        if d.chance(2, 3) {
-            family.remove(belief, &volume)?;
-        }
+    let inner: Vec<Name> = family.members[1..middle].iter().filter(|_| d.chance(2, 3)).cloned().collect();
+    for volume in &inner {
+        family.remove(belief, volume)?;
     }
     if d.chance(1, 3) {
         let options = BTreeMap::from([(option.to_owned(), d.below(4).to_string())]);
