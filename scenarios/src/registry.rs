@@ -156,6 +156,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "slow-management",
     "allocated-after-failure",
     "half-deleted",
+    "forgotten-probe",
     "clone-limit",
     "flatten-beside",
     "full-pool",

@@ -211,16 +211,40 @@ impl Link {
     /// [`LinkError`]; a CHECK CONDITION is no error here.
     pub async fn run(&self, env: &Env, request: Request, limit: Duration) -> Result<Completion, LinkError> {
         let lun = request.lun;
-        let (ticket, mut end) = self.submit(request)?;
-        match env.timeout(limit, &mut end).await {
-            Ok(end) => return judge(end.ok()),
-            Err(_) if lock(&self.0.state).session.withdraw(ticket) => {
-                self.0.wake.notify_one();
-                return Err(LinkError::NotSent("the command window stayed closed".to_owned()));
+        let (ticket, end) = self.submit(request)?;
+        let mut running = Running { link: self, env, lun, ticket, end: Some(end) };
+        let ended = match &mut running.end {
+            Some(end) => env.timeout(limit, end).await,
+            None => return judge(None),
+        };
+        match ended {
+            Ok(end) => {
+                running.end = None;
+                judge(end.ok())
             }
-            Err(_) => {}
+            Err(_) if lock(&self.0.state).session.withdraw(ticket) => {
+                running.end = None;
+                self.0.wake.notify_one();
+                Err(LinkError::NotSent("the command window stayed closed".to_owned()))
+            }
+            Err(_) => {
+                env.note("initiator", || json!({"what": "command-timeout", "lun": lun.number()}));
+                match running.end.take() {
+                    Some(end) => self.take_back(env, lun, ticket, end).await,
+                    None => judge(None),
+                }
+            }
         }
-        env.note("initiator", || json!({"what": "command-timeout", "lun": lun.number()}));
+    }
+
+    /// Aborts a command: ABORT TASK, then LOGICAL UNIT RESET, then the connection is dropped.
+    async fn take_back(
+        &self,
+        env: &Env,
+        lun: Lun,
+        ticket: Ticket,
+        mut end: oneshot::Receiver<CommandEnd>,
+    ) -> Result<Completion, LinkError> {
         if let Some(answer) = self.abort(env, ticket).await
             && answer == TaskResponse::COMPLETE
         {
@@ -334,6 +358,34 @@ impl Link {
     pub fn kill(&self, why: &str) {
         lock(&self.0.state).kill = Some(why.to_owned());
         self.0.wake.notify_one();
+    }
+}
+
+/// A command that somebody waits for. Whoever stops waiting leaves a task at the target, and a place in the queue of the session
+/// taken: it is aborted then.
+struct Running<'a> {
+    link: &'a Link,
+    env: &'a Env,
+    lun: Lun,
+    ticket: Ticket,
+    /// Where its end arrives, unless it is known or somebody else waits for it.
+    end: Option<oneshot::Receiver<CommandEnd>>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let Some(mut end) = self.end.take() else { return };
+        if !matches!(end.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
+            return;
+        }
+        if lock(&self.link.0.state).session.withdraw(self.ticket) {
+            self.link.0.wake.notify_one();
+            return;
+        }
+        let (link, env, lun, ticket) = (self.link.clone(), self.env.clone(), self.lun, self.ticket);
+        self.env.spawn(async move {
+            let _ = link.take_back(&env, lun, ticket, end).await;
+        });
     }
 }
 
