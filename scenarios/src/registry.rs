@@ -157,6 +157,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "allocated-after-failure",
     "half-deleted",
     "forgotten-probe",
+    "quota-beside",
     "clone-limit",
     "flatten-beside",
     "full-pool",

@@ -1,4 +1,6 @@
 //! The tables. Times are nanoseconds of the world's clock; ids are hyphenated UUIDs.
+//!
+//! Numbers of rows are never given out again (`AUTOINCREMENT`): what an operation undoes late must not be the row of another.
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS volumes(
@@ -16,7 +18,7 @@ CREATE TABLE IF NOT EXISTS attachments(
     status TEXT NOT NULL, connector TEXT, connection_info TEXT) STRICT;
 CREATE INDEX IF NOT EXISTS attachments_volume ON attachments(volume_id);
 CREATE TABLE IF NOT EXISTS control_attachments(
-    id INTEGER PRIMARY KEY, volume_id TEXT NOT NULL, connector TEXT NOT NULL, connection_info TEXT) STRICT;
+    id INTEGER PRIMARY KEY AUTOINCREMENT, volume_id TEXT NOT NULL, connector TEXT NOT NULL, connection_info TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS temp_files(name TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS instances(id TEXT PRIMARY KEY, host TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS bdms(
@@ -33,12 +35,12 @@ CREATE TABLE IF NOT EXISTS services(
     backend TEXT PRIMARY KEY, enabled INTEGER NOT NULL, stats TEXT, reported_ns INTEGER) STRICT;
 CREATE TABLE IF NOT EXISTS quota(resource TEXT PRIMARY KEY, in_use INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS reservations(
-    id INTEGER PRIMARY KEY, volumes INTEGER NOT NULL, gigabytes INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, volumes INTEGER NOT NULL, gigabytes INTEGER NOT NULL,
     snapshots INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS workers(
     kind TEXT NOT NULL, id TEXT NOT NULL, status TEXT NOT NULL, PRIMARY KEY(kind, id)) STRICT;
 CREATE TABLE IF NOT EXISTS flows(
-    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, subject TEXT NOT NULL, params TEXT NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, subject TEXT NOT NULL, params TEXT NOT NULL,
     started_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS flow_log(
     flow INTEGER NOT NULL, seq INTEGER NOT NULL, step INTEGER NOT NULL, event INTEGER NOT NULL,
