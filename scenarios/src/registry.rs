@@ -158,6 +158,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "half-deleted",
     "forgotten-probe",
     "quota-beside",
+    "late-tidying",
     "clone-limit",
     "flatten-beside",
     "full-pool",

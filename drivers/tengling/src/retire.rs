@@ -133,7 +133,12 @@ impl TenglingDriver {
             }
             match self.client.delete::<Lun>("lun", &lun.id, &lun.name).await {
                 Ok(_) => parent = lun.parent,
-                Err(e) if e.kind() == Some(RefusalKind::Busy) => return Ok(()),
+                // Somebody uses it again. An array that has no time says nothing of the kind.
+                Err(DriverError::Refused { kind: RefusalKind::Busy, code: Some(code), .. })
+                    if !codes::BUSY.contains(&code) && code != codes::TIMED_OUT =>
+                {
+                    return Ok(());
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -173,7 +178,11 @@ impl TenglingDriver {
         let lun = self.need_lun(volume).await?;
         match lun.parent {
             Some(_) => self.make_independent(&lun).await,
-            None => Ok(()),
+            // It may be that all but the tidying was done before.
+            None => {
+                self.sweep().await;
+                Ok(())
+            }
         }
     }
 

@@ -125,6 +125,8 @@ pub(crate) struct Judge {
     pub(crate) half_seen: BTreeSet<Name>,
     /// Volumes that are to be detached once more: a detach failed, or a host was not told of a new size.
     pub(crate) detach_again: BTreeSet<Name>,
+    /// Volumes whose flatten is in doubt: it is asked for again.
+    pub(crate) flatten_again: BTreeSet<Name>,
     /// Volumes whose mapping was taken away behind the back of their hosts, until they are detached.
     pub(crate) revoked: BTreeSet<Name>,
     /// Volumes that were extended beside other lanes while not every host that has them was told.
@@ -239,6 +241,7 @@ impl Judge {
             narrow: BTreeSet::new(),
             half_seen: BTreeSet::new(),
             detach_again: BTreeSet::new(),
+            flatten_again: BTreeSet::new(),
             revoked: BTreeSet::new(),
             doubt: BTreeSet::new(),
         }

@@ -229,6 +229,13 @@ impl Player<'_> {
                     .map_err(|e| stuck("volume", status, "a volume cannot be deleted", &e.to_string()))?;
                 self.judge().control.complete(&Operation::DeleteVolume { id: row.id }, Answer::Done);
             } else if let Some(name) = name.filter(|name| doubt.contains(*name)) {
+                if self.judge().flatten_again.contains(name) {
+                    control.flatten_volume(row.id).await.map_err(|e| {
+                        stuck("volume", "flatten", "a volume cannot be flattened", &e.to_string())
+                    })?;
+                    let _ = self.judge().data.flatten(row.id);
+                    self.judge().control.complete(&Operation::Flatten { id: row.id }, Answer::Done);
+                }
                 self.agree(name, row.size_gib)?;
             }
         }
@@ -260,6 +267,7 @@ impl Player<'_> {
         let judge = &mut *judge;
         judge.control.rest(&volumes, &snapshots);
         judge.detach_again.clear();
+        judge.flatten_again.clear();
         let gone: Vec<Name> = judge
             .volumes
             .iter()

@@ -393,6 +393,9 @@ impl Player<'_> {
         if let Step::Detach { volume, .. } | Step::Extend { volume, .. } = step {
             judge.detach_again.insert(volume.clone());
         }
+        if let Step::Flatten { volume, .. } = step {
+            judge.flatten_again.insert(volume.clone());
+        }
         judge.doubt.extend(names.volumes);
         judge.doubt.extend(names.snapshots);
     }
