@@ -159,6 +159,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "forgotten-probe",
     "quota-beside",
     "late-tidying",
+    "twice-stopped",
     "clone-limit",
     "flatten-beside",
     "full-pool",

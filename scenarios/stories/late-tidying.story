@@ -1,5 +1,5 @@
 story "A deleted parent that the array would not give up after a flatten goes when the flatten is asked for again"
-requires CLU-005 FLT-001 CLN-011
+requires CLU-005 CLN-011
 host compute-1
 
 create a size=1GiB

@@ -234,7 +234,7 @@ pub(crate) async fn run<C: FlowContext>(
     let running = plane.open_flow(|| plane.db.single(|db| db.open_flow(flow.name, &subject, &params, at)))?;
     plane.env.note("flow", || json!({"flow": flow.name, "subject": subject, "event": "begin"}));
     let mut run = Run { flow, plane, id: running.id, seq: 0, subject };
-    run.forward(cx).await
+    run.forward(cx, vec![StepStatus::Never; flow.steps.len()]).await
 }
 
 async fn recover<C: FlowContext>(
@@ -253,7 +253,7 @@ async fn recover<C: FlowContext>(
     let seq = u32::try_from(lines.len()).unwrap_or(u32::MAX);
     let mut run = Run { flow, plane: Arc::clone(plane), id: row.id, seq, subject: row.subject.clone() };
     if flow.recovery == Recovery::Forward && !folded.unwinding {
-        return run.forward(&mut cx).await;
+        return run.forward(&mut cx, folded.steps).await;
     }
     let undo_failures = run.unwind(&mut cx, &folded.steps).await?;
     if undo_failures.is_empty() {
@@ -284,8 +284,9 @@ impl<C: FlowContext> Run<C> {
         self.plane.db.single(|db| db.log_step(id, seq, step, event))
     }
 
-    async fn forward(&mut self, cx: &mut C) -> Result<(), FlowError> {
-        let mut statuses = vec![StepStatus::Never; self.flow.steps.len()];
+    /// All steps from the first. `statuses` is what became of them before a crash: a step that fails now is no reason to leave
+    /// what the later ones had begun then.
+    async fn forward(&mut self, cx: &mut C, mut statuses: Vec<StepStatus>) -> Result<(), FlowError> {
         for (index, step) in self.flow.steps.iter().enumerate() {
             if self.plane.is_crashed() {
                 return Err(FlowError::Crashed);
