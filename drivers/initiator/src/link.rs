@@ -213,28 +213,9 @@ impl Link {
         let lun = request.lun;
         let (ticket, end) = self.submit(request)?;
         let mut running = Running { link: self, env, lun, ticket, end: Some(end) };
-        let ended = match &mut running.end {
-            Some(end) => env.timeout(limit, end).await,
-            None => return judge(None),
-        };
-        match ended {
-            Ok(end) => {
-                running.end = None;
-                judge(end.ok())
-            }
-            Err(_) if lock(&self.0.state).session.withdraw(ticket) => {
-                running.end = None;
-                self.0.wake.notify_one();
-                Err(LinkError::NotSent("the command window stayed closed".to_owned()))
-            }
-            Err(_) => {
-                env.note("initiator", || json!({"what": "command-timeout", "lun": lun.number()}));
-                match running.end.take() {
-                    Some(end) => self.take_back(env, lun, ticket, end).await,
-                    None => judge(None),
-                }
-            }
-        }
+        let answer = running.end_within(limit).await;
+        running.end = None;
+        answer
     }
 
     /// Aborts a command: ABORT TASK, then LOGICAL UNIT RESET, then the connection is dropped.
@@ -243,7 +224,7 @@ impl Link {
         env: &Env,
         lun: Lun,
         ticket: Ticket,
-        mut end: oneshot::Receiver<CommandEnd>,
+        end: &mut oneshot::Receiver<CommandEnd>,
     ) -> Result<Completion, LinkError> {
         if let Some(answer) = self.abort(env, ticket).await
             && answer == TaskResponse::COMPLETE
@@ -261,6 +242,15 @@ impl Link {
         }
         self.kill("a command timed out and could not be aborted");
         judge(end.await.ok())
+    }
+
+    /// Takes a command back of which no byte has left this host.
+    fn withdraw(&self, ticket: Ticket) -> bool {
+        let withdrawn = lock(&self.0.state).session.withdraw(ticket);
+        if withdrawn {
+            self.0.wake.notify_one();
+        }
+        withdrawn
     }
 
     fn submit(&self, request: Request) -> Result<(Ticket, oneshot::Receiver<CommandEnd>), LinkError> {
@@ -368,8 +358,22 @@ struct Running<'a> {
     env: &'a Env,
     lun: Lun,
     ticket: Ticket,
-    /// Where its end arrives, unless it is known or somebody else waits for it.
+    /// Where its end arrives; nothing once that is known.
     end: Option<oneshot::Receiver<CommandEnd>>,
+}
+
+impl Running<'_> {
+    async fn end_within(&mut self, limit: Duration) -> Result<Completion, LinkError> {
+        let Some(end) = &mut self.end else { return judge(None) };
+        if let Ok(end) = self.env.timeout(limit, &mut *end).await {
+            return judge(end.ok());
+        }
+        if self.link.withdraw(self.ticket) {
+            return Err(LinkError::NotSent("the command window stayed closed".to_owned()));
+        }
+        self.env.note("initiator", || json!({"what": "command-timeout", "lun": self.lun.number()}));
+        self.link.take_back(self.env, self.lun, self.ticket, end).await
+    }
 }
 
 impl Drop for Running<'_> {
@@ -378,13 +382,12 @@ impl Drop for Running<'_> {
         if !matches!(end.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
             return;
         }
-        if lock(&self.link.0.state).session.withdraw(self.ticket) {
-            self.link.0.wake.notify_one();
+        if self.link.withdraw(self.ticket) {
             return;
         }
         let (link, env, lun, ticket) = (self.link.clone(), self.env.clone(), self.lun, self.ticket);
         self.env.spawn(async move {
-            let _ = link.take_back(&env, lun, ticket, end).await;
+            let _ = link.take_back(&env, lun, ticket, &mut end).await;
         });
     }
 }

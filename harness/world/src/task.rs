@@ -94,12 +94,8 @@ impl Turns {
         self.taken.fetch_add(1, Ordering::Relaxed) < self.most
     }
 
-    fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn are_over(&self) -> bool {
-        self.taken() > self.most
+        self.taken.load(Ordering::Relaxed) > self.most
     }
 }
 

@@ -172,7 +172,7 @@ pub(crate) fn run_sim_case(setup: &SimSetup, spec: &CaseSpec) -> (CaseOutcome, V
     match ran {
         Ok(Ok(done)) => done,
         Ok(Err(stalled)) if stalled.restless => (restless(spec, &stalled.to_string()), Vec::new()),
-        Ok(Err(stalled)) => (broken(spec, format!("the world stalled: {stalled}")), Vec::new()),
+        Ok(Err(stalled)) => (broken(spec, stalled.to_string()), Vec::new()),
         Err(panic) => {
             let text = panic
                 .downcast_ref::<String>()

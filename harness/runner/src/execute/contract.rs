@@ -183,29 +183,25 @@ impl Player<'_> {
             }
         }
         self.judge().expect(volume, &["CAP-005", "DAT-001"]);
-        let observed = match answer {
-            Err(_) if starved => {
-                self.judge().ledger.compared(requirement, 1);
-                return Ok(String::new());
-            }
-            Err(e) if self.is_tolerant() => {
-                let finding = Finding::new(requirement, "operation", "step", "not refused")
-                    .says(format!("`{}` failed in another way", crate::story::print_step(step)))
-                    .compared("SPACE ALLOCATION FAILED WRITE PROTECT", e.to_string());
-                let failed = Failed { finding, refused: None, clean: false, raced: false };
-                return Err(StepEnd::Failed(Box::new(failed)));
-            }
-            // A loss of power may have taken what would be shared.
-            Ok(()) if self.is_tolerant() && (self.judge().drifted || self.judge().power_losses > 0) => {
-                return Err(StepEnd::Skipped("the story took another turn: no space was needed".into()));
-            }
-            Err(e) => e.to_string(),
-            Ok(()) => "it succeeded".to_owned(),
-        };
+        if starved {
+            self.judge().ledger.compared(requirement, 1);
+            return Ok(String::new());
+        }
+        // A loss of power may have taken what would be shared.
+        let needless = self.judge().drifted || self.judge().power_losses > 0;
+        if answer.is_ok() && needless && self.is_tolerant() {
+            return Err(StepEnd::Skipped("the story took another turn: no space was needed".into()));
+        }
+        let failed = answer.is_err();
+        let observed = answer.map_or_else(|e| e.to_string(), |()| "it succeeded".to_owned());
         let finding = Finding::new(requirement, "operation", "step", "not refused")
             .says(format!("`{}` did not fail as it must in a full pool", crate::story::print_step(step)))
             .compared("SPACE ALLOCATION FAILED WRITE PROTECT", observed);
-        Err(StepEnd::Findings(vec![finding]))
+        // Faults may explain another failure, but no success.
+        Err(match failed && self.is_tolerant() {
+            true => StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false, raced: false })),
+            false => StepEnd::Findings(vec![finding]),
+        })
     }
 
     /// The workflow refused a volume smaller than its source; the driver must refuse it by itself, since others use it too.

@@ -2,10 +2,10 @@
 
 use sanbench_world::Dice;
 
-use super::belief::{Belief, Volume};
+use super::belief::Belief;
 use super::nemesis::OUTLASTS;
 use super::options::name;
-use super::rare::{attached, blank, new_name};
+use super::rare::{attached, new_blank};
 use super::workload::pick;
 use crate::plan::{FaultAction, PlacedFault, PlanStep, Step, Way};
 use crate::story::Size;
@@ -35,13 +35,9 @@ pub(super) fn long_flatten(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Plan
         );
         steps.push(flatten.into());
     } else {
-        let beside = new_name(belief);
-        belief
-            .volumes
-            .insert(beside.clone(), Volume { gib: 1, host: None, clone: false, written: Vec::new() });
         steps.push(lane("a", flatten));
         steps.push(lane("b", Step::Wait { seconds: 2 }));
-        steps.push(lane("b", blank(beside, None)));
+        steps.push(lane("b", new_blank(belief).1));
     }
     steps.push(Step::Disarm.into());
     Some(steps)
@@ -56,10 +52,8 @@ pub(super) fn crowd(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> 
     let apart = || PlanStep::from(Step::Wait { seconds: 1 });
     let mut steps = vec![apart()];
     while volumes.len() < 2 {
-        let volume = new_name(belief);
-        let known = Volume { gib: 1, host: None, clone: false, written: Vec::new() };
-        belief.volumes.insert(volume.clone(), known);
-        steps.push(PlanStep::from(blank(volume.clone(), None)));
+        let (volume, made) = new_blank(belief);
+        steps.push(made.into());
         volumes.push(volume);
     }
     for at in LANES {

@@ -314,8 +314,16 @@ pub(super) fn create(volume: Name, gib: u64, source: Source, refused: Option<Ref
     Step::Create { volume, size: Size(gib << 30), volume_type: None, source, pool: None, refused }
 }
 
-pub(super) fn blank(volume: Name, refused: Option<Refused>) -> Step {
+fn blank(volume: Name, refused: Option<Refused>) -> Step {
     create(volume, 1, Source::Blank, refused)
+}
+
+/// One more volume, of 1 GiB and attached to nobody, and the step that makes it.
+pub(super) fn new_blank(belief: &mut Belief) -> (Name, Step) {
+    let volume = new_name(belief);
+    let known = Volume { gib: 1, host: None, clone: false, written: Vec::new() };
+    belief.volumes.insert(volume.clone(), known);
+    (volume.clone(), blank(volume, None))
 }
 
 /// Something is written on a volume of the belief.

@@ -90,3 +90,32 @@ fn a_kind_of_weight_zero_is_left_out_and_unknown_kinds_are_named() {
     profile.kinds.insert("gremlins".into(), 1);
     assert_eq!(profile.unknown_kind(), Some("gremlins"));
 }
+
+#[test]
+fn what_a_plan_arms_is_its_next_steps_and_few_sessions_end_without_a_rest() {
+    let story = parse(
+        "story \"s\"\nhost h\n\ncreate v size=1GiB\nattach v h\nwrite v at=0 length=4KiB\narm job.* nth=1 do=fail\n\
+         arm mine nth=1 do=fail\nwrite v at=0 length=4KiB\nwrite v at=0 length=4KiB\nattach v h\ndetach v h\nattach v h\n\
+         detach v h\nattach v h\ndetach v h\nattach v h\n",
+    )
+    .unwrap();
+    let mut profile = Profile::by_name("heavy").unwrap();
+    (profile.faults, profile.outages) = (100, 100);
+    profile.kinds.insert("session-over".into(), 1000);
+    let (mut near, mut most) = (0, 0);
+    for seed in 0..200 {
+        let plan = with_faults(&story, seed, &profile);
+        let armed =
+            |s: &PlanStep, point: &str| matches!(&s.step, Step::Arm { fault } if fault.point == point);
+        let at = plan.steps.iter().position(|s| armed(s, "mine")).unwrap();
+        assert!(armed(&plan.steps[at - 1], "job.*"), "seed {seed}");
+        assert!(matches!(plan.steps[at + 1].step, Step::Write { .. }), "seed {seed}");
+        // Elsewhere faults are woven in.
+        near += u64::from(!matches!(plan.steps[at - 2].step, Step::Write { .. }));
+        let ends = |s: &PlanStep| matches!(&s.step, Step::Arm { fault } if fault.action == crate::plan::FaultAction::ExpireSession);
+        let between = plan.steps.split(|s| matches!(s.step, Step::Settle));
+        most = most.max(between.map(|steps| steps.iter().filter(|s| ends(s)).count()).max().unwrap());
+    }
+    assert!(near > 100, "{near}");
+    assert_eq!(most, 2);
+}

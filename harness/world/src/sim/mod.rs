@@ -101,7 +101,7 @@ pub enum Crash {
 
 /// The world could not go on: everything waited for something that will not come.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}; tasks still waiting: {waiting:?}", if *.restless { "its tasks wake each other without end" } else { "nothing but timers is left" })]
+#[error("the world stalled: {} until {horizon:?}; tasks still waiting: {waiting:?}", if *.restless { "tasks that wake each other" } else { "nothing but timers" })]
 pub struct Stalled {
     /// All turns were taken ([`SimConfig::turns`]).
     pub restless: bool,
