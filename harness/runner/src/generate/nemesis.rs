@@ -684,8 +684,10 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
     let steps = std::mem::take(&mut plan.steps);
     for (number, step) in (0u64..).zip(&steps) {
         let mut d = step_dice(seed, "nemesis", number);
-        // What a plan arms itself is for its next step: nothing comes in between and uses it up.
-        let glued = number > 0 && matches!(steps[number as usize - 1].step, Step::Arm { .. });
+        // What a plan arms itself is for its next step: nothing comes in between and uses it up, and nothing meets what is left
+        // of it before the plan takes it away.
+        let armed = number > 0 && matches!(steps[number as usize - 1].step, Step::Arm { .. });
+        let glued = armed || matches!(step.step, Step::Disarm);
         let alone = step.lane.is_none() || number == 0 || steps[number as usize - 1].lane.is_none();
         if alone && !glued {
             for (_, ends) in open.extract_if(.., |(at, _)| *at <= number) {

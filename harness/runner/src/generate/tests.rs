@@ -95,7 +95,7 @@ fn a_kind_of_weight_zero_is_left_out_and_unknown_kinds_are_named() {
 fn what_a_plan_arms_is_its_next_steps_and_few_sessions_end_without_a_rest() {
     let story = parse(
         "story \"s\"\nhost h\n\ncreate v size=1GiB\nattach v h\nwrite v at=0 length=4KiB\narm job.* nth=1 do=fail\n\
-         arm mine nth=1 do=fail\nwrite v at=0 length=4KiB\nwrite v at=0 length=4KiB\nattach v h\ndetach v h\nattach v h\n\
+         arm mine nth=1 do=fail\nwrite v at=0 length=4KiB\ndisarm\nwrite v at=0 length=4KiB\nattach v h\ndetach v h\nattach v h\n\
          detach v h\nattach v h\ndetach v h\nattach v h\n",
     )
     .unwrap();
@@ -110,6 +110,7 @@ fn what_a_plan_arms_is_its_next_steps_and_few_sessions_end_without_a_rest() {
         let at = plan.steps.iter().position(|s| armed(s, "mine")).unwrap();
         assert!(armed(&plan.steps[at - 1], "job.*"), "seed {seed}");
         assert!(matches!(plan.steps[at + 1].step, Step::Write { .. }), "seed {seed}");
+        assert!(matches!(plan.steps[at + 2].step, Step::Disarm), "seed {seed}");
         // Elsewhere faults are woven in.
         near += u64::from(!matches!(plan.steps[at - 2].step, Step::Write { .. }));
         let ends = |s: &PlanStep| matches!(&s.step, Step::Arm { fault } if fault.action == crate::plan::FaultAction::ExpireSession);
