@@ -1,5 +1,11 @@
 //! Fault points that a story may name, each with the promise that must hold under it.
 
+use std::sync::LazyLock;
+
+use sanbench_array::Array;
+use sanbench_array::pair::Message;
+use sanbench_runner::story::edit_distance;
+
 /// A fault point.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
@@ -119,6 +125,12 @@ pub(crate) const POINTS: &[Point] = &[
         environments: "sim, loopback, profile",
     },
     Point {
+        name: "image.read",
+        what: "A part of an image is read, to be written into a volume.",
+        promise: "The volume is not made, or what could not be written goes; nothing is left over.",
+        environments: "sim, loopback, profile",
+    },
+    Point {
         name: "db.transaction",
         what: "The state database is asked for a transaction (fail: somebody else holds it).",
         promise: "It is asked again, up to eight times in a row; nothing fails.",
@@ -157,6 +169,41 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         });
     }
     out
+}
+
+/// Every point that the parts ask, written out; sorted.
+pub(crate) fn written_out() -> &'static [String] {
+    static ALL: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let plain = POINTS.iter().map(|p| p.name).filter(|name| !name.contains('<')).map(str::to_owned);
+        let mut all: Vec<String> = plain.chain(endpoints().into_iter().map(|p| p.name)).collect();
+        all.extend(sanbench_target::fault_points().map(str::to_owned));
+        all.extend(Message::NAMES.iter().map(|name| format!("link.send:{name}")));
+        for kind in Array::JOB_KINDS {
+            all.extend((0..=100).map(|percent| format!("job.{kind}.{percent}")));
+        }
+        for flow in sanbench_flows::flow_catalogue() {
+            for (step, side) in flow.steps.iter().flat_map(|s| [(s, "before"), (s, "after")]) {
+                all.push(format!("flow.{}.{step}.{side}", flow.name));
+            }
+        }
+        all.sort();
+        all.dedup();
+        all
+    });
+    &ALL
+}
+
+/// Whether a pattern means some point that the parts ask; if not, the point that is most like it.
+///
+/// # Errors
+/// The nearest point.
+pub(crate) fn meant(pattern: &str) -> Result<(), &'static str> {
+    let all = written_out();
+    if all.iter().any(|point| sanbench_world::covers(pattern, point)) {
+        return Ok(());
+    }
+    let near = all.iter().min_by_key(|point| edit_distance(point, pattern));
+    Err(near.map_or("", String::as_str))
 }
 
 /// What must be kept when a call goes wrong before, and after, its work.

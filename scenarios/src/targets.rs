@@ -9,6 +9,7 @@ use sanbench_runner::plan::{FaultAction, Plan, Step};
 use sanbench_runner::story;
 
 use crate::failure::Refusal;
+use crate::faults;
 use crate::register;
 use crate::registry::Registry;
 
@@ -246,25 +247,48 @@ fn builtin(name: &str, text: &str) -> Result<Plan, Refusal> {
     parse(&format!("{name}.story"), text)
 }
 
-/// Parses and checks that every requirement id exists.
+/// Parses and checks that every requirement id and every fault point exists.
 pub(crate) fn parse(file: &str, text: &str) -> Result<Plan, Refusal> {
     let plan = story::parse(text).map_err(|e| Refusal::new(e.render(file).trim_end().to_owned()))?;
-    for id in &plan.requires {
-        if register::requirement_by_id(id).is_none() {
-            let place = text.lines().zip(1..).find_map(|(l, n)| Some((l, n, l.find(id.as_str())?)));
-            let (source, line, before) = place.unwrap_or(("", 1, 0));
-            let error = story::StoryError {
-                line,
-                column: source.get(..before).map_or(0, |b| b.chars().count()) + 1,
-                width: id.chars().count(),
-                problem: format!("unknown requirement {id}"),
-                hint: Some("`sanbench list requirements` lists them".to_owned()),
-                snippet: source.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
-            };
-            return Err(Refusal::new(error.render(file).trim_end().to_owned()));
+    if let Some(id) = plan.requires.iter().find(|id| register::requirement_by_id(id).is_none()) {
+        let problem = format!("unknown requirement {id}");
+        return Err(mistake(
+            file,
+            text,
+            "",
+            id,
+            problem,
+            "`sanbench list requirements` lists them".to_owned(),
+        ));
+    }
+    for fault in plan.placed_faults() {
+        if let Err(near) = faults::meant(&fault.point) {
+            let shown: String = fault.point.chars().filter(|c| !c.is_control()).take(80).collect();
+            let problem = format!("nothing asks fault point `{shown}`: it would never fire");
+            let hint = format!("did you mean `{near}`? `sanbench list faults` lists them");
+            return Err(mistake(file, text, "fault arm", &fault.point, problem, hint));
         }
     }
     Ok(plan)
+}
+
+/// An error about the first place of a word, on a line that has one of these verbs if there are any.
+fn mistake(file: &str, text: &str, verbs: &str, word: &str, problem: String, hint: String) -> Refusal {
+    let of_verb = |line: &str| {
+        verbs.is_empty() || line.split_whitespace().take(2).any(|w| verbs.split(' ').any(|verb| verb == w))
+    };
+    let mut lines = text.lines().zip(1..).filter(|(line, _)| of_verb(line));
+    let place = lines.find_map(|(line, number)| Some((line, number, line.find(word)?)));
+    let (source, line, before) = place.unwrap_or(("", 1, 0));
+    let error = story::StoryError {
+        line,
+        column: source.get(..before).map_or(0, |b| b.chars().count()) + 1,
+        width: word.chars().count(),
+        problem,
+        hint: Some(hint),
+        snippet: source.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+    };
+    Refusal::new(error.render(file).trim_end().to_owned())
 }
 
 fn unknown(registry: &Registry, word: &str) -> Refusal {
@@ -286,6 +310,32 @@ mod tests {
 
     fn parsed(steps: &str) -> Plan {
         parse("t.story", &format!("story \"t\"\nhost compute-1\n{steps}")).unwrap()
+    }
+
+    #[test]
+    fn a_fault_at_a_point_that_nothing_asks_is_refused_where_it_stands() {
+        let refused = |line: &str| {
+            let text = format!("story \"t\"\nhost h\n# GET lum\n{line}\ncensus\n");
+            parse("t.story", &text).unwrap_err().problem
+        };
+        let told = refused("fault \"rest.before:GET lum\" do=fail");
+        assert!(told.starts_with("t.story:4:8: nothing asks fault point `rest.before:GET lum`"), "{told}");
+        assert!(told.contains("did you mean `rest.before:GET lun`?"), "{told}");
+        for point in [
+            "target.command.after:INQUIRY",
+            "job.split.101",
+            "flow.build_volume.*.before",
+            "image.write",
+            "x*",
+        ] {
+            let told = refused(&format!("arm \"{point}\" do=fail"));
+            assert!(told.starts_with("t.story:4:6: nothing asks"), "{told}");
+        }
+        for point in
+            ["rest.*", "*", "job.split.*", "flow.build_volume.make.after", "link.send:Op", "image.read"]
+        {
+            parsed(&format!("arm \"{point}\" do=fail\n"));
+        }
     }
 
     #[test]

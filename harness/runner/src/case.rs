@@ -20,6 +20,8 @@ pub struct CaseSpec {
     pub seed: u64,
     /// Every verification reads whole volumes.
     pub scan: bool,
+    /// The plan is a story as somebody wrote it: a fault of it that never fires is noted. Those that dice placed need not fire.
+    pub directed: bool,
 }
 
 /// What came of a case.

@@ -1,19 +1,20 @@
 //! One case from its first to its last step.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::task::Poll;
 use std::time::Duration;
 
 use sanbench_check::Finding as Found;
 use sanbench_reports::{Step as StepReport, StepStatus, Verdict};
-use sanbench_world::Env;
+use sanbench_world::{Env, covers};
 use serde_json::json;
 
 use crate::case::{CaseOutcome, CaseSpec};
 use crate::execute::{Played, Player, StepEnd};
-use crate::plan::PlanStep;
+use crate::plan::{Plan, PlanStep};
 use crate::site::Site;
-use crate::story::{print, print_step};
+use crate::story::{print, print_fault, print_step};
 
 /// Plays a case on a site that stands, judges it, and clears up. The first findings end the story; what it made is
 /// then removed without being judged.
@@ -52,6 +53,10 @@ pub async fn run_case(site: &dyn Site, spec: &CaseSpec) -> CaseOutcome {
         // What hangs once may hang again.
         let _ = within(&env, player.abandon()).await;
     }
+    if spec.directed && end.is_none() && !interrupted {
+        let silent = silent(&spec.plan, &site.faults_fired());
+        outcome.notes.extend(silent.into_iter().map(|fault| format!("{}: {fault}", spec.story)));
+    }
     outcome.ledger.absorb(std::mem::take(&mut player.judge().ledger));
     let whole = !interrupted || end.is_some();
     conclude(end, &mut outcome);
@@ -61,6 +66,26 @@ pub async fn run_case(site: &dyn Site, spec: &CaseSpec) -> CaseOutcome {
     }
     outcome.case.duration_us = micros(env.now().saturating_sub(begun));
     outcome
+}
+
+/// Faults of a plan that never fired, in words. Of faults at the same point it is the number that counts.
+fn silent(plan: &Plan, fired: &BTreeMap<String, u64>) -> Vec<String> {
+    let mut placed: BTreeMap<&str, (u64, Vec<String>)> = BTreeMap::new();
+    for fault in plan.placed_faults() {
+        let (count, words) = placed.entry(&fault.point).or_default();
+        *count += 1;
+        words.push(print_fault(fault));
+    }
+    let mut out = Vec::new();
+    for (point, (count, words)) in placed {
+        let hits: u64 = fired.iter().filter(|(at, _)| covers(point, at)).map(|(_, n)| n).sum();
+        if hits == 0 {
+            out.extend(words.iter().map(|words| format!("fault {words} never fired")));
+        } else if hits < count {
+            out.push(format!("of {count} faults at \"{point}\" {hits} fired"));
+        }
+    }
+    out
 }
 
 /// Longest that a step or a group may take, in virtual time: whatever it meets, nothing may hang for ever (CON-004).
@@ -179,10 +204,7 @@ pub(crate) fn told(end: &StepEnd) -> (StepStatus, String) {
     }
 }
 
-pub(crate) fn fired(
-    before: &std::collections::BTreeMap<String, u64>,
-    after: &std::collections::BTreeMap<String, u64>,
-) -> Vec<String> {
+pub(crate) fn fired(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Vec<String> {
     after
         .iter()
         .filter(|(point, count)| **count > before.get(*point).copied().unwrap_or(0))

@@ -15,7 +15,7 @@ mod sweep;
 use std::path::PathBuf;
 
 use clap::Parser as _;
-use sanbench_runner::generate::{OPERATIONS, Profile, RARITIES, nemesis};
+use sanbench_runner::generate::Profile;
 
 use crate::cli::{ArrayCommand, Cli, Command, RunArgs};
 use crate::failure::Refusal;
@@ -109,25 +109,5 @@ fn faults(word: &str) -> Result<Profile, Refusal> {
             .hint(format!("one of {names}, or a file ending in .toml")));
     }
     let text = std::fs::read_to_string(word).map_err(|e| Refusal::new(format!("--faults {shown}: {e}")))?;
-    let profile: Profile = toml::from_str(&text)
-        .map_err(|e| Refusal::new(format!("--faults {shown}: {e}").trim_end().to_owned()))?;
-    if let Some(operation) = profile.unknown_operation() {
-        let known = [OPERATIONS, RARITIES].concat().join(", ");
-        return Err(Refusal::new(format!("--faults {shown}: no operation is called `{operation}`"))
-            .hint(format!("operations: {known}")));
-    }
-    let problem = match profile.unknown_kind() {
-        Some(kind) => Some(format!("no kind of fault is called `{kind}`")),
-        None if profile.faults > 100 || profile.outages > 100 => {
-            Some("`faults` and `outages` are for each hundred steps".to_owned())
-        }
-        None => None,
-    };
-    match problem {
-        None => Ok(profile),
-        Some(problem) => {
-            let kinds = nemesis::KINDS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ");
-            Err(Refusal::new(format!("--faults {shown}: {problem}")).hint(format!("kinds: {kinds}")))
-        }
-    }
+    crate::config::faults::parse(&shown, &text).map_err(|e| Refusal::new(e.to_string()))
 }

@@ -48,7 +48,7 @@ pub(super) fn replay(registry: &Registry, args: &ReplayArgs) -> Result<u8, Refus
         None => targets::parse(&format!("{shown} (plan)"), &failure.plan)?,
     };
     let (id, seed, scan) = (failure.finding.case.clone(), failure.finding.seed, failure.scan);
-    let spec = CaseSpec { id, story, plan, seed, scan };
+    let spec = CaseSpec { id, story, plan, seed, scan, directed: false };
     let driver = registry.judged(&planted.driver).ok_or_else(|| Refusal::new("no driver is built in"))?;
     let setup = SimSetup {
         driver,

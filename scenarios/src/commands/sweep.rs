@@ -209,8 +209,14 @@ impl Sweep<'_> {
                 case.findings.iter().position(|f| format!("{} {}", f.requirement, f.signature) == *key);
             let plan = targets::parse(&case.id, &kept.smallest.plan);
             let (Some(found), Ok(plan)) = (found, plan) else { continue };
-            let spec =
-                CaseSpec { id: case.id.clone(), story: case.story.clone(), plan, seed: case.seed, scan };
+            let spec = CaseSpec {
+                id: case.id.clone(),
+                story: case.story.clone(),
+                plan,
+                seed: case.seed,
+                scan,
+                directed: false,
+            };
             let outcome = CaseOutcome { case: case.clone(), ..CaseOutcome::default() };
             let left = u32::try_from(count - n).unwrap_or(1);
             let share = time.map(|time: Duration| time.saturating_sub(clock.elapsed()) / left);
@@ -257,7 +263,7 @@ fn short_cases(setup: &SimSetup, plans: &[sanbench_runner::plan::Plan], number: 
         let id = format!("exhaustive/{}-{word}-{nth}", number / kinds);
         let seed = dice(number, EXHAUSTIVE, word).u64();
         let plan = exhaustive::with_fault(plan, point, action, nth);
-        let spec = CaseSpec { id, story: EXHAUSTIVE.into(), plan, seed, scan: false };
+        let spec = CaseSpec { id, story: EXHAUSTIVE.into(), plan, seed, scan: false, directed: false };
         let (outcome, _) = run_sim_case(setup, &spec);
         let fired = outcome.faults > 0;
         outcomes.push((number, outcome));

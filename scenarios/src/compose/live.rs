@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sanbench_api::{VolumeDriver, async_trait};
 use sanbench_rest::RestConfig;
-use sanbench_runner::plan::{Plan, Side, Way};
+use sanbench_runner::plan::{PlacedFault, Plan, Side, Way};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Remote, Severed, SiteError};
 use sanbench_world::{Env, Fault, LiveConfig, LiveEnd, LiveWorld, Segment};
@@ -163,8 +163,9 @@ pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
             "the story breaks power, controllers or paths, which only a simulated array lets it".into(),
         );
     }
-    let inside = |point: &str| point.starts_with("rest.") || point.starts_with("target.");
-    let fault = plan.site.faults.iter().find(|f| inside(&f.point))?;
+    const INSIDE: [&str; 4] = ["rest.", "target.", "job.", "link."];
+    let inside = |fault: &&PlacedFault| INSIDE.iter().any(|part| fault.point.starts_with(part));
+    let fault = plan.placed_faults().find(inside)?;
     Some(format!("fault point {} is inside the simulated array", fault.point))
 }
 
@@ -394,8 +395,11 @@ mod tests {
             "journal on",
             "write-cache on",
             "fault \"rest.before:POST lun\" do=fail",
+            "fault \"job.split.50\" do=fail",
+            "host g\narm \"rest.before:POST lun\" do=fail",
         ] {
             assert!(why(header).is_some(), "{header}");
         }
+        assert_eq!(why("fault \"flow.build_volume.make.after\" do=fail"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Configuration: `cinder.conf` back-end sections and profiles, with errors that show file, line and column.
 
 mod error;
+pub(crate) mod faults;
 mod ini;
 mod profile;
 

@@ -34,7 +34,8 @@ pub(crate) fn one_case(story: &Selected, seed: u64, k: u64, faults: &Profile, sc
         false if faults.is_quiet() || story.plan.steps.is_empty() => story.plan.clone(),
         false => with_faults(&story.plan, seed, faults),
     };
-    CaseSpec { id: String::new(), story: story.name.clone(), plan, seed, scan }
+    let directed = faults.is_quiet() && story.name != SWARM;
+    CaseSpec { id: String::new(), story: story.name.clone(), plan, seed, scan, directed }
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ impl Workshop<'_> {
             return Examined { failure, anatomy: None };
         }
         let plan = shorter.as_ref().map_or(&spec.plan, |s| &s.plan);
-        let again = CaseSpec { plan: plan.clone(), ..spec.clone() };
+        let again = CaseSpec { plan: plan.clone(), directed: false, ..spec.clone() };
         let setup = SimSetup { keep_history: true, capture: true, ..self.setup.clone() };
         let (played, segments) = run_sim_case(&setup, &again);
         let shown: Vec<Seen> = played.case.findings.iter().map(seen).collect();
@@ -296,8 +296,10 @@ impl Workshop<'_> {
                 if over || self.stop.load(Ordering::Relaxed) {
                     return None;
                 }
-                let specs: Vec<CaseSpec> =
-                    plans.iter().map(|plan| CaseSpec { plan: plan.clone(), ..spec.clone() }).collect();
+                let specs: Vec<CaseSpec> = plans
+                    .iter()
+                    .map(|plan| CaseSpec { plan: plan.clone(), directed: false, ..spec.clone() })
+                    .collect();
                 let outcomes = play(&specs)?;
                 let answers = outcomes.iter().zip(&specs).map(|(outcome, spec)| {
                     let shown: Vec<Seen> = outcome.case.findings.iter().map(seen).collect();

@@ -61,6 +61,6 @@ pub use config::{
 pub use defects::TargetDefects;
 pub use login::PortalContext;
 pub use registry::Registry;
-pub use session::{Session, SessionParts};
+pub use session::{Session, SessionParts, fault_points};
 pub use shell::{Target, serve};
 pub use surroundings::Surroundings;

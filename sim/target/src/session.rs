@@ -554,19 +554,26 @@ fn keys(params: &Params) -> serde_json::Value {
     })
 }
 
-/// The fault point of a command by its operation code (byte 0 of the CDB, which is byte 32 of the header). READ has none:
+/// Fault points of single commands, each with its operation codes (byte 0 of the CDB, which is byte 32 of the header). READ has none:
 /// the point of all commands serves it.
+const COMMAND_POINTS: [(&str, &[u8]); 9] = [
+    ("target.command.before:TEST UNIT READY", &[0x00]),
+    ("target.command.before:INQUIRY", &[0x12]),
+    ("target.command.before:MODE SENSE", &[0x1a, 0x5a]),
+    ("target.command.before:WRITE", &[0x2a, 0x8a]),
+    ("target.command.before:READ CAPACITY", &[0x25, 0x9e]),
+    ("target.command.before:SYNCHRONIZE CACHE", &[0x35, 0x91]),
+    ("target.command.before:UNMAP", &[0x42]),
+    ("target.command.before:REPORT LUNS", &[0xa0]),
+    ("target.command.before:REPORT TARGET PORT GROUPS", &[0xa3]),
+];
+
+/// Every fault point that a target asks.
+pub fn fault_points() -> impl Iterator<Item = &'static str> {
+    let single = COMMAND_POINTS.iter().map(|(point, _)| *point);
+    ["target.login", "target.command.before", "target.command.after"].into_iter().chain(single)
+}
+
 fn named_point(operation: u8) -> Option<&'static str> {
-    Some(match operation {
-        0x00 => "target.command.before:TEST UNIT READY",
-        0x12 => "target.command.before:INQUIRY",
-        0x1a | 0x5a => "target.command.before:MODE SENSE",
-        0x2a | 0x8a => "target.command.before:WRITE",
-        0x25 | 0x9e => "target.command.before:READ CAPACITY",
-        0x35 | 0x91 => "target.command.before:SYNCHRONIZE CACHE",
-        0x42 => "target.command.before:UNMAP",
-        0xa0 => "target.command.before:REPORT LUNS",
-        0xa3 => "target.command.before:REPORT TARGET PORT GROUPS",
-        _ => return None,
-    })
+    COMMAND_POINTS.iter().find(|(_, codes)| codes.contains(&operation)).map(|(point, _)| *point)
 }

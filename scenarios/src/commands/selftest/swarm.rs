@@ -72,11 +72,11 @@ fn case(seed: u64, profile: &Profile) -> CaseSpec {
         let id = format!("{}/{seed}", chapter.name);
         let plan = targets::chapter_plan(chapter);
         let seed = dice(seed, chapter.name, "case 0").u64();
-        return CaseSpec { id, story: chapter.name.to_owned(), plan, seed, scan: false };
+        return CaseSpec { id, story: chapter.name.to_owned(), plan, seed, scan: false, directed: false };
     }
     let seed = dice(seed, SWARM, "case 0").u64();
     let plan = generate(seed, profile);
-    CaseSpec { id, story: SWARM.to_owned(), plan, seed, scan: false }
+    CaseSpec { id, story: SWARM.to_owned(), plan, seed, scan: false, directed: false }
 }
 
 /// A search that can be stopped and gone on with.

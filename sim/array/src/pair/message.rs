@@ -366,7 +366,39 @@ pub enum Message {
 }
 
 impl Message {
-    /// Name of its kind.
+    /// The names of all kinds.
+    pub const NAMES: [&str; 28] = [
+        "Greeting",
+        "Ping",
+        "Pong",
+        "Ask",
+        "Answer",
+        "CreatePair",
+        "PairRefused",
+        "DeletePair",
+        "CreateSet",
+        "DeleteSet",
+        "Member",
+        "SetAccess",
+        "Order",
+        "Op",
+        "OpDone",
+        "Fault",
+        "Propose",
+        "Proposed",
+        "SyncBegin",
+        "Differences",
+        "SyncStop",
+        "Extent",
+        "Commit",
+        "Committed",
+        "Pause",
+        "Paused",
+        "Switched",
+        "Groups",
+    ];
+
+    /// Name of its kind, one of [`Message::NAMES`].
     pub fn name(&self) -> &'static str {
         match self {
             Self::Greeting { .. } => "Greeting",
