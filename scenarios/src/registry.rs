@@ -156,6 +156,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "slow-management",
     "allocated-after-failure",
     "half-deleted",
+    "aborted-look",
     "refused-beside-others",
     "forgotten-probe",
     "quota-beside",

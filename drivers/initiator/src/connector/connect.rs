@@ -13,10 +13,10 @@ use crate::device::{PathDevice, PathFault};
 use crate::error::LoginError;
 use crate::host::{Hctl, SessionId};
 use crate::join::join_all;
-use crate::lock;
 use crate::multipath::{MultipathDevice, PathEvent};
 use crate::portal::PortalSession;
 use crate::scsi::Op;
+use crate::{lock, scsi};
 
 /// Logins tried for one portal (os-brick: 3, with pauses of 1 s and 2 s).
 const LOGIN_TRIES: u32 = 3;
@@ -67,6 +67,16 @@ pub(super) struct Found {
     pub(super) device: Arc<PathDevice>,
     /// Capacity that it shows now.
     pub(super) blocks: u64,
+}
+
+/// What a narrow scan sees.
+enum Seen {
+    /// A logical unit that has an identity.
+    Device(PathDevice),
+    /// The target says that there is none.
+    Nothing,
+    /// Nobody said anything: what was there before may be there still, and may be another volume's that is attached.
+    Unknown,
 }
 
 impl Inner {
@@ -342,7 +352,7 @@ impl Inner {
                 }
             }
             match self.look(session, target.lun).await {
-                Some(device) => {
+                Seen::Device(device) => {
                     let facts = device.facts();
                     // A probe that succeeds has read an identity.
                     if let Some(wwn) = facts.wwn {
@@ -374,12 +384,13 @@ impl Inner {
                         continue;
                     }
                 }
-                None => {
-                    if session.up().is_some() && self.present(at).is_some() {
+                Seen::Nothing => {
+                    if self.present(at).is_some() {
                         self.note("stale-device", || json!({"hctl": at.to_string()}));
                         self.delete_device(at);
                     }
                 }
+                Seen::Unknown => {}
             }
             round += 1;
             if round > effort.rescans {
@@ -396,23 +407,24 @@ impl Inner {
     }
 
     /// What a narrow scan sees; waits once for a session that just went down.
-    async fn look(&self, session: &PortalSession, lun: u16) -> Option<PathDevice> {
+    async fn look(&self, session: &PortalSession, lun: u16) -> Seen {
         for _ in 0..2 {
             match PathDevice::probe(&self.env, &self.config, session, lun).await {
-                Ok(found) => return found,
+                Ok(found) => return found.map_or(Seen::Nothing, Seen::Device),
                 Err(PathFault::NotSent(_) | PathFault::Lost { .. }) => {
                     let deadline = self.env.now() + self.config.session.login_timeout;
                     if session.wait_up(deadline).await.is_err() {
-                        return None;
+                        return Seen::Unknown;
                     }
                 }
+                Err(PathFault::Block(error)) if error == scsi::not_supported() => return Seen::Nothing,
                 Err(fault) => {
                     self.note("scan-failed", || json!({"lun": lun, "why": format!("{fault:?}")}));
-                    return None;
+                    return Seen::Unknown;
                 }
             }
         }
-        None
+        Seen::Unknown
     }
 
     fn present(&self, at: Hctl) -> Option<Found> {

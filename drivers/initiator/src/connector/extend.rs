@@ -13,6 +13,9 @@ use crate::host::Hctl;
 use crate::lock;
 use crate::multipath::alua::Access;
 
+/// Readings of all paths until they agree.
+const READINGS: u32 = 3;
+
 impl Inner {
     /// Makes all paths and the map show the present size, or none (INV-H8). Answers it in bytes.
     pub(super) async fn extend(self: &Arc<Self>, info: &ConnectionInfo) -> Result<u64, ConnectorError> {
@@ -51,10 +54,18 @@ impl Inner {
                 Err(fault) => return Err(unreadable(name, fault)),
             }
         }
+        let answering: Vec<_> = paths.iter().filter(|(at, ..)| !refusing.contains(at)).collect();
         let mut sizes = Vec::new();
-        for (at, name, device) in paths.iter().filter(|(at, ..)| !refusing.contains(at)) {
-            let blocks = device.read_capacity().await.map_err(|f| unreadable(name, f))?;
-            sizes.push((*at, name, device, blocks));
+        // The volume may grow once more between two readings: only sizes that stay different are refused.
+        for _ in 0..READINGS {
+            sizes.clear();
+            for (at, name, device) in &answering {
+                let blocks = device.read_capacity().await.map_err(|f| unreadable(name, f))?;
+                sizes.push((*at, name, device, blocks));
+            }
+            if sizes.windows(2).all(|pair| pair[0].3 == pair[1].3) {
+                break;
+            }
         }
         let Some(blocks) = sizes.first().map(|(.., blocks)| *blocks) else {
             let lun = info.paths.first().map_or(0, |p| p.lun);
