@@ -522,12 +522,20 @@ fn extend_needs_every_path() {
         let sizes: Vec<u64> = connector.census().devices.iter().map(|d| d.size_bytes).collect();
         assert_eq!(sizes, [65_536, 65_536]);
         assert_eq!(connector.census().maps[0].size_bytes, 65_536);
+        // Another extend between the two readings: they are read again.
+        site.fake.lock().growth = Some(192);
+        assert_eq!(connector.extend_volume(&info).await, Ok(192 * 512));
+        // Paths that go on to show different sizes are refused.
+        site.fake.lock().short.insert((at(B), 1), 160);
+        let error = connector.extend_volume(&info).await.unwrap_err();
+        assert!(matches!(error, ConnectorError::UnequalPaths { .. }), "{error}");
+        site.fake.lock().short.clear();
         // One path gone: nothing changes anywhere.
         site.fake.lock().luns.get_mut(&1).unwrap().blocks = 256;
         site.fake.lock().hidden.push((at(B), 1));
         let error = connector.extend_volume(&info).await.unwrap_err();
         assert!(matches!(error, ConnectorError::UnequalPaths { .. }), "{error}");
-        assert_eq!(attached.device.capacity_blocks(), 128);
+        assert_eq!(attached.device.capacity_blocks(), 192);
         connector.disconnect_volume(&info, false).await.unwrap();
         assert!(matches!(connector.extend_volume(&info).await, Err(ConnectorError::DeviceNotFound { .. })));
     });

@@ -57,6 +57,8 @@ pub(crate) struct Array {
     /// All flushes fail with this.
     pub(crate) flush_sense: Option<Sense>,
     pub(crate) flushes: u32,
+    /// Blocks that a volume has once its capacity has been read the next time.
+    pub(crate) growth: Option<u64>,
     /// Data commands (READ and WRITE) that are swallowed without any answer.
     pub(crate) swallow: u32,
     /// Aborts are answered as complete.

@@ -131,18 +131,22 @@ impl Connection {
                 Ok(page.build(Peripheral::DISK))
             }
             Cdb::TestUnitReady => Ok(vec![]),
-            Cdb::ReadCapacity16 { .. } => Ok(Capacity16 {
-                last_lba: short.unwrap_or(volume.blocks) - 1,
-                block_length: 512,
-                protection: false,
-                protection_type: 0,
-                physical_exponent: 0,
-                thin: true,
-                unmapped_reads_zero: true,
-                lowest_aligned: 0,
+            Cdb::ReadCapacity16 { .. } => {
+                let last_lba = short.unwrap_or(volume.blocks) - 1;
+                volume.blocks = array.growth.take().unwrap_or(volume.blocks);
+                Ok(Capacity16 {
+                    last_lba,
+                    block_length: 512,
+                    protection: false,
+                    protection_type: 0,
+                    physical_exponent: 0,
+                    thin: true,
+                    unmapped_reads_zero: true,
+                    lowest_aligned: 0,
+                }
+                .build()
+                .to_vec())
             }
-            .build()
-            .to_vec()),
             Cdb::Read(t) => {
                 assert!(t.blocks <= 64, "the block limits are obeyed");
                 if t.lba + u64::from(t.blocks) > volume.blocks {
