@@ -121,6 +121,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "power-cut",
     "write-through",
     "journal-restart",
+    "rotten-pages",
     "journal-write-through",
     "controller-failover",
     "path-loss",

@@ -99,6 +99,7 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::Reserve { .. } | Step::Reserved { .. } | Step::Unreserve { .. } => "SCS-012",
         Step::Fill { .. } | Step::Drain { .. } => "BEN-001",
         Step::OutOfSpace { .. } => "CAP-005",
+        Step::Spoil { .. } => "DAT-006",
         // Until it is told otherwise, what is mirrored is the same on both arrays.
         Step::Pair { .. } => "DAT-009",
         Step::Link { .. } => "BEN-001",

@@ -170,6 +170,18 @@ pub enum Starved {
     Unmap,
 }
 
+/// How a page of the array's disk comes to hold what was not written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spoiled {
+    /// A bit flips.
+    Rot,
+    /// Only the first part of a write arrived.
+    Torn,
+    /// What was meant for another page went there.
+    Misdirected,
+}
+
 /// What a guest writes that means something to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -533,6 +545,15 @@ pub enum Step {
         /// Length.
         length: Size,
     },
+    /// The array's disk spoils what a volume has at an offset: whoever reads it must be told, and gets no wrong data.
+    Spoil {
+        /// Volume.
+        volume: Name,
+        /// Offset.
+        at: Size,
+        /// How.
+        how: Spoiled,
+    },
     /// What filled a pool is taken away.
     Drain {
         /// Pool.
@@ -659,6 +680,7 @@ impl Step {
                 | Self::Drain { .. }
                 | Self::Revoke { .. }
                 | Self::OutOfSpace { .. }
+                | Self::Spoil { .. }
                 | Self::PowerLoss
                 | Self::FailController { .. }
                 | Self::RestoreController { .. }
@@ -671,7 +693,7 @@ impl Step {
 
     /// Whether nothing may go on beside it.
     pub fn runs_alone(&self) -> bool {
-        self.is_of_two_arrays() || matches!(self, Self::Reboot { .. })
+        self.is_of_two_arrays() || matches!(self, Self::Reboot { .. } | Self::Spoil { .. })
     }
 
     /// Whether it changes how paths of a host carry bytes.

@@ -9,7 +9,7 @@ use sanbench_check::{Finding, ImageDigests};
 use sanbench_flows::ControlPlane;
 use sanbench_world::Env;
 
-use crate::plan::{PlacedFault, Side, Way};
+use crate::plan::{PlacedFault, Side, Spoiled, Way};
 use crate::remote::Remote;
 use crate::story::Name;
 
@@ -216,6 +216,23 @@ pub trait Site: Send + Sync {
     /// The site cannot do it, or the array refuses.
     async fn fill(&self, _pool: &Name, _leave: u64) -> Result<String, SiteError> {
         Err(not_here("fill a pool"))
+    }
+
+    /// Has the page on the array's disk from which a block of the LUN of this name is read hold what was not written to it; false
+    /// if no data are on disk there (yet).
+    ///
+    /// # Errors
+    /// The site cannot do it.
+    fn spoil(&self, _lun: &str, _lba: u64, _how: Spoiled) -> Result<bool, SiteError> {
+        Err(not_here("spoil the array's disk"))
+    }
+
+    /// Has pages that were spoilt hold again what was written to them.
+    ///
+    /// # Errors
+    /// The site cannot do it.
+    fn mend(&self) -> Result<(), SiteError> {
+        Ok(())
     }
 
     /// Takes away what filled a pool; answers the name of the LUN that did.

@@ -7,8 +7,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sanbench_array::{Array, ArrayConfig, ArrayHandle, Damage, Gate, LostWrites};
-use sanbench_durable::{CommitError, Defects, Keeper, MemoryDisk};
+use bytes::Bytes;
+use sanbench_array::{Array, ArrayConfig, ArrayHandle, Damage, Gate, LostWrites, MEDIUM_PAGE};
+use sanbench_durable::{CommitError, Defects, Keeper, MemoryDisk, Spoil};
 use sanbench_world::{Dice, Env};
 use thiserror::Error;
 
@@ -30,6 +31,13 @@ pub(crate) enum NotRestored {
     /// The disk fails.
     #[error(transparent)]
     Disk(#[from] CommitError),
+}
+
+/// A page that holds what was not written to it.
+#[derive(Debug)]
+pub(crate) struct Spoilt {
+    place: u32,
+    right: Bytes,
 }
 
 /// What outlasts an array of a virtual world.
@@ -132,6 +140,23 @@ impl Vault {
         let (mut array, keeper) = self.disk.revive(self.config.clone(), self.defects)?;
         array.undo_lost(lost);
         Ok((array, keeper))
+    }
+
+    /// Spoils the page that a block of a LUN is read from, on disk; answers what it held. `None`: no data are on disk there.
+    pub(crate) fn spoil(&self, handle: &ArrayHandle, lun: &str, lba: u64, how: Spoil) -> Option<Spoilt> {
+        let array = handle.lock();
+        let place = array.place_of(array.lun_by_name(lun)?.id, lba)?;
+        if !self.keeper().pages().forget(place) {
+            return None;
+        }
+        let from = usize::try_from(lba * 512).ok()? % MEDIUM_PAGE;
+        self.disk.spoil(place, from, how).map(|right| Spoilt { place, right })
+    }
+
+    /// Has the page hold again what it held.
+    pub(crate) fn mend(&self, spoilt: Spoilt) {
+        self.disk.mend(spoilt.place, spoilt.right);
+        self.keeper().pages().forget(spoilt.place);
     }
 
     /// What is wrong with what is kept: an array that is made of it now must be the one that runs.

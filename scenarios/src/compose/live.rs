@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sanbench_api::{VolumeDriver, async_trait};
+use sanbench_durable::Spoil;
 use sanbench_rest::RestConfig;
 use sanbench_runner::plan::{PlacedFault, Plan, Side, Way};
 use sanbench_runner::story::Name;
@@ -344,6 +345,14 @@ impl Levers for LiveLevers {
 
     fn fill(&self, pool: &str, leave: u64) -> Result<String, SiteError> {
         self.array.fill(self.world.node("array", &[]).now(), pool, leave)
+    }
+
+    fn spoil(&self, lun: &str, lba: u64, how: Spoil) -> Result<bool, SiteError> {
+        self.array.spoil(lun, lba, how)
+    }
+
+    fn mend(&self) -> Result<(), SiteError> {
+        self.array.mend()
     }
 
     fn drain(&self, pool: &str) -> Result<String, SiteError> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sanbench_api::async_trait;
 use sanbench_check::Finding;
+use sanbench_durable::Spoil;
 use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order, Side, Way};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Remote, Severed, SiteError};
@@ -443,6 +444,14 @@ impl Levers for SimLevers {
 
     fn fill(&self, pool: &str, leave: u64) -> Result<String, SiteError> {
         self.array.fill(self.world.now(), pool, leave)
+    }
+
+    fn spoil(&self, lun: &str, lba: u64, how: Spoil) -> Result<bool, SiteError> {
+        self.array.spoil(lun, lba, how)
+    }
+
+    fn mend(&self) -> Result<(), SiteError> {
+        self.array.mend()
     }
 
     fn drain(&self, pool: &str) -> Result<String, SiteError> {

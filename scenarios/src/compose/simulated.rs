@@ -3,21 +3,22 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sanbench_array::{
     Array, ArrayConfig, ArrayHandle, ChapCredentials, Command, Defects, JobFault, Limits, Outcome,
     PoolConfig, Portal, PortalConfig, Secret, TrafficLimits,
 };
+use sanbench_durable::Spoil;
 use sanbench_link::LinkConfig;
 use sanbench_rest::{Desk, RestConfig, RestState};
 use sanbench_runner::{CaseSpec, SiteError};
 use sanbench_target::{TargetConfig, TargetDefects};
 use sanbench_world::{Env, Fault, Listener, Task};
 
-use super::kept::Vault;
+use super::kept::{Spoilt, Vault};
 use super::sim::pools;
 use crate::defects::Planted;
 
@@ -139,6 +140,8 @@ pub(crate) struct RunningArray {
     target_config: TargetConfig,
     links: Vec<LinkPart>,
     vault: Option<Arc<Vault>>,
+    /// Pages of its disk that hold what was not written to them, for a while.
+    spoilt: Mutex<Vec<Spoilt>>,
     management: RestState,
     /// What the bench has done to the array by itself: this promise must be kept before the power goes.
     owed: AtomicU64,
@@ -276,6 +279,33 @@ impl RunningArray {
         let up = |controller: u8| array.controllers().get(usize::from(controller)).is_none_or(|c| c.up);
         let works = |portal: &&Portal| portal.enabled && up(portal.controller);
         array.portals().iter().filter(works).map(|portal| portal.address).collect()
+    }
+
+    /// Spoils the page that a block of a LUN is read from; false if no data are on disk there.
+    ///
+    /// # Errors
+    /// The array keeps nothing on disk.
+    pub(crate) fn spoil(&self, lun: &str, lba: u64, how: Spoil) -> Result<bool, SiteError> {
+        let spoilt = self.journal()?.spoil(&self.handle, lun, lba, how);
+        let mut all = self.spoilt.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = spoilt.is_some();
+        all.extend(spoilt);
+        Ok(done)
+    }
+
+    /// Pages that were spoilt hold again what was written to them.
+    ///
+    /// # Errors
+    /// The array keeps nothing on disk.
+    pub(crate) fn mend(&self) -> Result<(), SiteError> {
+        let vault = self.journal()?;
+        let mut all = self.spoilt.lock().unwrap_or_else(PoisonError::into_inner);
+        all.drain(..).rev().for_each(|spoilt| vault.mend(spoilt));
+        Ok(())
+    }
+
+    fn journal(&self) -> Result<&Arc<Vault>, SiteError> {
+        self.vault.as_ref().ok_or_else(|| SiteError::Internal("the array has no journal".into()))
     }
 
     /// Fills a pool but for so many bytes with a thick LUN of somebody else.
@@ -479,6 +509,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         target_config,
         links: parts.links,
         vault,
+        spoilt: Mutex::default(),
         management,
         owed: AtomicU64::new(0),
     })

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sanbench_api::{Connector, ImageId, VolumeDriver, async_trait};
 use sanbench_check::Finding;
+use sanbench_durable::Spoil;
 use sanbench_flows::image::ImageStore;
 use sanbench_flows::{Backend, CacheLimits, ControlPlane, FlowDefects, FlowsConfig};
 use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
 use sanbench_rest::Desk;
-use sanbench_runner::plan::{PlacedFault, Plan, Tune};
+use sanbench_runner::plan::{PlacedFault, Plan, Spoiled, Tune};
 use sanbench_runner::story::Name;
 use sanbench_runner::{PathState, Promise, Remote, Severed, Site, SiteError, SiteImage};
 use sanbench_world::{Env, Fault};
@@ -93,6 +94,10 @@ pub(crate) trait Levers: Send + Sync {
     fn portals(&self) -> Vec<std::net::SocketAddr>;
     /// Somebody else fills a pool.
     fn fill(&self, pool: &str, leave: u64) -> Result<String, SiteError>;
+    /// A page of a LUN on disk holds what was not written to it; false if no data are on disk there.
+    fn spoil(&self, lun: &str, lba: u64, how: Spoil) -> Result<bool, SiteError>;
+    /// Such pages hold again what was written.
+    fn mend(&self) -> Result<(), SiteError>;
     /// What filled a pool goes.
     fn drain(&self, pool: &str) -> Result<String, SiteError>;
     /// A fault waits for its point from now on.
@@ -485,6 +490,19 @@ impl Site for ComposedSite {
 
     async fn fill(&self, pool: &Name, leave: u64) -> Result<String, SiteError> {
         self.levers()?.fill(pool.as_str(), leave)
+    }
+
+    fn spoil(&self, lun: &str, lba: u64, how: Spoiled) -> Result<bool, SiteError> {
+        let how = match how {
+            Spoiled::Rot => Spoil::Rot,
+            Spoiled::Torn => Spoil::Torn,
+            Spoiled::Misdirected => Spoil::Misdirected,
+        };
+        self.levers()?.spoil(lun, lba, how)
+    }
+
+    fn mend(&self) -> Result<(), SiteError> {
+        self.levers()?.mend()
     }
 
     async fn drain(&self, pool: &Name) -> Result<String, SiteError> {

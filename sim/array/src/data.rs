@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::durable::MEDIUM_PAGE;
 use crate::object::{DeviceId, DeviceInfo, Geometry, Mapped};
 use crate::pair::Path;
 use crate::store::content::pieces;
@@ -104,6 +105,14 @@ impl Array {
             _ => content.read(lba, blocks, &mut out)?,
         }
         Ok(out)
+    }
+
+    /// The page of the medium that a block of a LUN is read from, if it holds data and content is kept on a medium: for whoever
+    /// spoils pages, to see what becomes of them.
+    pub fn place_of(&self, lun: u64, lba: u64) -> Option<u32> {
+        let extent = self.luns.get(lun)?.content.visible(lba / EXTENT_BLOCKS)?;
+        let page = (lba % EXTENT_BLOCKS * BLOCK_BYTES) as usize / MEDIUM_PAGE;
+        extent.body.places().get(page).copied().filter(|place| *place != 0)
     }
 
     /// The whole content of a LUN, whoever may read it: for tests that look behind what hosts are let see.

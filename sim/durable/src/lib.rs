@@ -54,7 +54,7 @@ pub use disk::{Catalogue, CatalogueError, Commit, Contents, PageFile};
 pub use file::FilePages;
 pub use folder::{Folder, OpenError, Opened, revive};
 pub use keeper::{Batch, CommitError, Keeper};
-pub use memory::MemoryDisk;
+pub use memory::{MemoryDisk, Spoil};
 pub use pages::{CACHE_BYTES, CONGESTED_BYTES, Pages};
 pub use rows::Rows;
 pub use sqlite::SqliteCatalogue;

@@ -24,6 +24,17 @@ struct State {
     rows: Rows,
 }
 
+/// How a page comes to hold what was not written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoil {
+    /// A bit flips.
+    Rot,
+    /// Only the first part of a write arrives.
+    Torn,
+    /// It was overwritten by what was meant for another page.
+    Misdirected,
+}
+
 /// The disk. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct MemoryDisk(Arc<Mutex<State>>);
@@ -42,6 +53,32 @@ impl MemoryDisk {
     /// Pages that hold something.
     pub fn used(&self) -> u64 {
         self.state().pages.len() as u64
+    }
+
+    /// Has a page hold something else from the given byte on than what was written to it, as a worn or a lying disk does; answers
+    /// what it held, for [`MemoryDisk::mend`]. `None`: it holds nothing.
+    pub fn spoil(&self, place: u32, from: usize, how: Spoil) -> Option<Bytes> {
+        let mut state = self.state();
+        let right = state.pages.get(&place)?.clone();
+        let mut page = right.to_vec();
+        match how {
+            Spoil::Rot => *page.get_mut(from)? ^= 1,
+            Spoil::Torn => page.get_mut(from..)?.fill(0xa5),
+            Spoil::Misdirected => {
+                let other =
+                    state.pages.iter().find(|(at, other)| **at != place && other[from..] != right[from..]);
+                page.copy_from_slice(other?.1);
+            }
+        }
+        state.pages.insert(place, page.into());
+        Some(right)
+    }
+
+    /// Has a page hold again what [`MemoryDisk::spoil`] answered, unless it is gone.
+    pub fn mend(&self, place: u32, right: Bytes) {
+        if let Some(page) = self.state().pages.get_mut(&place) {
+            *page = right;
+        }
     }
 
     /// Makes a new array here, and commits it.

@@ -204,6 +204,13 @@ impl Pages {
         })
     }
 
+    /// Takes a page out of memory, so that the next reader has it from the file; false if it is not there yet.
+    pub fn forget(&self, place: u32) -> bool {
+        let mut inner = self.inner();
+        inner.cache.pages.remove(&place);
+        !inner.fresh.contains_key(&place) && !inner.sealed.contains_key(&place)
+    }
+
     /// Ends a commit: what was written can be read from the file, and what only the older state needed is free.
     pub fn settle(&self, free: &[u32]) {
         let mut inner = self.inner();

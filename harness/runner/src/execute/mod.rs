@@ -21,6 +21,7 @@ mod limits;
 mod outages;
 mod remote;
 mod settle;
+mod spoil;
 mod tolerance;
 mod volumes;
 
@@ -439,6 +440,7 @@ impl<'a> Player<'a> {
             Step::Forge { volume, what } => self.forge(step, volume, *what).await,
             Step::Fill { pool, leave } => self.fill(pool, leave.0).await,
             Step::Drain { pool } => self.drain(pool).await,
+            Step::Spoil { volume, at, how } => self.spoil(step, volume, at.0 / 512, *how).await,
             Step::OutOfSpace { what, volume, at, length } => {
                 self.out_of_space(step, *what, volume, at.0, length.0).await
             }
@@ -681,6 +683,7 @@ fn is_managed(step: &Step) -> bool {
             | Step::Unreserve { .. }
             | Step::Forge { .. }
             | Step::OutOfSpace { .. }
+            | Step::Spoil { .. }
     )
 }
 

@@ -99,7 +99,8 @@ impl Player<'_> {
             | Step::Delete { volume, .. }
             | Step::Reimage { volume, .. }
             | Step::Forge { volume, .. }
-            | Step::OutOfSpace { volume, .. } => volume,
+            | Step::OutOfSpace { volume, .. }
+            | Step::Spoil { volume, .. } => volume,
             _ => return Ok(()),
         };
         match self.halves.borrow().all.contains_key(volume) {

@@ -195,6 +195,7 @@ impl Player<'_> {
             | Step::Revoke { volume, .. }
             | Step::Forge { volume, .. }
             | Step::OutOfSpace { volume, .. }
+            | Step::Spoil { volume, .. }
             | Step::Pair { volume, .. }
             | Step::Limit { volume, .. }
             | Step::Reserve { volume, .. }
@@ -333,6 +334,7 @@ impl Player<'_> {
             Step::Write { volume, .. }
             | Step::Unmap { volume, .. }
             | Step::OutOfSpace { volume, .. }
+            | Step::Spoil { volume, .. }
             | Step::Flush { volume }
             | Step::Forge { volume, .. }
             | Step::Extend { volume, .. }

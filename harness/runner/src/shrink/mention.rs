@@ -49,6 +49,7 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
         | Step::Scan { volume: v }
         | Step::Forge { volume: v, .. }
         | Step::OutOfSpace { volume: v, .. }
+        | Step::Spoil { volume: v, .. }
         | Step::Pair { volume: v, .. }
         | Step::Limit { volume: v, .. }
         | Step::Squat { volume: v } => volume(v),

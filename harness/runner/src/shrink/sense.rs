@@ -178,6 +178,7 @@ impl Scene {
             | Step::Reimage { volume, .. }
             | Step::Forge { volume, .. }
             | Step::OutOfSpace { volume, .. }
+            | Step::Spoil { volume, .. }
                 if mirrored(volume) =>
             {
                 false
@@ -235,6 +236,7 @@ impl Scene {
             Step::OutOfSpace { volume, at, length, .. } => {
                 attached(volume) && !self.full.is_empty() && at.0.saturating_add(length.0) <= size(volume).0
             }
+            Step::Spoil { volume, at, .. } => attached(volume) && site.journal && at.0 < size(volume).0,
             Step::Drain { pool } => self.full.contains(pool),
             Step::Revoke { volume, host, .. } | Step::Reserve { volume, host } => on(volume, host),
             Step::Reserved { volume, host } | Step::Unreserve { volume, host } => {

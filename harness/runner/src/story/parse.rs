@@ -8,8 +8,8 @@ use super::pair;
 use super::value::{Name, Size};
 use super::verbs::{self, Param, Place, Type, Verb};
 use crate::plan::{
-    FaultAction, Forged, ImageKind, PlacedFault, Plan, PlanStep, Refused, Repeated, Source, Starved, Step,
-    Tune,
+    FaultAction, Forged, ImageKind, PlacedFault, Plan, PlanStep, Refused, Repeated, Source, Spoiled, Starved,
+    Step, Tune,
 };
 
 /// Most lines that a story may have.
@@ -544,6 +544,11 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
         "heal-link" => Step::Link { up: true },
         "fill" => Step::Fill { pool: args.pos(at, 0, "a name")?, leave: args.blocks(at, "leave", 0)? },
         "drain" => Step::Drain { pool: args.pos(at, 0, "a name")? },
+        "spoil" => Step::Spoil {
+            volume: names.known(at, "volume", word(0))?,
+            at: args.blocks(at, "at", 0)?,
+            how: args.named.get("how").and_then(|w| from_word(&w.text)).unwrap_or(Spoiled::Rot),
+        },
         "out-of-space" => Step::OutOfSpace {
             what: from_word(args.text(0)).unwrap_or(Starved::Write),
             volume: names.known(at, "volume", word(1))?,

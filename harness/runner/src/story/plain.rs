@@ -1,7 +1,9 @@
 //! A step in plain words, for readers who do not know the story language.
 
 use super::pair;
-use crate::plan::{FaultAction, Forged, PlacedFault, Refused, Repeated, Side, Source, Starved, Step, Way};
+use crate::plan::{
+    FaultAction, Forged, PlacedFault, Refused, Repeated, Side, Source, Spoiled, Starved, Step, Way,
+};
 use crate::story::Name;
 
 /// The step as one sentence.
@@ -92,6 +94,14 @@ pub fn plain(step: &Step) -> String {
         }
         Step::OutOfSpace { what: Starved::Unmap, volume, at, length } => {
             (format!("Unmap {length} at {at} of {volume}; the full pool must refuse it"), &None)
+        }
+        Step::Spoil { volume, at, how } => {
+            let what = match how {
+                Spoiled::Rot => "A bit flips on the array's disk",
+                Spoiled::Torn => "Half a write has reached the array's disk",
+                Spoiled::Misdirected => "Another page's content is on the array's disk",
+            };
+            (format!("{what} at {at} of {volume}; a read must say so"), &None)
         }
         Step::Drain { pool } => (format!("What filled pool {pool} is taken away"), &None),
         Step::PowerLoss => ("The array loses its power and gets it back".to_owned(), &None),

@@ -131,6 +131,7 @@ pub fn print_step(step: &Step) -> String {
         Step::OutOfSpace { what, volume, at, length } => {
             (format!("out-of-space {} {volume} at={at} length={length}", word(what)), &None)
         }
+        Step::Spoil { volume, at, how } => (format!("spoil {volume} at={at} how={}", word(how)), &None),
         Step::Drain { pool } => (format!("drain {pool}"), &None),
         Step::Manage { call, far, code, remember, fields } => {
             let mut text = format!("manage {}{}", quoted(call, false), whose(*far, remember.as_ref()));

@@ -433,6 +433,22 @@ const ONE_ARRAY: &[Verb] = &[
         example: "out-of-space write web at=1GiB length=1MiB",
     },
     Verb {
+        name: "spoil",
+        place: Place::Step,
+        positional: &[VOLUME],
+        named: &[
+            key("at", Type::Size, true, "offset, a multiple of 512B"),
+            key(
+                "how",
+                Type::Word(&["rot", "torn", "misdirected"]),
+                true,
+                "a flipped bit, half a write, another page's content",
+            ),
+        ],
+        help: "Has the disk of an array with a journal spoil what the attached volume has there: a read must fail with MEDIUM ERROR or give the right data. It is whole again afterwards.",
+        example: "spoil web at=64KiB how=rot",
+    },
+    Verb {
         name: "drain",
         place: Place::Step,
         positional: &[pos("POOL", Type::Name, "a pool that was filled")],

@@ -1,0 +1,60 @@
+//! What a disk spoils below the array: nobody gets it as good data (DAT-006).
+
+use std::time::Duration;
+
+use sanbench_api::BlockError;
+
+use super::*;
+use crate::plan::Spoiled;
+
+/// How often, and how long, it is waited for what was written to be on disk.
+const LOOKS: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Player<'_> {
+    /// A page that the volume has at a block is spoilt on disk and read; then it is made whole again.
+    pub(super) async fn spoil(&self, step: &Step, volume: &Name, lba: u64, how: Spoiled) -> Ended {
+        let device = self.device(step, volume).await?;
+        let id = self.volume(volume)?.id;
+        self.flush(step, volume).await?;
+        let right = device.read(lba, 1).await.map_err(|e| self.failed(step, &e.to_string()))?;
+        let drivers = self.site.drivers();
+        let lun = drivers.values().find_map(|d| d.inventory().map(|i| i.lun_name(&id)));
+        let lun = lun.ok_or_else(|| StepEnd::Broken("the driver tells no names".into()))?;
+        let mut spoilt = false;
+        for _ in 0..LOOKS {
+            spoilt = self.site.spoil(&lun, lba, how).map_err(outages::not_possible)?;
+            if spoilt {
+                break;
+            }
+            self.site.env().sleep(PAUSE).await;
+        }
+        if !spoilt {
+            return Err(StepEnd::Skipped(format!("nothing is stored at block {lba} of {volume}")));
+        }
+        let seen = device.read(lba, 1).await;
+        self.site.mend().map_err(outages::not_possible)?;
+        match seen {
+            Ok(data) if data != right => {
+                let finding = Finding::new("DAT-006", "spoilt", "read", "data")
+                    .says(format!("{volume} gives out what its disk spoilt at block {lba}"))
+                    .compared("MEDIUM ERROR, or what was written", "other data, as good");
+                return Err(StepEnd::Findings(vec![finding]));
+            }
+            // MEDIUM ERROR or HARDWARE ERROR (SPC-4 table 43).
+            Ok(_) | Err(BlockError::Sense { key: 0x3 | 0x4, .. }) => {}
+            Err(other) => return Err(self.failed(step, &other.to_string())),
+        }
+        let again = device.read(lba, 1).await.map_err(|e| self.failed(step, &e.to_string()))?;
+        if again != right {
+            let finding = Finding::new("DAT-006", "spoilt", "read", "whole")
+                .says(format!(
+                    "{volume} has other data at block {lba} since its disk was spoilt and mended there"
+                ))
+                .compared("what was written", "other data");
+            return Err(StepEnd::Findings(vec![finding]));
+        }
+        self.judge().ledger.compared("DAT-006", 1);
+        Ok(String::new())
+    }
+}
