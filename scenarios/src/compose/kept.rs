@@ -142,11 +142,12 @@ impl Vault {
         Ok((array, keeper))
     }
 
-    /// Spoils the page that a block of a LUN is read from, on disk; answers what it held. `None`: no data are on disk there.
+    /// Spoils the page that a block of a LUN is read from, on disk; answers what it held. `None`: no data are on disk there, or
+    /// background work might meet them.
     pub(crate) fn spoil(&self, handle: &ArrayHandle, lun: &str, lba: u64, how: Spoil) -> Option<Spoilt> {
         let array = handle.lock();
         let place = array.place_of(array.lun_by_name(lun)?.id, lba)?;
-        if !self.keeper().pages().forget(place) {
+        if array.has_jobs() || !self.keeper().pages().forget(place) {
             return None;
         }
         let from = usize::try_from(lba * 512).ok()? % MEDIUM_PAGE;

@@ -181,6 +181,11 @@ impl Array {
         self.job_watch = JobWatch(Some(Box::new(watch)));
     }
 
+    /// Whether there is background work, under way or standing still.
+    pub fn has_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
     /// Runs background work up to `now`. Time that goes backwards is ignored. Every command and data request calls this.
     pub fn advance(&mut self, now: Duration) {
         let before = self.now;

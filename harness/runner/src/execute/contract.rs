@@ -533,7 +533,8 @@ impl Player<'_> {
     ) -> Option<Finding> {
         const LONG: std::time::Duration = std::time::Duration::from_secs(10);
         let slow = |fault: &crate::plan::PlacedFault| matches!(fault.action, FaultAction::Delay(ms) if std::time::Duration::from_millis(ms) >= LONG / 2);
-        if self.is_tolerant() && self.fired_since(before).iter().filter(|fault| slow(fault)).count() > 1 {
+        let slow_calls = self.fired_since(before).iter().filter(|fault| slow(fault)).count();
+        if self.is_tolerant() && (slow_calls > 1 || self.judge().outage.any()) {
             // Each may have waited for something else.
             return None;
         }

@@ -10,6 +10,8 @@ use crate::plan::Spoiled;
 /// How often, and how long, it is waited for what was written to be on disk.
 const LOOKS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a read may take until the disk is whole again.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Player<'_> {
     /// A page that the volume has at a block is spoilt on disk and read; then it is made whole again.
@@ -30,10 +32,16 @@ impl Player<'_> {
             self.site.env().sleep(PAUSE).await;
         }
         if !spoilt {
-            return Err(StepEnd::Skipped(format!("nothing is stored at block {lba} of {volume}")));
+            return Err(StepEnd::Skipped(format!(
+                "nothing is on disk at block {lba} of {volume}, or it is being copied"
+            )));
         }
-        let seen = device.read(lba, 1).await;
+        // Not for long: background work of the array would meet it as well.
+        let seen = self.site.env().timeout(PATIENCE, device.read(lba, 1)).await;
         self.site.mend().map_err(outages::not_possible)?;
+        let Ok(seen) = seen else {
+            return Err(StepEnd::Skipped(format!("{volume} does not answer while its disk is spoilt")));
+        };
         match seen {
             Ok(data) if data != right => {
                 let finding = Finding::new("DAT-006", "spoilt", "read", "data")

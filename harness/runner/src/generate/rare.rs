@@ -11,7 +11,9 @@ use super::options::{Options, name};
 use super::workload::{extent, pick};
 use super::{Profile, step_dice};
 use super::{beside, lineage, pairs};
-use crate::plan::{Forged, ImageKind, PlanStep, Refused, Repeated, SitePlan, Source, Starved, Step, Tune};
+use crate::plan::{
+    Forged, ImageKind, PlanStep, Refused, Repeated, SitePlan, Source, Spoiled, Starved, Step, Tune,
+};
 use crate::story::{Name, Size};
 
 /// A feature that few runs have.
@@ -51,6 +53,8 @@ pub(super) enum Rarity {
     Stragglers,
     /// Pools without any space left.
     FullPools,
+    /// The array's disk spoils pages.
+    Spoils,
     /// Device events come late.
     LateEvents,
     /// Hosts have several sessions to each portal.
@@ -78,6 +82,7 @@ impl Rarity {
         Self::Crowds,
         Self::Stragglers,
         Self::FullPools,
+        Self::Spoils,
         Self::LateEvents,
         Self::Interfaces,
         Self::LongNames,
@@ -102,6 +107,7 @@ impl Rarity {
             Self::Crowds => "crowds",
             Self::Stragglers => "stragglers",
             Self::FullPools => "full-pools",
+            Self::Spoils => "spoils",
             Self::LateEvents => "late-events",
             Self::Interfaces => "interfaces",
             Self::LongNames => "long-names",
@@ -117,6 +123,7 @@ impl Rarity {
                 | Self::LongFlattens
                 | Self::Stragglers
                 | Self::FullPools
+                | Self::Spoils
                 | Self::LateEvents
         )
     }
@@ -146,9 +153,9 @@ pub(super) fn draw(seed: u64, profile: &Profile) -> Vec<Rarity> {
     if drawn.contains(&Rarity::CloneLimit) {
         drawn.retain(|rarity| *rarity != Rarity::Chains);
     }
-    // What fills up here is not what the far half needs.
+    // What fills up here is not what the far half needs, and arrays in a pair have no journal.
     if drawn.contains(&Rarity::Pairs) {
-        drawn.retain(|rarity| *rarity != Rarity::FullPools);
+        drawn.retain(|rarity| !matches!(rarity, Rarity::FullPools | Rarity::Spoils));
     }
     // Those that bring hosts come before those that change each of them.
     drawn.sort_by_key(|rarity| !matches!(rarity, Rarity::Sharing | Rarity::LongNames));
@@ -202,6 +209,7 @@ pub(super) fn furnish(seed: u64, rarities: &[Rarity], site: &mut SitePlan) {
             Rarity::FullPools if site.pools.is_empty() => {
                 site.pools.push((name("pool0"), Size(16 << 30)));
             }
+            Rarity::Spoils => site.journal = true,
             Rarity::Portals | Rarity::Stragglers => site.hosts.iter_mut().for_each(|(_, paths)| *paths = 2),
             Rarity::Pairs => {
                 site.remote = true;
@@ -277,6 +285,7 @@ fn sequence(d: &mut Dice, rarity: Rarity, options: &Options, belief: &mut Belief
         Rarity::Limits => limits(d, belief),
         Rarity::Portals => portal(d, belief),
         Rarity::FullPools => full_pool(d, belief),
+        Rarity::Spoils => spoil(d, belief),
         Rarity::Pairs => {
             let (source, host) = attached(d, belief)?;
             if d.chance(2, 3) {
@@ -497,6 +506,20 @@ fn portal(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
         Step::Wait { seconds: 5 },
         write(d, &volume, known),
     ])
+}
+
+/// Pages of an attached volume are spoilt on the array's disk, one just written and one that it has, or inherits.
+fn spoil(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
+    let (volume, _) = attached(d, belief)?;
+    let (at, length) = extent(d, belief.volumes.get_mut(&volume)?, true);
+    let mut spoilt = |at| Step::Spoil {
+        volume: volume.clone(),
+        at: Size(at),
+        how: *pick(d, &[Spoiled::Rot, Spoiled::Torn, Spoiled::Misdirected]).unwrap_or(&Spoiled::Rot),
+    };
+    let before = spoilt(0);
+    let after = spoilt(at.0);
+    Some(vec![before, Step::Write { volume: volume.clone(), at, length }, after, Step::Verify { volume }])
 }
 
 /// What a snapshot shares needs space when it is written or unmapped, and there is none for a while.

@@ -68,6 +68,7 @@ fn without_faults_nothing_is_broken() {
                     | Link { .. }
                     | Revoke { .. }
                     | Fill { .. }
+                    | Spoil { .. }
             )
         });
         assert_eq!(broken, None, "seed {seed}");

@@ -248,6 +248,11 @@ fn plan() -> impl Strategy<Value = Plan> {
                         Some(pool) => Step::Drain { pool },
                         None => Step::Census,
                     },
+                    30 if number % 3 == 0 => Step::Spoil {
+                        volume,
+                        at,
+                        how: [Spoiled::Rot, Spoiled::Torn, Spoiled::Misdirected][usize::from(number / 3) % 3],
+                    },
                     30 => Step::OutOfSpace {
                         what: [Starved::Write, Starved::Unmap][usize::from(number) % 2],
                         volume,
