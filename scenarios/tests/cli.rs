@@ -91,6 +91,7 @@ fn a_malformed_story_is_shown_with_its_place() {
     bench.write("word.story", "story \"x\"\ncreate v size=1GiB refused=perhaps\n");
     bench.write("twice.story", "story \"x\"\ncreate v size=1GiB size=2GiB\n");
     bench.write("unknown.story", "story \"x\"\nrequires CLN-001 CLN-999\ncreate v size=1GiB\ndelete v\n");
+    bench.write("point.story", "story \"x\"\nfault \"rest.before:POST lum\" do=fail\ncreate v size=1GiB\n");
     bench.write("empty.story", "");
     bench.write("latin.story", b"story \"caf\xe9\"\n");
     bench.write("steer.story", "story \"x\"\n\x1b[2Jcreate v size=1GiB\n");
@@ -104,6 +105,7 @@ fn a_malformed_story_is_shown_with_its_place() {
         "word.story",
         "twice.story",
         "unknown.story",
+        "point.story",
         "empty.story",
         "latin.story",
         "steer.story",

@@ -31,7 +31,22 @@ fn main() -> ExitCode {
         });
     }
     trials.push(Trial::test("protocol::everything_passes", protocol_holds));
+    trials.push(Trial::test("faults::none_of_a_story_is_idle", faults_fire));
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A story whose fault never fires shows nothing of it and is told; none of the built-in ones is such a story.
+fn faults_fire() -> Result<(), Failed> {
+    const IDLE: &str = "ever fired";
+    let bench = Bench::new();
+    let lines = "story \"idle\"\narm \"link.send:Op\" do=fail\ncreate v size=1GiB\ndelete v\n";
+    bench.write("idle.story", lines);
+    let idle = bench.run(&["run", "idle.story"]);
+    if !idle.out.contains("idle: no fault at \"link.send:Op\" ever fired") {
+        return Err(idle.to_string().into());
+    }
+    let all = bench.run(&["run", "default", "--quiet"]);
+    if all.code == 0 && !all.out.contains(IDLE) { Ok(()) } else { Err(all.to_string().into()) }
 }
 
 /// The protocol cases against our own target: all pass, and two runs say the same.

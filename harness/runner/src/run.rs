@@ -1,6 +1,6 @@
 //! One case from its first to its last step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::task::Poll;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::case::{CaseOutcome, CaseSpec};
 use crate::execute::{Played, Player, StepEnd};
 use crate::plan::{Plan, PlanStep};
 use crate::site::Site;
-use crate::story::{print, print_fault, print_step};
+use crate::story::{print, print_step};
 
 /// Plays a case on a site that stands, judges it, and clears up. The first findings end the story; what it made is
 /// then removed without being judged.
@@ -54,8 +54,9 @@ pub async fn run_case(site: &dyn Site, spec: &CaseSpec) -> CaseOutcome {
         let _ = within(&env, player.abandon()).await;
     }
     if spec.directed && end.is_none() && !interrupted {
-        let silent = silent(&spec.plan, &site.faults_fired());
-        outcome.notes.extend(silent.into_iter().map(|fault| format!("{}: {fault}", spec.story)));
+        let fired = site.faults_fired();
+        let never = |point| format!("{}: no fault at \"{point}\" ever fired", spec.story);
+        outcome.notes.extend(silent(&spec.plan, &fired).into_iter().map(never));
     }
     outcome.ledger.absorb(std::mem::take(&mut player.judge().ledger));
     let whole = !interrupted || end.is_some();
@@ -68,24 +69,10 @@ pub async fn run_case(site: &dyn Site, spec: &CaseSpec) -> CaseOutcome {
     outcome
 }
 
-/// Faults of a plan that never fired, in words. Of faults at the same point it is the number that counts.
-fn silent(plan: &Plan, fired: &BTreeMap<String, u64>) -> Vec<String> {
-    let mut placed: BTreeMap<&str, (u64, Vec<String>)> = BTreeMap::new();
-    for fault in plan.placed_faults() {
-        let (count, words) = placed.entry(&fault.point).or_default();
-        *count += 1;
-        words.push(print_fault(fault));
-    }
-    let mut out = Vec::new();
-    for (point, (count, words)) in placed {
-        let hits: u64 = fired.iter().filter(|(at, _)| covers(point, at)).map(|(_, n)| n).sum();
-        if hits == 0 {
-            out.extend(words.iter().map(|words| format!("fault {words} never fired")));
-        } else if hits < count {
-            out.push(format!("of {count} faults at \"{point}\" {hits} fired"));
-        }
-    }
-    out
+/// Points of faults of a plan at which none ever fired. Where one did, others may be there for whoever is patient longer.
+fn silent<'p>(plan: &'p Plan, fired: &BTreeMap<String, u64>) -> BTreeSet<&'p str> {
+    let points = plan.placed_faults().map(|fault| fault.point.as_str());
+    points.filter(|point| !fired.keys().any(|at| covers(point, at))).collect()
 }
 
 /// Longest that a step or a group may take, in virtual time: whatever it meets, nothing may hang for ever (CON-004).

@@ -18,7 +18,7 @@ pub mod verbs;
 pub use error::StoryError;
 pub use parse::{edit_distance, parse};
 pub use plain::{plain, plain_fault};
-pub use print::{print, print_fault, print_step};
+pub use print::{print, print_step};
 pub use value::{Name, Size};
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub fn print(plan: &Plan) -> String {
         line(format!("image {name} kind={} size={size}", word(kind)));
     }
     for fault in &plan.site.faults {
-        line(format!("fault {}", print_fault(fault)));
+        line(format!("fault {}", placed(fault)));
     }
     for step in &plan.steps {
         line(match &step.lane {
@@ -67,8 +67,7 @@ pub fn print(plan: &Plan) -> String {
     out
 }
 
-/// A placed fault as `arm` and `fault` lines spell it, without their verb.
-pub fn print_fault(fault: &PlacedFault) -> String {
+fn placed(fault: &PlacedFault) -> String {
     let action = match fault.action {
         FaultAction::Delay(ms) => format!("do=delay ms={ms}"),
         FaultAction::Http(status) => format!("do=http status={status}"),
@@ -173,7 +172,7 @@ pub fn print_step(step: &Step) -> String {
         Step::Link { up: false } => ("cut-link".to_owned(), &None),
         Step::Link { up: true } => ("heal-link".to_owned(), &None),
         Step::Wait { seconds } => (format!("wait {seconds}"), &None),
-        Step::Arm { fault } => (format!("arm {}", print_fault(fault)), &None),
+        Step::Arm { fault } => (format!("arm {}", placed(fault)), &None),
         Step::Disarm => ("disarm".to_owned(), &None),
         Step::Settle => ("settle".to_owned(), &None),
     };
