@@ -307,7 +307,7 @@ impl Move {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     /// Whatever is told, with whatever answers: a world is always left, none has a circle or a useless silent parent, and
     /// each recognises its own picture.

@@ -285,7 +285,7 @@ impl<C: FlowContext> Run<C> {
     }
 
     /// All steps from the first. `statuses` is what became of them before a crash: a step that fails now is no reason to leave
-    /// what the later ones had begun then.
+    /// what it and the later ones had begun then.
     async fn forward(&mut self, cx: &mut C, mut statuses: Vec<StepStatus>) -> Result<(), FlowError> {
         for (index, step) in self.flow.steps.iter().enumerate() {
             if self.plane.is_crashed() {
@@ -295,7 +295,7 @@ impl<C: FlowContext> Run<C> {
             if step.run.is_some() {
                 self.log(index, StepEvent::Started)?;
             }
-            statuses[index] = StepStatus::Running;
+            let before = std::mem::replace(&mut statuses[index], StepStatus::Running);
             let answer = match self.one(step, cx).await {
                 // Failing between two steps means that this one is done.
                 Ok(after) => {
@@ -308,7 +308,9 @@ impl<C: FlowContext> Run<C> {
                     Err(error)
                 }
                 Err(error) => {
-                    statuses[index] = StepStatus::Failed;
+                    if before == StepStatus::Never {
+                        statuses[index] = StepStatus::Failed;
+                    }
                     Err(error)
                 }
             };
@@ -486,3 +488,6 @@ async fn undergo(env: &Env, fault: Option<Fault>) -> Result<(), StepError> {
         Some(Fault::CrashNode) => Err(StepError::Crash),
     }
 }
+
+#[cfg(test)]
+mod tests;

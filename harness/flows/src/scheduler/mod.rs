@@ -274,4 +274,6 @@ fn weigh(candidates: &mut [Candidate], multiplier: f64) {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -242,7 +242,7 @@ fn holes_of_a_raw_file_are_found_without_reading_them() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     /// Whatever is done to an image, inspector and readers answer, within bounds, and never panic.
     #[test]

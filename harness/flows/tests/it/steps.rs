@@ -188,6 +188,23 @@ fn twice(point: &str, story: Story) -> Outcome {
     )
 }
 
+/// The step that fails when the flow is taken up had been done before the crash: it is undone as well.
+#[test]
+fn a_step_that_is_done_and_then_fails_is_undone() {
+    use sanbench_world::Fault;
+    let faults = [
+        ("flow.extend_volume.schedule.before", 1, Fault::CrashNode),
+        ("flow.extend_volume.begin.before", 2, Fault::Fail),
+    ];
+    let outcome = sanbench_flows::testing::run_with(&config(false), &faults, |rig| Box::pin(extend(rig)));
+    assert_eq!((outcome.answer, outcome.left), (Err(FlowError::Crashed), Vec::new()));
+    assert!(
+        outcome.recovered.iter().any(|said| said.contains("failed at step begin")),
+        "{:?}",
+        outcome.recovered
+    );
+}
+
 const SETTLED: [&str; 8] = [
     "available",
     "in-use",

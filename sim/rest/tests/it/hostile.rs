@@ -254,7 +254,7 @@ fn call() -> impl Strategy<Value = (String, String, Value)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     /// Whatever comes in: HTTP 200, an envelope, a whole array; and a refused call has changed nothing.
     #[test]
