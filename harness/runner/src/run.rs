@@ -57,6 +57,8 @@ pub async fn run_case(site: &dyn Site, spec: &CaseSpec) -> CaseOutcome {
         let silent = silent(&spec.plan, &site.faults_fired());
         outcome.notes.extend(silent.into_iter().map(|fault| format!("{}: {fault}", spec.story)));
     }
+    let worlds = player.judge().control.widest();
+    env.note("model", || json!({"worlds": worlds}));
     outcome.ledger.absorb(std::mem::take(&mut player.judge().ledger));
     let whole = !interrupted || end.is_some();
     conclude(end, &mut outcome);

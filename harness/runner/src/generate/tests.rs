@@ -150,7 +150,7 @@ fn the_title_tells_the_sizes_and_which_kinds_are_not_left_out() {
     }
     assert!(woven > 50, "{woven}");
     let half = 200 * nemesis::KINDS.len() / 2;
-    assert!((half * 8 / 10..half * 11 / 10).contains(&on), "{on} of about {half}");
+    assert!((half * 95 / 100..half * 105 / 100).contains(&on), "{on} of about {half}");
     let quiet = generate(1, &Profile::by_name("none").unwrap());
     assert!(quiet.title.ends_with("; kinds none"), "{}", quiet.title);
 }
