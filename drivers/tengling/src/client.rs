@@ -280,6 +280,9 @@ impl Client {
             match self.login(endpoint, sessions.serial + 1).await {
                 Ok(session) => {
                     let session = Arc::new(session);
+                    if sessions.serial > 0 {
+                        self.env.note("driver", || json!({"event": "session-renewed"}));
+                    }
                     sessions.serial += 1;
                     sessions.first = endpoint;
                     sessions.current = Some(session.clone());

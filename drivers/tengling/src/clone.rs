@@ -94,6 +94,7 @@ impl Client {
                         if failures >= 2 {
                             return refuse(RefusalKind::JobFailed, format!("the split of LUN {id} failed"));
                         }
+                        self.env.note("driver", || json!({"event": "split-again", "name": lun.name}));
                         started = false;
                     }
                     if now.split == Split::Running {

@@ -6,6 +6,7 @@
 //! volume can ever stand at limit + 1, and only while the call runs.
 
 use sanbench_api::{DriverError, ModelUpdate, ParentLink, RefusalKind, SnapshotRef, VolumeRef};
+use serde_json::json;
 
 use crate::TenglingDriver;
 use crate::error::{after_undo, refuse};
@@ -33,7 +34,7 @@ pub(crate) fn sectors(gib: u64) -> Result<u64, DriverError> {
 
 /// What the workflow stores about a LUN.
 pub(crate) fn model(lun: &Lun) -> ModelUpdate {
-    let location = serde_json::json!({"lun_id": lun.id, "lun_wwn": lun.wwn.to_string()});
+    let location = json!({"lun_id": lun.id, "lun_wwn": lun.wwn.to_string()});
     ModelUpdate {
         provider_id: Some(lun.id.clone()),
         provider_location: Some(location.to_string()),
@@ -170,7 +171,12 @@ impl TenglingDriver {
         if self.defects.no_depth_limit {
             return Ok(false);
         }
-        Ok(i64::from(self.client.depth(lun).await?) > self.config.max_clone_depth)
+        let depth = self.client.depth(lun).await?;
+        let deep = i64::from(depth) > self.config.max_clone_depth;
+        if deep {
+            self.client.env.note("driver", || json!({"event": "too-deep", "name": lun.name, "depth": depth}));
+        }
+        Ok(deep)
     }
 
     /// A copy without link. While it runs the LUN's description says so, and such a LUN is never adopted: after a

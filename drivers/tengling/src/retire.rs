@@ -6,6 +6,7 @@
 //! the next start, or the repeated delete, sweeps away.
 
 use sanbench_api::{DriverError, ParentLink, RefusalKind, SnapshotRef, VolumeRef};
+use serde_json::json;
 
 use crate::TenglingDriver;
 use crate::clone::children;
@@ -100,6 +101,7 @@ impl TenglingDriver {
             }
         }
         renamed?;
+        self.client.env.note("driver", || json!({"event": "silent-parent", "name": lun.name}));
         self.reap(Some(ParentLink::Lun(lun.id.clone()))).await
     }
 
@@ -132,7 +134,10 @@ impl TenglingDriver {
                 return Ok(());
             }
             match self.client.delete::<Lun>("lun", &lun.id, &lun.name).await {
-                Ok(_) => parent = lun.parent,
+                Ok(_) => {
+                    self.client.env.note("driver", || json!({"event": "reaped", "name": lun.name}));
+                    parent = lun.parent;
+                }
                 // Somebody uses it again. An array that has no time says nothing of the kind.
                 Err(DriverError::Refused { kind: RefusalKind::Busy, code: Some(code), .. })
                     if !codes::BUSY.contains(&code) && code != codes::TIMED_OUT =>

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use http::Method;
 use sanbench_api::DriverError;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::{Client, Repeat};
 use crate::error::{CallError, undecided};
@@ -61,7 +61,7 @@ impl Client {
             };
             if error.is_taken() {
                 match look().await {
-                    Ok(Some(found)) if lost.is_some() => return Ok(Made::Likely(found)),
+                    Ok(Some(found)) if lost.is_some() => return Ok(self.likely(path, found)),
                     Ok(Some(found)) => return Ok(Made::Found(found)),
                     // It vanished between the two calls: make it now.
                     Ok(None) => {}
@@ -71,7 +71,7 @@ impl Client {
                 }
             } else if error.is_doubtful() {
                 match look().await {
-                    Ok(Some(found)) => return Ok(Made::Likely(found)),
+                    Ok(Some(found)) => return Ok(self.likely(path, found)),
                     Ok(None) => {}
                     Err(looking) => return Err(undecided(&error, &looking)),
                 }
@@ -91,6 +91,12 @@ impl Client {
                 });
             }
         }
+    }
+
+    /// What is found after a lost answer is taken for what the call has made.
+    fn likely<T: Record>(&self, path: &str, found: T) -> Made<T> {
+        self.env.note("driver", || json!({"event": "adopted", "path": path, "name": found.name()}));
+        Made::Likely(found)
     }
 
     /// Deletes `collection/id`. Missing is success (false). After a lost answer the id is looked at: array ids are

@@ -146,6 +146,15 @@ pub struct Tune {
     pub events: u64,
     /// Characters of its name; 0 leaves it as short as it is.
     pub name_length: u64,
+    /// It prefers digests of headers and data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub digests: bool,
+    /// Bytes that it offers as burst lengths; 0 leaves its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub burst: u64,
+    /// It sends no data unasked: none with a command, and none before an R2T.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub solicited: bool,
 }
 
 /// A call that is made once more.

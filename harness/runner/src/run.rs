@@ -58,6 +58,8 @@ pub async fn run_case(site: &dyn Site, spec: &CaseSpec) -> CaseOutcome {
         let never = |point| format!("{}: no fault at \"{point}\" ever fired", spec.story);
         outcome.notes.extend(silent(&spec.plan, &fired).into_iter().map(never));
     }
+    let worlds = player.judge().control.widest();
+    env.note("model", || json!({"worlds": worlds}));
     outcome.ledger.absorb(std::mem::take(&mut player.judge().ledger));
     let whole = !interrupted || end.is_some();
     conclude(end, &mut outcome);

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError, Weak};
 use std::task::{Context, Poll};
 
+use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -141,6 +142,17 @@ impl TaskSet {
         self
     }
 
+    /// Asks the policy about a task whose turn it is; a priority that changes is a line of the history.
+    fn passes(&self, scheduler: &Mutex<Scheduler>, standing: &mut Standing) -> bool {
+        let mut scheduler = lock(scheduler);
+        let (passes, changed) = (scheduler.passes(standing), scheduler.changed());
+        drop(scheduler);
+        if let Some(turn) = changed {
+            self.recorder.note(&self.node, "turns", || json!({"event": "priority", "turn": turn}));
+        }
+        passes
+    }
+
     pub(crate) fn is_down(&self) -> bool {
         self.down.load(Ordering::Acquire)
     }
@@ -247,7 +259,7 @@ impl<F: Future + Send> Future for Shell<F> {
             return Poll::Pending;
         }
         if let Some(scheduler) = &this.set.scheduler
-            && lock(scheduler).passes(&mut this.standing)
+            && this.set.passes(scheduler, &mut this.standing)
         {
             cx.waker().wake_by_ref();
             return Poll::Pending;

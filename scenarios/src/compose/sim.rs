@@ -271,6 +271,8 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         Err(e) => broken(spec, e.to_string()),
     };
     // In the simulation the inside of the array may be looked at in addition.
+    let copy_ups = array.copy_ups();
+    array_env.note("array", || serde_json::json!({"event": "copied up", "writes": copy_ups}));
     let audit = array.audit();
     let audit = audit.or_else(|| twin.as_deref().and_then(Twin::audit));
     if let Some(first) = audit

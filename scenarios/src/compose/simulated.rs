@@ -195,6 +195,11 @@ impl RunningArray {
         first.or_else(|| self.vault.as_ref().and_then(|vault| vault.audit(&self.handle)))
     }
 
+    /// Writes of linked clones that copied from their parents first, since the array was made or came back.
+    pub(crate) fn copy_ups(&self) -> u64 {
+        self.handle.lock().copy_ups()
+    }
+
     /// The array comes back from a power loss on a node that was down: its volatile caches are lost. One with a journal is
     /// made again of what was committed.
     ///
@@ -207,7 +212,8 @@ impl RunningArray {
             return self.serve_again(env).await.map_err(|e| SiteError::Internal(e.to_string()));
         }
         let mut dice = env.rng(&format!("power loss {}", self.handle.lock().power_generation()));
-        self.handle.lock().power_loss(env.now(), &mut |n| dice.below(n));
+        let report = self.handle.lock().power_loss(env.now(), &mut |n| dice.below(n));
+        env.note("power", || serde_json::json!({"lost": report.blocks_lost, "kept": report.blocks_kept}));
         self.serve_again(env).await.map_err(|e| SiteError::Internal(e.to_string()))
     }
 

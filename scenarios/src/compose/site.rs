@@ -8,6 +8,7 @@ use sanbench_check::Finding;
 use sanbench_durable::Spoil;
 use sanbench_flows::image::ImageStore;
 use sanbench_flows::{Backend, CacheLimits, ControlPlane, FlowDefects, FlowsConfig};
+use sanbench_initiator::config::DigestOffer;
 use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
 use sanbench_rest::Desk;
 use sanbench_runner::plan::{PlacedFault, Plan, Spoiled, Tune};
@@ -305,6 +306,16 @@ fn tuned(env: &Env, parts: &SiteParts, host: &str, n: usize, multipath: bool, tu
     let mut config = host_config(env, parts, host, n, multipath);
     config.interfaces = u16::try_from(tune.interfaces.clamp(1, 8)).unwrap_or(1);
     config.uevents.delay = std::time::Duration::from_secs(tune.events);
+    let session = &mut config.session;
+    if tune.digests {
+        (session.header_digest, session.data_digest) = (DigestOffer::Prefer, DigestOffer::Prefer);
+    }
+    if let Some(burst) = u32::try_from(tune.burst).ok().filter(|burst| *burst > 0) {
+        (session.max_burst, session.first_burst) = (burst, burst);
+    }
+    if tune.solicited {
+        (session.initial_r2t, session.immediate_data) = (true, false);
+    }
     config
 }
 

@@ -227,6 +227,7 @@ impl Array {
         let pool = self.pools.get(lun.pool as usize).ok_or(IoError::Gone)?;
         let space = pool.space(lun.quota.as_ref());
         let defect = self.defects.lost_write_on_cow;
+        self.events.copy_ups += u64::from(lun.content.copies_up(lba, bytes / BLOCK_BYTES));
         if !lun.cache.is_on() {
             lun.content.write(lba, data, &space, defect)?;
             self.promise();

@@ -42,12 +42,19 @@ pub struct Event {
 pub(crate) struct Events {
     all: VecDeque<Event>,
     last: u64,
+    /// Writes that copied from a parent first.
+    pub(crate) copy_ups: u64,
 }
 
 impl Array {
     /// The latest events, oldest first.
     pub fn events(&self) -> impl Iterator<Item = &Event> {
         self.events.all.iter()
+    }
+
+    /// Writes of linked clones that copied from their parents first, since this value of the array was made.
+    pub fn copy_ups(&self) -> u64 {
+        self.events.copy_ups
     }
 
     pub(crate) fn tell(&mut self, kind: EventKind, object: String) {

@@ -88,7 +88,7 @@ pub struct TargetConfig {
     pub own_chap: Option<ChapCredentials>,
     /// Refuse normal sessions of initiators that the array does not know and that would see nothing (status 02/02).
     pub refuse_strangers: bool,
-    /// One `scsi` note for each command (many); login, logout and unit attentions are always noted.
+    /// A `scsi` note also for each command that goes well (many); every other answer, login and logout are always noted.
     pub trace_commands: bool,
     /// Wrong on purpose; none by default.
     pub defects: TargetDefects,

@@ -154,8 +154,8 @@ impl Full {
         moved: u64,
     ) {
         common.numbers.open_window(common.config.queue_depth, self.outstanding());
-        if common.config.trace_commands {
-            self.trace(common, asker, &done);
+        if common.config.trace_commands && done.is_ok() {
+            self.tell(common, asker, Status::GOOD, None);
         }
         let done = match common.around.fault("target.command.after") {
             None => done,
@@ -178,15 +178,18 @@ impl Full {
         }
     }
 
-    fn trace(&self, common: &mut Common, asker: Asker, done: &Result<Vec<Bytes>, Failure>) {
+    /// A line of the history about an answer.
+    fn tell(&self, common: &mut Common, asker: Asker, status: Status, sense: Option<&Sense>) {
         let initiator = &self.initiator;
         common.around.note("scsi", &|| {
-            let result = match done {
-                Ok(_) => "GOOD".to_owned(),
-                Err(Failure::Check(sense)) => sense.to_string(),
-                Err(Failure::Status(status)) => status.to_string(),
-            };
-            json!({"initiator": initiator, "lun": asker.lun.number(), "opcode": asker.opcode, "result": result})
+            let (lun, opcode) = (asker.lun.number(), asker.opcode);
+            let mut note =
+                json!({"initiator": initiator, "lun": lun, "opcode": opcode, "status": status.to_string()});
+            if let Some(sense) = sense {
+                let (key, asc) = (sense.key.0, sense.asc);
+                note["sense"] = format!("{key:x}/{:02x}/{:02x}", asc.code(), asc.qualifier()).into();
+            }
+            note
         });
     }
 
@@ -198,6 +201,7 @@ impl Full {
                     "asc": format!("{:02x}/{:02x}", sense.asc.code(), sense.asc.qualifier())})
             });
         }
+        self.tell(common, asker, Status::CHECK_CONDITION, Some(&sense));
         let bytes = match &self.nexus {
             Some(nexus) => scsi::sense_bytes(&common.array.lock(), nexus, asker.lun, &sense),
             None => Bytes::copy_from_slice(&sense.build_fixed()),
@@ -205,7 +209,11 @@ impl Full {
         self.status(common, asker, Status::CHECK_CONDITION, bytes, moved);
     }
 
+    /// Sends a status. What is not GOOD is rare, and what a reader of the history looks for: it is always told.
     fn status(&mut self, common: &mut Common, asker: Asker, status: Status, sense: Bytes, moved: u64) {
+        if !matches!(status, Status::GOOD | Status::CHECK_CONDITION) {
+            self.tell(common, asker, status, None);
+        }
         if status != Status::GOOD && common.config.defects.stat_sn_skips {
             common.numbers.take_stat();
         }

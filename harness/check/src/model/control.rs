@@ -129,13 +129,14 @@ impl Default for BackendRules {
 #[derive(Debug, Clone)]
 pub struct ControlModel {
     pub(super) worlds: Vec<World>,
+    widest: usize,
     pub(super) overflowed: bool,
     rules: BTreeMap<String, BackendRules>,
 }
 
 impl Default for ControlModel {
     fn default() -> Self {
-        Self { worlds: vec![World::default()], overflowed: false, rules: BTreeMap::new() }
+        Self { worlds: vec![World::default()], widest: 1, overflowed: false, rules: BTreeMap::new() }
     }
 }
 
@@ -165,6 +166,12 @@ impl ControlModel {
             [world] if !self.overflowed => Some(world),
             _ => None,
         }
+    }
+
+    /// Worlds that were possible at a time, at most.
+    #[must_use]
+    pub fn widest(&self) -> usize {
+        self.widest
     }
 
     /// Too many worlds were possible at some time: from then on a mismatch proves nothing.
@@ -268,6 +275,7 @@ impl ControlModel {
             next.truncate(MOST_WORLDS);
             self.overflowed = true;
         }
+        self.widest = self.widest.max(next.len());
         self.worlds = next;
     }
 

@@ -215,12 +215,15 @@ fn an_unknown_outcome_is_decided_by_an_inventory() {
     let mut model = limited(5);
     run(&mut model, &[create(1, 1, Source::Blank)]);
     let before = picture(model.settled().unwrap());
+    assert_eq!(model.widest(), 1);
     model.complete(&Operation::Extend { id: v(1), size_gib: 3 }, Answer::Unknown);
     assert_eq!(model.worlds().len(), 2);
     assert!(model.settled().is_none());
 
     let mut old = model.clone();
     assert_eq!(judge(&mut old, &before), [""; 0]);
+    run(&mut old, &[create(2, 1, Source::Blank)]);
+    assert_eq!((old.worlds().len(), old.widest()), (1, 2));
     assert_eq!(old.settled().unwrap().volumes[&v(1)].size_gib, 1);
 
     let mut new = model.clone();

@@ -245,14 +245,18 @@ async fn recover<C: FlowContext>(
     let lines = plane.db.read(|db| db.flow_log(row.id))?;
     let folded = log::fold(flow.steps.len(), &lines)
         .map_err(|e| FlowError::Internal(format!("log of {} {}: {e}", row.kind, row.subject)))?;
-    plane.env.note("flow", || json!({"flow": flow.name, "subject": row.subject, "event": "recover"}));
+    let forward = flow.recovery == Recovery::Forward && !folded.unwinding;
+    plane.env.note("flow", || {
+        let way = if forward { "forward" } else { "back" };
+        json!({"flow": flow.name, "subject": row.subject, "event": "recover", "way": way})
+    });
     let context = C::rebuild(plane, row)?.filter(|_| !plane.config.defects.open_flows_forgotten);
     let Some(mut cx) = context else {
         return plane.db.read(|db| db.close_flow(row.id));
     };
     let seq = u32::try_from(lines.len()).unwrap_or(u32::MAX);
     let mut run = Run { flow, plane: Arc::clone(plane), id: row.id, seq, subject: row.subject.clone() };
-    if flow.recovery == Recovery::Forward && !folded.unwinding {
+    if forward {
         return run.forward(&mut cx, folded.steps).await;
     }
     let undo_failures = run.unwind(&mut cx, &folded.steps).await?;
@@ -425,7 +429,13 @@ impl<C: FlowContext> Run<C> {
             }
             self.log(index, StepEvent::UndoStarted)?;
             match self.undo(step.name, undo, cx).await {
-                Ok(()) => self.log(index, StepEvent::UndoFinished)?,
+                Ok(()) => {
+                    self.log(index, StepEvent::UndoFinished)?;
+                    self.plane.env.note("flow", || {
+                        json!({"flow": self.flow.name, "subject": self.subject, "step": step.name,
+                            "event": "undone"})
+                    });
+                }
                 Err(StepError::Crash) => return Err(self.crash()),
                 Err(StepError::Lost) => return Err(FlowError::Unanswered),
                 Err(error) => {

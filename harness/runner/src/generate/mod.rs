@@ -134,7 +134,7 @@ pub const REQUIRES: &[&str] = &["CLU-001", "CLU-005", "CRE-001", "DAT-002", "DAT
 pub fn generate(seed: u64, profile: &Profile) -> Plan {
     let options = Options::draw(seed, profile);
     let mut plan = Plan {
-        title: options.title(profile),
+        title: String::new(),
         requires: REQUIRES.iter().map(|id| (*id).to_owned()).collect(),
         site: options.site(),
         steps: Vec::new(),
@@ -146,6 +146,7 @@ pub fn generate(seed: u64, profile: &Profile) -> Plan {
         number += steps.len().max(1) as u64;
         plan.steps.extend(steps);
     }
+    plan.title = options.title(profile, &nemesis::drawn(&plan, seed, profile, true));
     nemesis::weave(&mut plan, seed, profile, true);
     if options.lanes || !options.rarities.is_empty() || plan.steps.iter().any(|s| s.lane.is_some()) {
         plan.steps.push(PlanStep::from(Step::Settle));

@@ -35,6 +35,9 @@ pub struct FaultKind {
     pub end: fn(&[Step]) -> Vec<Step>,
 }
 
+/// Milliseconds that a call takes which is never answered.
+pub const HANGS: u64 = 1_000_000;
+
 /// Every kind. Outages are those whose `end` mends something.
 pub const KINDS: &[FaultKind] = &[
     FaultKind {
@@ -412,7 +415,7 @@ pub const KINDS: &[FaultKind] = &[
         promise: "A management call that is not answered is given up in time.",
         environments: SIM,
         masked: false,
-        begin: |d, _, next| arm(d, "rest.before:", next, FaultAction::Delay(1_000_000)),
+        begin: |d, _, next| arm(d, "rest.before:", next, FaultAction::Delay(HANGS)),
         end: over,
     },
     FaultKind {
@@ -652,16 +655,20 @@ const OF_TWO_ARRAYS: &[&str] = &[
     "service-restart",
 ];
 
-/// Puts faults between the steps of a plan, each drawn from dice of the step that it stands before, and what mends them
-/// behind. With `swarm`, kinds are left out by chance. A plan that got any ends with `settle`.
-pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
+/// The kinds of a run with their weights: with `swarm`, kinds are left out by chance.
+pub(super) fn drawn(
+    plan: &Plan,
+    seed: u64,
+    profile: &Profile,
+    swarm: bool,
+) -> Vec<(&'static FaultKind, u64)> {
     if profile.is_quiet() {
-        return;
+        return Vec::new();
     }
     let mut mask = sanbench_world::dice(seed, "nemesis", "kinds");
     // What the nemesis drains would not be full for the plan.
     let fills = plan.steps.iter().any(|s| matches!(s.step, Step::Fill { .. }));
-    let kinds: Vec<(&FaultKind, u64)> = KINDS
+    KINDS
         .iter()
         .map(|kind| {
             let on = mask.chance(1, 2) || !swarm;
@@ -672,7 +679,16 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
             (kind, if on { weight * wanted } else { 0 })
         })
         .filter(|(_, weight)| *weight > 0)
-        .collect();
+        .collect()
+}
+
+/// Puts faults between the steps of a plan, each drawn from dice of the step that it stands before, and what mends them
+/// behind. With `swarm`, kinds are left out by chance. A plan that got any ends with `settle`.
+pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
+    if profile.is_quiet() {
+        return;
+    }
+    let kinds = drawn(plan, seed, profile, swarm);
     let mut open: Vec<(u64, Vec<Step>)> = Vec::new();
     let mut since_settle = 0;
     let mut sessions = 0;

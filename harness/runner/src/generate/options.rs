@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sanbench_world::{Dice, dice};
 
 use super::Profile;
+use super::nemesis::FaultKind;
 use super::rare::{self, Rarity};
 use super::workload::Kind;
 use crate::plan::{ImageKind, Schedule, SitePlan};
@@ -116,14 +117,20 @@ impl Options {
         self.images && !self.image_cache
     }
 
-    /// Everything that the site's lines do not tell.
-    pub(super) fn title(&self, profile: &Profile) -> String {
+    /// Everything that the site's lines do not tell: sizes, weights of operations, and those of the kinds of faults that are
+    /// not left out.
+    pub(super) fn title(&self, profile: &Profile, kinds: &[(&FaultKind, u64)]) -> String {
         let on = self.weights.iter().map(|(kind, weight)| format!("{}:{weight}", kind.word()));
         let extra = [("lanes", self.lanes), ("refusals", self.illegal)];
         let extra = extra.iter().filter(|(_, on)| *on).map(|(word, _)| *word);
         let extra = extra.chain(self.rarities.iter().map(|rarity| rarity.word())).map(str::to_owned);
         let words = on.chain(extra).collect::<Vec<_>>().join(" ");
-        format!("swarm, faults {}: {words}", profile.name)
+        let kinds: Vec<String> =
+            kinds.iter().map(|(kind, weight)| format!("{}:{weight}", kind.name)).collect();
+        let kinds = if kinds.is_empty() { "none".to_owned() } else { kinds.join(" ") };
+        let Self { steps, volumes_max, gib_max, .. } = self;
+        let sizes = format!("steps {steps}, volumes {volumes_max}, GiB {gib_max}");
+        format!("swarm, {sizes}, faults {}: {words}; kinds {kinds}", profile.name)
     }
 
     pub(super) fn site(&self) -> SitePlan {
@@ -167,6 +174,24 @@ impl Options {
             ];
         }
         rare::furnish(self.seed, &self.rarities, &mut site);
+        offers(self.seed, &mut site);
         site
+    }
+}
+
+/// Hosts whose sessions are negotiated otherwise than by default: Cinder has no such options, an administrator sets them on the
+/// host (`iscsid.conf`). Dice of their own, so that nothing else of a plan depends on them.
+fn offers(seed: u64, site: &mut SitePlan) {
+    let mut d = dice(seed, "swarm", "session keys");
+    if !d.chance(1, 3) {
+        return;
+    }
+    for (host, _) in &site.hosts {
+        let (digests, solicited) = (d.chance(1, 2), d.chance(1, 3));
+        let burst = [0, 0, 8 << 10, 64 << 10][d.below(4) as usize];
+        if digests || solicited || burst > 0 {
+            let tune = site.tunes.entry(host.clone()).or_default();
+            (tune.digests, tune.solicited, tune.burst) = (digests, solicited, burst);
+        }
     }
 }

@@ -121,3 +121,57 @@ fn what_a_plan_arms_is_its_next_steps_and_few_sessions_end_without_a_rest() {
     assert!(near > 100, "{near}");
     assert_eq!(most, 2);
 }
+
+#[test]
+fn the_title_tells_the_sizes_and_which_kinds_are_not_left_out() {
+    let (mut on, mut woven) = (0, 0);
+    // Rarities break things of their own.
+    let operations = RARITIES.iter().map(|name| ((*name).to_owned(), 0)).collect();
+    let profile = Profile { operations, ..Profile::default() };
+    for seed in 0..200 {
+        let plan = generate(seed, &profile);
+        let (head, kinds) = plan.title.rsplit_once("; kinds ").unwrap();
+        let sizes: Vec<&str> = head.split(", ").take(4).map(|part| part.split(' ').next().unwrap()).collect();
+        assert_eq!(sizes, ["swarm", "steps", "volumes", "GiB"], "{head}");
+        let named: Vec<&str> = kinds.split(' ').filter_map(|word| Some(word.split_once(':')?.0)).collect();
+        assert!(named.iter().all(|name| nemesis::KINDS.iter().any(|kind| kind.name == *name)), "{kinds}");
+        on += named.len();
+        // Nothing but the nemesis makes these.
+        for step in &plan.steps {
+            let kind = match step.step {
+                Step::PowerLoss => "power-loss",
+                Step::Reboot { .. } => "host-reboot",
+                Step::Reset { .. } => "connection-reset",
+                Step::HalfOpen { .. } => "half-open",
+                _ => continue,
+            };
+            woven += 1;
+            assert!(named.contains(&kind), "seed {seed} has {kind}: {kinds}");
+        }
+    }
+    assert!(woven > 50, "{woven}");
+    let half = 200 * nemesis::KINDS.len() / 2;
+    assert!((half * 95 / 100..half * 105 / 100).contains(&on), "{on} of about {half}");
+    let quiet = generate(1, &Profile::by_name("none").unwrap());
+    assert!(quiet.title.ends_with("; kinds none"), "{}", quiet.title);
+}
+
+#[test]
+fn some_hosts_negotiate_their_sessions_otherwise() {
+    let mut seen = [0; 4];
+    for seed in 0..200 {
+        let plan = generate(seed, &Profile::default());
+        let hosts: Vec<_> = plan.site.hosts.iter().map(|(name, _)| name).collect();
+        assert!(plan.site.tunes.keys().all(|name| hosts.contains(&name)), "seed {seed}");
+        let tunes: Vec<_> = plan.site.tunes.values().collect();
+        for (count, here) in seen.iter_mut().zip([
+            tunes.iter().any(|tune| tune.digests),
+            tunes.iter().any(|tune| tune.solicited),
+            tunes.iter().any(|tune| tune.burst > 0),
+            tunes.is_empty(),
+        ]) {
+            *count += u64::from(here);
+        }
+    }
+    assert!(seen.iter().all(|count| (20..150).contains(count)), "{seen:?}");
+}

@@ -393,7 +393,13 @@ fn header(
                 interfaces: args.key(at, "interfaces", "a number")?.unwrap_or(0),
                 events: args.key(at, "events", "a number")?.unwrap_or(0),
                 name_length: args.key(at, "name-length", "a number")?.unwrap_or(0),
+                digests: args.key(at, "digests", "true or false")?.unwrap_or(false),
+                burst: args.key(at, "burst", "a size")?.unwrap_or(Size(0)).0,
+                solicited: args.key(at, "solicited", "true or false")?.unwrap_or(false),
             };
+            if tune.burst > 0 && !(512..=8 << 20).contains(&tune.burst) {
+                return Err(at.error(first, "a burst is of 512B to 8MiB", None));
+            }
             if tune.interfaces > 8 || tune.name_length > 200 {
                 return Err(at.error(first, "at most 8 interfaces and 200 characters", None));
             }

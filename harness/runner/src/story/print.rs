@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::pair;
+use super::value::Size;
 use crate::plan::{FaultAction, PlacedFault, Plan, Schedule, Source, Step, Tune, Way};
 
 /// The whole story as text; [`super::parse`] reads it back to an equal plan.
@@ -46,8 +47,16 @@ pub fn print(plan: &Plan) -> String {
         line(if *paths == 1 { format!("host {name}") } else { format!("host {name} paths={paths}") });
     }
     for (name, tune) in &plan.site.tunes {
-        let Tune { interfaces, events, name_length } = tune;
-        line(format!("tune {name} interfaces={interfaces} events={events} name-length={name_length}"));
+        let Tune { interfaces, events, name_length, digests, burst, solicited } = tune;
+        let mut text =
+            format!("tune {name} interfaces={interfaces} events={events} name-length={name_length}");
+        for (key, _) in [("digests", digests), ("solicited", solicited)].into_iter().filter(|(_, on)| **on) {
+            text += &format!(" {key}=true");
+        }
+        if *burst > 0 {
+            text += &format!(" burst={}", Size(*burst));
+        }
+        line(text);
     }
     for (name, specs) in &plan.site.types {
         line(format!("type {name}{}", pairs(specs)));

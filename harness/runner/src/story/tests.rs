@@ -160,7 +160,15 @@ fn plan() -> impl Strategy<Value = Plan> {
                     .filter(|(_, paths)| *paths == 2)
                     .map(|(host, _)| {
                         let few = steps.len() as u64 % 9;
-                        (host.clone(), Tune { interfaces: few, events: few * 3, name_length: few * 20 })
+                        let tune = Tune {
+                            interfaces: few,
+                            events: few * 3,
+                            name_length: few * 20,
+                            digests: few % 2 == 1,
+                            burst: (few % 3) << 12,
+                            solicited: few % 4 == 2,
+                        };
+                        (host.clone(), tune)
                     })
                     .collect(),
                 schedule: [Schedule::Fifo, Schedule::Random, Schedule::Priorities][steps.len() % 3],

@@ -11,7 +11,7 @@ remote
 schedule random
 host compute-1 paths=2
 host compute-2
-tune compute-2 interfaces=2 events=3 name-length=60
+tune compute-2 interfaces=2 events=3 name-length=60 digests=true solicited=true burst=8KiB
 type gold volume_backend_name=tldriver capabilities:disk="<in> ssd"
 image small kind=sample
 image evil kind=backing-file size=1MiB

@@ -139,6 +139,11 @@ impl Content {
         matches!(self.map.get(index), None | Some(Slot::Absent)) && self.inherited(index).is_some()
     }
 
+    /// Whether a write there has to copy from the parent first.
+    pub(crate) fn copies_up(&self, lba: u64, blocks: u64) -> bool {
+        self.link.is_some() && pieces(lba, blocks).any(|(index, ..)| self.is_inherited(index))
+    }
+
     /// The extent that a reader sees; none reads zero.
     pub(crate) fn visible(&self, index: u64) -> Option<&Arc<Extent>> {
         match self.map.get(index) {

@@ -96,6 +96,24 @@ fn a_split_copies_over_time_and_never_over_newer_data() {
 }
 
 #[test]
+fn the_first_write_of_an_extent_that_only_the_parent_has_copies_it_up() {
+    let mut a = array(1_000);
+    let parent = lun(&mut a, "parent", 10 * EXTENT, true);
+    write(&mut a, 0, parent, 0, 3 * EXTENT, 1).unwrap();
+    let child = clone_of(&mut a, 0, "child", parent);
+    write(&mut a, 0, child, 7 * EXTENT, 1, 2).unwrap();
+    write(&mut a, 0, parent, 0, 1, 3).unwrap();
+    assert_eq!(a.copy_ups(), 0, "the parent has nothing there, or is nobody's clone");
+    write(&mut a, 0, child, 5, 1, 4).unwrap();
+    write(&mut a, 0, child, 6, 1, 5).unwrap();
+    assert_eq!(a.copy_ups(), 1);
+    // One write over what is copied and what is not.
+    write(&mut a, 0, child, EXTENT - 1, 2 * EXTENT, 6).unwrap();
+    assert_eq!(a.copy_ups(), 2);
+    clean(&a);
+}
+
+#[test]
 fn a_stopped_split_keeps_the_link_and_can_start_again() {
     let mut a = array(1_000);
     let parent = lun(&mut a, "parent", 10 * EXTENT, true);

@@ -255,6 +255,10 @@ fn unit_attentions_come_once_in_order() {
     assert_eq!(one.run(lun, Cdb::TestUnitReady, 0).0, Status::GOOD);
     let notes = bench.script.notes();
     assert!(notes.iter().any(|n| n.contains("unit_attention") && n.contains("2a/09")), "{notes:?}");
+    // Each answer that is not GOOD is told with its sense, and no other.
+    let answers: Vec<&String> = notes.iter().filter(|n| n.contains("opcode")).collect();
+    assert_eq!(answers.len(), 7, "{answers:?}");
+    assert!(answers.iter().any(|n| n.contains("CHECK CONDITION") && n.contains("6/2a/09")), "{answers:?}");
 }
 
 #[test]

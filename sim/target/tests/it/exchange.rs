@@ -226,6 +226,12 @@ fn limits_are_told_as_busy_or_full() {
     assert_eq!(full.status, Status::TASK_SET_FULL);
     let Some(Pdu::ScsiResponse(busy)) = begin(&mut other) else { panic!() };
     assert_eq!(busy.status, Status::BUSY, "it has no part in it");
+    let notes = bench.script.notes();
+    for status in ["TASK SET FULL", "BUSY"] {
+        let told =
+            |note: &&String| note.contains("opcode") && note.contains(&format!("\"status\":\"{status}\""));
+        assert_eq!(notes.iter().filter(told).count(), 1, "{status}: {notes:?}");
+    }
     conn.answer(&r2t, &pattern(8, 1), 4096);
     assert!(matches!(conn.next(), Some(Pdu::ScsiResponse(r)) if r.status == Status::GOOD));
     assert!(matches!(begin(&mut other), Some(Pdu::R2t(_))), "there is room again");
