@@ -597,6 +597,7 @@ impl Bench {
             ensure!(depth == self.depth(id), "LUN {id}: depth {depth}, model says {}", self.depth(id));
         }
         self.compare_plant()?;
+        self.compare_pool()?;
         self.compare_portals()?;
         self.compare_limits()?;
         for (id, snapshot) in self.snapshots.clone() {

@@ -265,6 +265,18 @@ impl Bench {
         Ok(())
     }
 
+    /// The pool's accounts against the volumes of the model; what they are the sum of inside, the array's own audit says.
+    pub(crate) fn compare_pool(&self) -> Result<(), String> {
+        let pool = self.array.pool(0).ok_or("the pool is missing")?;
+        let provisioned: u64 = self.luns.values().map(|lun| lun.bytes.len() as u64 / 512).sum();
+        let seen = pool.provisioned_blocks();
+        ensure!(seen == provisioned, "the pool has {seen} blocks provisioned, model says {provisioned}");
+        // Nothing is used beyond what there is, and what is not used is free.
+        let (used, free, all) = (pool.used_blocks(), pool.free_blocks(), pool.capacity_blocks());
+        ensure!(used + free == all, "the pool has {used} blocks used and {free} free of {all}");
+        Ok(())
+    }
+
     /// Controllers, owners, states, identities, and that each visible change moves the generation.
     pub(crate) fn compare_plant(&mut self) -> Result<(), String> {
         self.plant.advance(self.now);
