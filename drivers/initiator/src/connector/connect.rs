@@ -72,7 +72,7 @@ pub(super) struct Found {
 /// What a narrow scan sees.
 enum Seen {
     /// A logical unit that has an identity.
-    Device(PathDevice),
+    Device(Box<PathDevice>),
     /// The target says that there is none.
     Nothing,
     /// Nobody said anything: what was there before may be there still, and may be another volume's that is attached.
@@ -370,7 +370,7 @@ impl Inner {
                             None => {}
                         }
                         if right {
-                            return self.take(at, wwn, device, made);
+                            return self.take(at, wwn, *device, made);
                         }
                         let expected = info.wwn.unwrap_or(wwn);
                         if wrong.replace(wwn).is_some() {
@@ -410,7 +410,7 @@ impl Inner {
     async fn look(&self, session: &PortalSession, lun: u16) -> Seen {
         for _ in 0..2 {
             match PathDevice::probe(&self.env, &self.config, session, lun).await {
-                Ok(found) => return found.map_or(Seen::Nothing, Seen::Device),
+                Ok(found) => return found.map_or(Seen::Nothing, |device| Seen::Device(Box::new(device))),
                 Err(PathFault::NotSent(_) | PathFault::Lost { .. }) => {
                     let deadline = self.env.now() + self.config.session.login_timeout;
                     if session.wait_up(deadline).await.is_err() {

@@ -282,7 +282,8 @@ impl Player<'_> {
         }
         let Some((lun, found)) = reached else {
             self.judge().ledger.compared("ATT-001", 1);
-            self.judge().ledger.compared("ATT-016", u64::from(!self.plan.site.tunes.is_empty()));
+            let alike = self.plan.site.tunes.values().any(|tune| tune.name_length > 0 || tune.interfaces > 0);
+            self.judge().ledger.compared("ATT-016", u64::from(alike));
             return Ok("not let in".into());
         };
         let finding = Finding::new("ATT-001", "masking", "initiator", "reaches")
