@@ -13,13 +13,14 @@
 //! - [`model::control`]: which volumes, snapshots and attachments exist, as a small set of possible worlds;
 //! - [`census`]: the inventories of array, database and hosts against that expectation;
 //! - [`lifecycle`]: the status machines as tables;
-//! - [`depth`], [`scheduler`], [`capacity`], [`access`]: single rules, recomputed independently.
+//! - [`depth`], [`scheduler`], [`capacity`], [`access`], [`locks`]: single rules, recomputed independently.
 
 pub mod access;
 pub mod capacity;
 pub mod census;
 pub mod depth;
 pub mod lifecycle;
+pub mod locks;
 pub mod model;
 pub mod scheduler;
 pub mod stamp;

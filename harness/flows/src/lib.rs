@@ -35,7 +35,7 @@ mod volume;
 pub use attach::LocalRead;
 pub use compute::{AttachOptions, DetachOptions};
 pub use config::{Backend, CacheLimits, Converter, FlowsConfig, QuotaLimits, Repeat};
-pub use control::{ControlPlane, Leftovers, StartReport};
+pub use control::{ControlPlane, HeldBefore, Leftovers, LockKind, LockName, StartReport};
 pub use defects::FlowDefects;
 pub use engine::{FlowInfo, IllegalEvent, StepEvent, StepStatus, flow_catalogue, next_status};
 pub use error::{Cause, Failure, FlowError, Refusal};

@@ -10,9 +10,10 @@ use sanbench_check::capacity::{ExpectedPool, check_stats};
 use sanbench_check::census::{
     Census, DbAttachment, DbCensus, DbMapping, DbSnapshot, DbVolume, DriverNames, Quota, Rules,
 };
+use sanbench_check::locks::Lock;
 use sanbench_check::scheduler::{self, check_decision};
 use sanbench_flows::scheduler::{Decision, Operation, Options, choose};
-use sanbench_flows::{ControlPlane, FlowError};
+use sanbench_flows::{ControlPlane, FlowError, LockName};
 
 use crate::judge::Judge;
 use crate::site::Site;
@@ -104,6 +105,7 @@ pub(crate) fn audit(
     let mut findings = judge.transitions(&site.control().take_transitions());
     judge.ledger.compared("OBS-005", u64::from(findings.is_empty()));
     findings.extend(judge.lifecycles.quiescent());
+    findings.extend(lock_order(&site.control(), judge));
     findings.extend(decisions(&site.control(), judge));
     if !findings.is_empty() {
         return Ok(findings);
@@ -260,6 +262,14 @@ fn paths(site: &dyn Site, judge: &mut Judge, hosts: &[HostCensus]) -> Vec<Findin
     }
     judge.ledger.compared("MPX-003", compared);
     findings
+}
+
+/// Judges the locks that operations took since the last audit. An order that fits is not counted for CON-004: it says that nobody
+/// can have waited for ever, not that everything has come to its end.
+fn lock_order(control: &ControlPlane, judge: &mut Judge) -> Vec<Finding> {
+    let lock = |name: &LockName| Lock { kind: name.kind.word(), of: name.of.clone() };
+    let order = control.take_lock_order();
+    order.iter().filter_map(|seen| judge.locks.take(&lock(&seen.held), &lock(&seen.asked))).collect()
 }
 
 /// Judges every placement since the last audit with an independent calculator.

@@ -7,6 +7,7 @@ use sanbench_api::{ArrayInventory, InstanceId, SnapshotId, VolumeId, Wwn};
 use sanbench_check::access::Identities;
 use sanbench_check::depth::Depths;
 use sanbench_check::lifecycle::{Kind, Lifecycles};
+use sanbench_check::locks::LockOrder;
 use sanbench_check::model::control::BackendRules;
 use sanbench_check::{ControlModel, DataModel, Finding, Ledger, RunTag, Timed};
 use sanbench_flows::Transition;
@@ -62,6 +63,7 @@ pub(crate) struct Judge {
     pub(crate) data: DataModel,
     pub(crate) control: ControlModel,
     pub(crate) lifecycles: Lifecycles,
+    pub(crate) locks: LockOrder,
     pub(crate) depths: Depths,
     pub(crate) identities: Identities,
     pub(crate) ledger: Ledger,
@@ -204,6 +206,7 @@ impl Judge {
             data: DataModel::new(RunTag(u32::from_be_bytes(tag))),
             control: ControlModel::default(),
             lifecycles: Lifecycles::default(),
+            locks: LockOrder::default(),
             depths: Depths::default(),
             identities: Identities::default(),
             ledger: Ledger::default(),

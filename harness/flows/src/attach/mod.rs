@@ -6,9 +6,8 @@ pub(crate) mod api;
 use std::sync::Arc;
 
 use sanbench_api::{AccessMode, Attached, BlockDevice, ConnectionInfo, ConnectorError, VolumeId};
-use tokio::sync::OwnedMutexGuard;
 
-use crate::control::Plane;
+use crate::control::{LockGuard, Plane};
 use crate::db::ControlRow;
 use crate::error::{Cause, FlowError, StepError};
 
@@ -21,7 +20,7 @@ pub(crate) struct LocalAttachment {
     row: Option<i64>,
     info: Option<ConnectionInfo>,
     attached: Option<Attached>,
-    _guard: OwnedMutexGuard<()>,
+    _guard: LockGuard,
 }
 
 impl LocalAttachment {
@@ -155,7 +154,7 @@ pub(crate) async fn release_leftovers(plane: &Arc<Plane>, volume: VolumeId) -> R
 /// mapping stays until the next `reconcile` or start.
 pub struct LocalRead {
     local: LocalAttachment,
-    _delete: OwnedMutexGuard<()>,
+    _delete: LockGuard,
 }
 
 impl std::fmt::Debug for LocalRead {

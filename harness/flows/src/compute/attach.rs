@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use sanbench_api::{Attached, AttachmentId, ConnectionInfo, InstanceId, VolumeId};
 use serde_json::json;
-use tokio::sync::OwnedMutexGuard;
 
-use super::{AttachOptions, connector_of, guard_name};
+use super::{AttachOptions, connector_of, guarded_place};
 use crate::attach::{api, check_identity};
-use crate::control::Plane;
+use crate::control::{LockGuard, LockKind, Plane};
 use crate::db::FlowRow;
 use crate::engine::{self, Flow, FlowContext, OnUndoFailure, Recovery, Step, StepFuture};
 use crate::error::{Cause, FlowError, Refusal, StepError};
@@ -41,7 +40,7 @@ pub(crate) struct AttachCx {
     host: String,
     id: AttachmentId,
     options: AttachOptions,
-    guard: Option<OwnedMutexGuard<()>>,
+    guard: Option<LockGuard>,
     info: Option<ConnectionInfo>,
     attached: Option<Attached>,
 }
@@ -157,8 +156,8 @@ fn unreserve(cx: &mut AttachCx) -> StepFuture<'_> {
 
 async fn take_guard(cx: &mut AttachCx) -> Result<(), StepError> {
     if cx.guard.is_none() {
-        let name = guard_name(&cx.plane, cx.volume, &cx.host)?;
-        cx.guard = Some(cx.plane.lock(&name).await);
+        let place = guarded_place(&cx.plane, cx.volume, &cx.host)?;
+        cx.guard = Some(cx.plane.lock(LockKind::Connection, place).await);
     }
     Ok(())
 }

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use sanbench_api::{InstanceId, VolumeId};
 use serde_json::json;
-use tokio::sync::OwnedMutexGuard;
 
-use super::{DetachOptions, connector_of, guard_name};
+use super::{DetachOptions, connector_of, guarded_place};
 use crate::attach::api;
-use crate::control::Plane;
+use crate::control::{LockGuard, LockKind, Plane};
 use crate::db::FlowRow;
 use crate::engine::{self, Flow, FlowContext, OnUndoFailure, Recovery, Step, StepFuture};
 use crate::error::{FlowError, Refusal, StepError};
@@ -41,7 +40,7 @@ pub(crate) struct DetachCx {
     unplugged: bool,
     /// Planted defect D56: the call to the array failed, and nobody cares.
     forgotten: bool,
-    guard: Option<OwnedMutexGuard<()>>,
+    guard: Option<LockGuard>,
 }
 
 impl FlowContext for DetachCx {
@@ -148,8 +147,8 @@ fn roll_back(cx: &mut DetachCx) -> StepFuture<'_> {
 fn guard(cx: &mut DetachCx) -> StepFuture<'_> {
     Box::pin(async move {
         if cx.guard.is_none() {
-            let name = guard_name(&cx.plane, cx.row.volume, &cx.row.host)?;
-            cx.guard = Some(cx.plane.lock(&name).await);
+            let place = guarded_place(&cx.plane, cx.row.volume, &cx.row.host)?;
+            cx.guard = Some(cx.plane.lock(LockKind::Connection, place).await);
         }
         Ok(())
     })

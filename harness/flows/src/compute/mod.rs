@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sanbench_api::{BlockDevice, Connector, InstanceId, VolumeId};
 
 use crate::attach::check_identity;
-use crate::control::Plane;
+use crate::control::{LockKind, Plane};
 use crate::error::{FlowError, Refusal, StepError};
 use crate::model::{AttachmentView, InstanceView};
 use crate::status::AttachmentStatus;
@@ -95,7 +95,7 @@ pub(crate) async fn device(
         return Ok(device);
     }
     plane.serving()?;
-    let _guard = plane.lock(&guard_name(&plane, volume, &host)?).await;
+    let _guard = plane.lock(LockKind::Connection, guarded_place(&plane, volume, &host)?).await;
     // Whoever held the guard may have detached it, and what a detach took away must not come back; or connected it.
     let row = attached_on(&plane, volume, &host)?.ok_or_else(not_here)?;
     if let Some(device) = known(&row) {
@@ -151,10 +151,10 @@ pub(crate) async fn host_booted(plane: Arc<Plane>, host: String) -> Result<(), F
     first
 }
 
-/// Name of the lock around [map + connect] and [disconnect + unmap] (os-brick `guard_connection`): one for each
+/// What the lock is of that is around [map + connect] and [disconnect + unmap] (os-brick `guard_connection`): one for each
 /// back end and host, because a scan for one volume may bring back a device that another detach just removed.
-pub(crate) fn guard_name(plane: &Plane, volume: VolumeId, host: &str) -> Result<String, FlowError> {
+pub(crate) fn guarded_place(plane: &Plane, volume: VolumeId, host: &str) -> Result<String, FlowError> {
     let row = plane.db.read(|db| db.volume(volume))?;
     let backend = row.as_ref().and_then(|r| r.backend()).unwrap_or("").to_owned();
-    Ok(format!("connection-{backend}-{host}"))
+    Ok(format!("{backend}-{host}"))
 }

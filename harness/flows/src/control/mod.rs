@@ -4,6 +4,7 @@
 //! [`FlowError::Crashed`], and a new [`ControlPlane`] on the restarted node recovers in [`ControlPlane::start`].
 //! A caller that stops waiting does not stop the operation.
 
+mod locks;
 mod plane;
 mod startup;
 
@@ -16,6 +17,8 @@ use sanbench_api::{
 };
 use sanbench_world::Env;
 
+pub(crate) use locks::LockGuard;
+pub use locks::{HeldBefore, LockKind, LockName};
 pub(crate) use plane::{Plane, Promise};
 
 use crate::attach::LocalRead;
@@ -328,6 +331,11 @@ impl ControlPlane {
     /// Status changes since the last call; they outlive a crash.
     pub fn take_transitions(&self) -> Vec<Transition> {
         self.0.db.take_transitions()
+    }
+
+    /// Locks that operations asked for while they had others, since the last call; they outlive a crash.
+    pub fn take_lock_order(&self) -> Vec<HeldBefore> {
+        self.0.locks.take_order()
     }
 
     /// What should not exist while nothing runs.

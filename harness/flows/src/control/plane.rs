@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sanbench_api::{Attached, Connector, InstanceId, SnapshotRef, VolumeDriver, VolumeId, VolumeRef};
 use sanbench_world::Env;
 use serde_json::json;
-use tokio::sync::OwnedMutexGuard;
 
+use super::locks::{LockGuard, LockKind, Locks};
 use crate::config::{Backend, FlowsConfig};
 use crate::db::StateDb;
 use crate::error::{Cause, FlowError, Refusal};
@@ -36,7 +36,7 @@ pub(crate) struct Plane {
     pub(crate) work: ImageWork,
     scheduler: Mutex<Scheduler>,
     types: Mutex<BTreeMap<String, Specs>>,
-    locks: Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    pub(crate) locks: Locks,
     /// What the hypervisors hold: gone after a restart, made again on demand.
     guests: Mutex<BTreeMap<GuestKey, Attached>>,
     running: Mutex<BTreeSet<i64>>,
@@ -85,6 +85,7 @@ impl Plane {
         })?;
         Ok(Arc::new(Self {
             work: ImageWork::new(env.clone(), config.converter),
+            locks: Locks::new(&env),
             env,
             db,
             config,
@@ -94,7 +95,6 @@ impl Plane {
             images,
             scheduler: Mutex::new(scheduler),
             types: Mutex::new(types.into_iter().map(|(name, specs)| (name, Arc::new(specs))).collect()),
-            locks: Mutex::default(),
             guests: Mutex::default(),
             running: Mutex::default(),
             started: AtomicBool::new(false),
@@ -173,31 +173,17 @@ impl Plane {
         held(&self.running).is_empty()
     }
 
-    /// The named lock of this node. Names nobody holds or waits for are forgotten.
-    pub(crate) async fn lock(&self, name: &str) -> OwnedMutexGuard<()> {
-        let mutex = {
-            let mut locks = held(&self.locks);
-            match locks.get(name).and_then(Weak::upgrade) {
-                Some(mutex) => mutex,
-                None => {
-                    locks.retain(|_, weak| weak.strong_count() > 0);
-                    let mutex = Arc::new(tokio::sync::Mutex::new(()));
-                    locks.insert(name.to_owned(), Arc::downgrade(&mutex));
-                    mutex
-                }
-            }
-        };
-        mutex.lock_owned().await
+    /// The named lock of this node.
+    pub(crate) async fn lock(&self, kind: LockKind, of: String) -> LockGuard {
+        self.locks.lock(kind, of).await
     }
 
-    pub(crate) fn lock_delete(&self, volume: VolumeId) -> impl Future<Output = OwnedMutexGuard<()>> {
-        let name = format!("{volume}-delete_volume");
-        async move { self.lock(&name).await }
+    pub(crate) async fn lock_delete(&self, volume: VolumeId) -> LockGuard {
+        self.lock(LockKind::DeleteVolume, volume.to_string()).await
     }
 
-    pub(crate) fn lock_control(&self, volume: VolumeId) -> impl Future<Output = OwnedMutexGuard<()>> {
-        let name = format!("{volume}-control");
-        async move { self.lock(&name).await }
+    pub(crate) async fn lock_control(&self, volume: VolumeId) -> LockGuard {
+        self.lock(LockKind::Control, volume.to_string()).await
     }
 
     pub(crate) fn put_type(&self, name: &str, specs: BTreeMap<String, String>) -> Result<(), FlowError> {

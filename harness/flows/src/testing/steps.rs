@@ -12,7 +12,7 @@ use sanbench_world::{Crash, Env, Fault, FaultPlan, SimConfig, SimWorld, dice};
 use super::{FakeArray, FakeDriver, FakeHost};
 use crate::compute::DetachOptions;
 use crate::config::{Backend, FlowsConfig};
-use crate::control::ControlPlane;
+use crate::control::{ControlPlane, HeldBefore};
 use crate::engine::flow_catalogue;
 use crate::error::FlowError;
 use crate::image::{Format, ImageStore, Sample, sample};
@@ -157,6 +157,8 @@ pub struct Outcome {
     pub transitions: Vec<Transition>,
     /// What a restart said it recovered.
     pub recovered: Vec<String>,
+    /// Locks that were asked for while others were held.
+    pub lock_order: Vec<HeldBefore>,
 }
 
 /// Runs a story once, with the fault (if any) at the nth time its point is passed, and clears up. After a
@@ -182,6 +184,7 @@ pub fn run_with(config: &FlowsConfig, faults: &[(&str, u64, Fault)], story: Stor
             answer: Err(error),
             transitions: Vec::new(),
             recovered: Vec::new(),
+            lock_order: Vec::new(),
         };
         let mut rig = match Rig::new(&env, config.clone()) {
             Ok(rig) => rig,
@@ -206,7 +209,15 @@ pub fn run_with(config: &FlowsConfig, faults: &[(&str, u64, Fault)], story: Stor
         }
         let left = rig.clear().await;
         let hit = point.is_empty() || world.points_hit().contains_key(&point);
-        Outcome { point, hit, answer, left, transitions: rig.plane.take_transitions(), recovered }
+        Outcome {
+            point,
+            hit,
+            answer,
+            left,
+            transitions: rig.plane.take_transitions(),
+            recovered,
+            lock_order: rig.plane.take_lock_order(),
+        }
     })
 }
 

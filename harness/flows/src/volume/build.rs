@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use sanbench_api::{ModelUpdate, RefusalKind, VolumeId};
-use tokio::sync::OwnedMutexGuard;
 
 use crate::attach::LocalAttachment;
-use crate::control::{Plane, Promise};
+use crate::control::{LockGuard, LockKind, Plane, Promise};
 use crate::db::FlowRow;
 use crate::engine::{Flow, FlowContext, OnUndoFailure, Recovery, Step, StepFuture};
 use crate::error::{Cause, FlowError, StepError};
@@ -47,12 +46,12 @@ pub(crate) struct BuildCx {
     pub(crate) reschedule: bool,
     pub(crate) host: Option<String>,
     pub(crate) promise: Option<Promise>,
-    pub(crate) source_lock: Option<OwnedMutexGuard<()>>,
+    pub(crate) source_lock: Option<LockGuard>,
     pub(crate) cause: Option<Cause>,
     // Image sources only.
     pub(crate) image: Option<Arc<Image>>,
     pub(crate) staged: Option<Staged>,
-    pub(crate) cache_lock: Option<OwnedMutexGuard<()>>,
+    pub(crate) cache_lock: Option<LockGuard>,
     pub(crate) cache_due: bool,
     pub(crate) cloned: bool,
     /// The volume is new and reads as zeroes, so zero ranges need no write.
@@ -195,7 +194,7 @@ fn lock_source(cx: &mut BuildCx) -> StepFuture<'_> {
                 }
             }
             Source::Snapshot(id) => {
-                cx.source_lock = Some(cx.plane.lock(&format!("{id}-delete_snapshot")).await);
+                cx.source_lock = Some(cx.plane.lock(LockKind::DeleteSnapshot, id.to_string()).await);
                 let snapshot = cx.plane.db.read(|db| db.snapshot(id))?;
                 if snapshot.is_none_or(|s| s.status != SnapshotStatus::Available) {
                     return Err(Cause::Gone(format!("source snapshot {id} has gone")).into());

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use sanbench_api::{RefusalKind, VolumeId};
 use serde_json::json;
-use tokio::sync::OwnedMutexGuard;
 
 use super::create::conflict;
-use crate::control::Plane;
+use crate::control::{LockGuard, Plane};
 use crate::db::{Amount, FlowRow};
 use crate::engine::{self, Flow, FlowContext, OnUndoFailure, Recovery, Step, StepFuture};
 use crate::error::{FlowError, Refusal, StepError};
@@ -38,7 +37,7 @@ pub(crate) struct DeleteCx {
     begun: bool,
     recovered: bool,
     busy: bool,
-    guard: Option<OwnedMutexGuard<()>>,
+    guard: Option<LockGuard>,
 }
 
 impl FlowContext for DeleteCx {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use sanbench_api::VolumeId;
 use serde_json::json;
-use tokio::sync::OwnedMutexGuard;
 
 use super::create::conflict;
-use crate::control::Plane;
+use crate::control::{LockGuard, Plane};
 use crate::db::FlowRow;
 use crate::engine::{self, Flow, FlowContext, OnUndoFailure, Recovery, Step, StepFuture};
 use crate::error::{FlowError, Refusal};
@@ -24,7 +23,7 @@ pub(crate) static FLATTEN: Flow<FlattenCx> = Flow {
 pub(crate) struct FlattenCx {
     plane: Arc<Plane>,
     id: VolumeId,
-    guard: Option<OwnedMutexGuard<()>>,
+    guard: Option<LockGuard>,
 }
 
 impl FlowContext for FlattenCx {

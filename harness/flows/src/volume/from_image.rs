@@ -9,7 +9,7 @@ use super::build::{BuildCx, drop_parts, finish, schedule, settle_status, unsched
 use super::create::conflict;
 use super::write::{Zeroes, write};
 use crate::attach::LocalAttachment;
-use crate::control::Plane;
+use crate::control::{LockKind, Plane};
 use crate::engine::{self, Flow, OnUndoFailure, Recovery, Step, StepFuture};
 use crate::error::{Cause, FlowError, Refusal, StepError};
 use crate::image::{ImageWork, cache};
@@ -124,7 +124,7 @@ fn find_image(cx: &mut BuildCx) -> StepFuture<'_> {
         let image = cx.plane.images.get(id).ok_or_else(|| Cause::Gone(format!("image {id} has gone")))?;
         let caching = cx.plane.config.image_cache.is_some() && cx.previous.is_none();
         if caching && cx.cache_lock.is_none() {
-            let guard = cx.plane.lock(&format!("image-{id}")).await;
+            let guard = cx.plane.lock(LockKind::Image, id.to_string()).await;
             if cache::lookup(&cx.plane, &image, cx.host.as_deref().unwrap_or("")).await?.is_none() {
                 cx.cache_due = true;
                 cx.cache_lock = Some(guard);

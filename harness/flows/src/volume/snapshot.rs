@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use sanbench_api::{RefusalKind, SnapshotId, VolumeId};
 use serde_json::json;
-use tokio::sync::OwnedMutexGuard;
 
 use super::create::conflict;
-use crate::control::{Plane, Promise};
+use crate::control::{LockGuard, LockKind, Plane, Promise};
 use crate::db::{Amount, FlowRow};
 use crate::engine::{self, Flow, FlowContext, OnUndoFailure, Recovery, Step, StepFuture};
 use crate::error::{FlowError, Refusal, StepError};
@@ -53,7 +52,7 @@ pub(crate) struct SnapshotCx {
     begun: bool,
     recovered: bool,
     busy: bool,
-    guard: Option<OwnedMutexGuard<()>>,
+    guard: Option<LockGuard>,
 }
 
 impl SnapshotCx {
@@ -284,7 +283,7 @@ fn settle_status(cx: &mut SnapshotCx) -> StepFuture<'_> {
 fn lock(cx: &mut SnapshotCx) -> StepFuture<'_> {
     Box::pin(async move {
         if cx.guard.is_none() {
-            cx.guard = Some(cx.plane.lock(&format!("{}-delete_snapshot", cx.id)).await);
+            cx.guard = Some(cx.plane.lock(LockKind::DeleteSnapshot, cx.id.to_string()).await);
         }
         Ok(())
     })

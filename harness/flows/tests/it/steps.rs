@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use sanbench_api::VolumeId;
 use sanbench_flows::testing::{Outcome, Rig, Story, crash_each_step, fail_each_step, run_once};
 use sanbench_flows::{
-    AttachOptions, CacheLimits, CreateRequest, DetachOptions, FlowError, FlowsConfig, Repeat, Source,
-    flow_catalogue,
+    AttachOptions, CacheLimits, CreateRequest, DetachOptions, FlowError, FlowsConfig, LockKind, Repeat,
+    Source, flow_catalogue,
 };
 
 fn id(n: u8) -> VolumeId {
@@ -113,6 +113,20 @@ fn every_story_succeeds_and_can_be_cleared() {
         assert_eq!(outcome.answer, Ok(()), "{flow}");
         assert_eq!(outcome.left, Vec::<String>::new(), "{flow}");
     }
+}
+
+/// Whatever runs beside what, nobody waits for somebody who waits for him.
+#[test]
+fn locks_are_taken_in_the_order_of_their_kinds() {
+    let mut seen = BTreeSet::new();
+    for (flow, story, cached) in STORIES {
+        for held in run_once(&config(*cached), None, *story).lock_order {
+            assert!(held.held.kind < held.asked.kind, "{flow}: {held:?}");
+            seen.insert((held.held.kind, held.asked.kind));
+        }
+    }
+    use LockKind::{Control, DeleteVolume, Image};
+    assert_eq!(seen, BTreeSet::from([(Image, DeleteVolume), (Image, Control), (DeleteVolume, Control)]));
 }
 
 #[test]
