@@ -17,7 +17,7 @@ pub enum Event<'a> {
     RunStarted {
         /// Where and with what; duration and hash are not known yet.
         run: &'a Run,
-        /// Number of cases planned.
+        /// Number of cases planned; 0 when only playing them tells.
         cases: u64,
     },
     /// A case begins.

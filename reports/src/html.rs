@@ -357,7 +357,7 @@ fn defects(report: &Report) -> Markup {
                             }
                             td { (defect.story) } td { (defect.mode.word()) }
                             td.n { (defect.runs) } td.n { (defect.ms) }
-                            td.n { @if let Some(steps) = defect.steps { (steps) } }
+                            td.n { @if let Some(steps) = defect.steps { (steps) } @else if defect.caught { "-" } }
                         }
                     } }
                 } }

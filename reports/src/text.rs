@@ -80,7 +80,7 @@ pub struct Start {
     pub target: String,
     /// The seed.
     pub seed: u64,
-    /// Number of cases.
+    /// Number of cases; 0 when only playing them tells.
     pub cases: u64,
     /// Fault profile.
     pub faults: String,
@@ -100,7 +100,7 @@ pub fn start_block(start: &Start, style: Style) -> String {
     let mut out = String::new();
     let head = format!("sanbench {} on {}", clean(&start.suite), clean(&start.env));
     push(&mut out, &style.paint(Ink::Bold, &head));
-    let cases = start.cases.to_string();
+    let cases = if start.cases == 0 { String::new() } else { start.cases.to_string() };
     let seed = start.seed.to_string();
     let left_out = match start.left_out.as_str() {
         "" => String::new(),
@@ -355,8 +355,11 @@ fn defect_line(defect: &Defect, (ids, switches, bys): (usize, usize, usize), sty
     let (id, switch, by) = (clean(&defect.id), clean(&defect.switch), clean(&defect.by));
     let mut line = format!("{word} {id:ids$}  {switch:switches$}  {by:bys$}  {}", defect.mode.word());
     line.push_str(&format!("  {} runs {:>6} ms", defect.runs, defect.ms));
-    if let Some(steps) = defect.steps {
-        line.push_str(&format!("  {steps} steps"));
+    match defect.steps {
+        Some(steps) => line.push_str(&format!("  {steps:>2} steps")),
+        // Cases of a protocol chapter and looks at the bench itself have no steps.
+        None if defect.caught => line.push_str("   - steps"),
+        None => {}
     }
     if defect.missed() {
         line.push_str(&format!("  expected {}", clean(&defect.expected.join(" or "))));

@@ -136,6 +136,9 @@ pub(crate) struct SweepArgs {
     /// Operations of the plans of `exhaustive` (default: 3)
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4))]
     pub(crate) depth: Option<u64>,
+    /// Of the plans of `exhaustive`, play only the one of this name, such as 11-lost-reply-2 or 40-crash-2-5
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["seeds", "depth", "shard"])]
+    pub(crate) plan: Option<String>,
     /// Write the report, the first and the shortest failure of each kind, and what `report merge` needs here
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
@@ -239,7 +242,7 @@ pub(crate) struct SteerArgs {
 /// Options of `report merge`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sanbench report merge out/0 out/1 out/2 --report out/all\n  sanbench report merge out/shard-* --report out/all"
+    after_help = "A failure store that lies in the report directory of a shard, as `sweep --report out/0 --state out/0/state` puts\nit there, goes into the folder state of the merged report.\n\nExamples:\n  sanbench report merge out/0 out/1 out/2 --report out/all\n  sanbench report merge out/shard-* --report out/all"
 )]
 pub(crate) struct MergeArgs {
     /// Report directories of the shards
@@ -338,6 +341,10 @@ pub(crate) struct SelftestArgs {
     /// Seeds that --swarm gives each defect
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) seeds: u64,
+    /// Seconds for shrinking the plan that shows one defect (default: 2, with --swarm 20). A story is shrunk until it has 12
+    /// steps, cases of the protocol chapters have none
+    #[arg(long, value_name = "SECONDS|off")]
+    pub(crate) shrink: Option<ShrinkTime>,
     /// Write report.json, report.html and the rest here
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,

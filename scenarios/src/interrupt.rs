@@ -1,9 +1,19 @@
 //! SIGINT and SIGTERM: the first asks everything to come to an end and clean up, the second ends the process.
+//!
+//! One wish may come as several signals: `timeout` sends one to its child and another to the group. So what follows within
+//! [`ECHO`] of the first is the first.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::run::wall_clock;
+
+/// How long after the first signal another one means nothing new. Nobody presses a key twice on purpose so fast and has read
+/// what the first has done.
+const ECHO: Duration = Duration::from_millis(300);
 
 /// Signals go to the process, so there is one flag. Nothing sets it but a signal.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -37,17 +47,22 @@ pub(crate) fn listen() {
         )]
         std::thread::spawn(move || {
             runtime.block_on(async move {
-                for again in [false, true] {
+                let mut first = None;
+                loop {
                     tokio::select! {
                         biased;
                         _ = terminate.recv() => {}
                         _ = interrupt.recv() => {}
                     }
-                    if again {
-                        std::process::exit(130);
+                    match first {
+                        None => {
+                            first = Some(wall_clock());
+                            STOP.store(true, Ordering::Relaxed);
+                            eprintln!("sanbench: interrupted; cleaning up (again to quit at once)");
+                        }
+                        Some(first) if first.elapsed() < ECHO => {}
+                        Some(_) => std::process::exit(130),
                     }
-                    STOP.store(true, Ordering::Relaxed);
-                    eprintln!("sanbench: interrupted; cleaning up (again to quit at once)");
                 }
             });
         });

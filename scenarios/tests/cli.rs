@@ -72,6 +72,12 @@ fn values_out_of_range_are_refused() {
             &["run", "--faults", "gremlins"],
             &["sweep"],
             &["sweep", "--seeds", "5..5"],
+            &["sweep", "--seeds", "0..5", "--plan", "11-lost-reply-2"],
+            &["sweep", "--plan", "11-lost-reply-2"],
+            &["sweep", "exhaustive", "--plan", "11-flood-2"],
+            &["sweep", "exhaustive", "--plan", "11-crash-2-1"],
+            &["sweep", "exhaustive", "--plan", "99999-failure-1"],
+            &["sweep", "exhaustive", "--faults", "heavy"],
             &["run", "--format", "xml"],
             &["replay", "failure.json", "--tries", "0"],
             &["clean"],
@@ -548,7 +554,8 @@ fn a_second_interrupt_ends_at_once() {
     // Nobody reads on: the pipe fills up and the first signal alone cannot end it.
     support::wait_until(Duration::from_millis(500), || false);
     process.signal("INT");
-    support::wait_until(Duration::from_millis(500), || false);
+    // Sooner it would be an echo of the first.
+    support::wait_until(Duration::from_secs(1), || false);
     process.signal("INT");
     assert_eq!(process.wait(Duration::from_secs(10)), Some(130));
 }

@@ -202,3 +202,21 @@ fn an_interrupted_sweep_reports_what_it_has_found() {
     assert!(report["run"]["plans"].as_u64().unwrap() > 0);
     assert!(report["run"]["history_sha256"].is_null());
 }
+
+/// One wish for an end may come as several signals: `timeout` sends one to the process and one to its group.
+#[test]
+fn signals_that_come_together_are_one() {
+    let bench = Bench::new();
+    let words = ["sweep", "--seeds", "0..100000000", "--faults", "none", "--report", "out", "--quiet"];
+    let mut process = support::Process(bench.command(&words).spawn().unwrap());
+    assert!(!support::wait_until(std::time::Duration::from_secs(2), || process
+        .0
+        .try_wait()
+        .unwrap()
+        .is_some()));
+    for signal in ["INT", "INT", "TERM"] {
+        process.signal(signal);
+    }
+    assert_eq!(process.wait(std::time::Duration::from_secs(60)), Some(130));
+    assert_eq!(json(&bench.path().join("out/report.json"))["verdict"], "incomplete");
+}

@@ -81,7 +81,7 @@ fn planted() -> Vec<(String, Option<String>)> {
 /// The stories of the defect pass without it, and with it a requirement fails that names it.
 fn is_caught(defect: &str) -> Result<(), Failed> {
     let bench = Bench::new();
-    let ran = bench.run(&["selftest", defect, "--report", "out"]);
+    let ran = bench.run(&["selftest", defect, "--shrink", "off", "--report", "out"]);
     let report = json(&bench.path().join("out/report.json"));
     let rows = report["defects"].as_array().unwrap();
     let caught = !rows.is_empty() && rows.iter().all(|row| row["caught"] == true && row["switch"] == defect);

@@ -183,6 +183,7 @@ impl Replay<'_> {
             setup: self.setup.clone(),
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             time: Some(time),
+            enough: 0,
             again: None,
             store: None,
             run: &run,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use sanbench_reports::Extras;
+use sanbench_reports::store::Store;
 use sanbench_reports::text::{self, Style};
 use sanbench_reports::write::{read_report, write_dir};
 
@@ -16,6 +17,9 @@ use crate::run::{FOLD_SCHEMA, Fold, Lines, print};
 /// Largest fold that is read, in bytes.
 const FOLD_MAX: u64 = 256 << 20;
 
+/// The folder in a report directory whose failure store is merged too, for sweeps with `--state` there.
+const STATE: &str = "state";
+
 /// Answers the exit code.
 pub(super) fn report(command: &ReportCommand) -> Result<u8, Refusal> {
     match command {
@@ -25,9 +29,16 @@ pub(super) fn report(command: &ReportCommand) -> Result<u8, Refusal> {
     }
 }
 
-/// Shards of a sweep become one report, equal to that of the whole sweep.
+/// Shards of a sweep become one report, equal to that of the whole sweep, and their failure stores one store.
 fn merge(args: &MergeArgs) -> Result<u8, Refusal> {
     prepare_dir("--report", &args.report)?;
+    let store = |dir: &Path| Some(Store::in_state(&dir.join(STATE))).filter(|store| store.dir().is_dir());
+    let stores: Vec<Store> = args.parts.iter().filter_map(|dir| store(dir)).collect();
+    if let (Some(there), false) = (store(&args.report), stores.is_empty()) {
+        // What is in it may have come from these very shards: it would be counted twice.
+        return Err(Refusal::new(format!("{} is there already", there.dir().display()))
+            .hint("a failure store is merged into a new folder"));
+    }
     let mut lines = Lines::default();
     let mut merged: Option<Fold> = None;
     for dir in &args.parts {
@@ -48,6 +59,10 @@ fn merge(args: &MergeArgs) -> Result<u8, Refusal> {
     }
     let Some(fold) = merged else { return Err(Refusal::new("nothing to merge")) };
     let report = finish(&fold, lines, Some(&args.report), Vec::new());
+    let all = Store::in_state(&args.report.join(STATE));
+    for part in &stores {
+        all.merge(part).map_err(|e| Refusal::new(e.to_string()).hint("the failure store of a shard"))?;
+    }
     let _ = print(&format!("{}\n", text::end_table(&report, None, Style { color: false })));
     Ok(report.exit_code())
 }

@@ -449,6 +449,7 @@ impl RunPlan<'_> {
             setup,
             jobs: self.jobs(),
             time: self.shrink_time(),
+            enough: 0,
             again,
             store: kept.then(|| Store::in_state(&state())),
             run: &run,

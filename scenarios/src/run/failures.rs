@@ -96,6 +96,8 @@ pub(crate) struct Workshop<'a> {
     pub(crate) jobs: usize,
     /// Time for all shrinking together; none shrinks nothing.
     pub(crate) time: Option<Duration>,
+    /// Steps that are few enough: a plan with no more of them is not shrunk further.
+    pub(crate) enough: usize,
     /// Plays a case where the failure was seen, when that was not the simulation and it may be played again.
     pub(crate) again: Option<&'a dyn Fn(&CaseSpec) -> CaseOutcome>,
     /// Where what was reached is kept.
@@ -290,9 +292,12 @@ impl Workshop<'_> {
             let step = if before.runs == 0 { found.step } else { None };
             let goal = Goal::of(&Seen { step, ..seen(found) }, &spec.plan);
             let mut first = true;
+            // Of those that have shown it: what the shrinker calls the best may be a guess still.
+            let mut fewest = start.steps.len();
             let mut ask = |plans: &[Plan]| -> Answers {
                 // The start is always asked: without it nothing is known.
-                let over = clock.elapsed() >= time && !std::mem::take(&mut first);
+                let begun = !std::mem::take(&mut first);
+                let over = begun && (clock.elapsed() >= time || fewest <= self.enough);
                 if over || self.stop.load(Ordering::Relaxed) {
                     return None;
                 }
@@ -303,9 +308,14 @@ impl Workshop<'_> {
                 let outcomes = play(&specs)?;
                 let answers = outcomes.iter().zip(&specs).map(|(outcome, spec)| {
                     let shown: Vec<Seen> = outcome.case.findings.iter().map(seen).collect();
-                    let same = goal.among(&shown, &spec.plan).is_some();
-                    // A candidate that fails without the defects as well fails for another reason.
-                    if same && clean.is_some_and(|clean| !passes(clean, spec)) { Vec::new() } else { shown }
+                    if goal.among(&shown, &spec.plan).is_some() {
+                        // A candidate that fails without the defects as well fails for another reason.
+                        if clean.is_some_and(|clean| !passes(clean, spec)) {
+                            return Vec::new();
+                        }
+                        fewest = fewest.min(spec.plan.steps.len());
+                    }
+                    shown
                 });
                 Some(answers.collect())
             };

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sanbench_reports::store::Store;
 use sanbench_reports::{
     Case, Coverage, Ending, Extras, Failure, Finding, Leftover, Report, Requirement, Run, Verdict,
 };
@@ -39,12 +40,13 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn earliness(&self) -> (u64, &str) {
-        (self.number, &self.case.id)
+    /// Cases of one number differ in what their ids end with: place 4 comes before place 10.
+    fn earliness(&self) -> (u64, usize, &str) {
+        (self.number, self.case.id.len(), &self.case.id)
     }
 
-    fn smallness(&self) -> (usize, u64, &str) {
-        (self.case.steps.len(), self.number, &self.case.id)
+    fn smallness(&self) -> (usize, (u64, usize, &str)) {
+        (self.case.steps.len(), self.earliness())
     }
 }
 
@@ -185,6 +187,34 @@ impl Fold {
         Ok(())
     }
 
+    /// Head of the run that shows a failure as its first case: its seed is the one that `run --seed` takes, or the place in
+    /// an enumeration.
+    pub(crate) fn run_of(&self, failed: &Failed) -> Run {
+        Run { seed: failed.number, ..self.run.clone() }
+    }
+
+    /// The failure of this kind that a case has shown.
+    fn failure(&self, key: &str, failed: &Failed) -> Option<Failure> {
+        let finding = failed.case.findings.iter().find(|f| key_of(f) == key)?.clone();
+        Some(Failure { finding, run: self.run_of(failed), plan: failed.plan.clone(), ..Failure::default() })
+    }
+
+    /// Puts the earliest and the smallest failure of each kind into a store, as they were played.
+    ///
+    /// # Errors
+    /// A file of the store cannot be read or written; it is named.
+    pub(crate) fn keep(&self, store: &Store, scan: bool) -> std::io::Result<()> {
+        for (key, kept) in &self.failures {
+            // Each is counted once.
+            for (failed, count) in [(&kept.earliest, kept.count), (&kept.smallest, 0)] {
+                if let Some(failure) = self.failure(key, failed) {
+                    store.put(&Failure { scan, ..failure }, count)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Every shard is in it.
     pub(crate) fn is_whole(&self) -> bool {
         self.shards.first().is_none_or(|(_, of)| self.shards.len() as u64 == *of)
@@ -222,15 +252,8 @@ impl Fold {
                 kept.smallest.case.id
             ));
             for failed in [&kept.earliest, &kept.smallest] {
-                let shown = failed.case.findings.iter().find(|f| key_of(f) == *key);
-                if let Some(finding) = shown {
-                    let failure = Failure {
-                        finding: finding.clone(),
-                        run: self.run.clone(),
-                        plan: failed.plan.clone(),
-                        ..Failure::default()
-                    };
-                    extras.failures.insert(finding.id.clone(), failure);
+                if let Some(failure) = self.failure(key, failed) {
+                    extras.failures.insert(failure.finding.id.clone(), failure);
                 }
                 if extras.plans.insert(failed.case.id.clone(), failed.plan.clone()).is_none() {
                     report.cases.push(failed.case.clone());
@@ -325,10 +348,11 @@ mod tests {
     use sanbench_reports::Step;
 
     fn outcome(n: u64) -> CaseOutcome {
-        let mut outcome =
-            CaseOutcome { faults: n % 3, plan_text: format!("plan {n}"), ..CaseOutcome::default() };
+        let steps = (n * 7 % 11) as usize;
+        let plan_text = format!("# {n}\n{}", "census\n".repeat(steps));
+        let mut outcome = CaseOutcome { faults: n % 3, plan_text, ..CaseOutcome::default() };
         outcome.case.id = format!("swarm/{n}");
-        outcome.case.steps = vec![Step::default(); (n * 7 % 11) as usize];
+        outcome.case.steps = vec![Step::default(); steps];
         outcome.case.verdict = Verdict::Passed;
         outcome.ledger.compared("CRE-001", n + 1);
         outcome.points.insert(format!("p{}", n % 2), 1);
@@ -345,6 +369,24 @@ mod tests {
             outcome.case.reason = "lost".into();
         }
         outcome
+    }
+
+    #[test]
+    fn the_earliest_and_the_smallest_are_kept_by_the_seeds_that_show_them() {
+        let mut fold = Fold::new(Run { seed: 1, ..Run::default() }, (1, 60), (0, 1), BTreeSet::new());
+        // Of 5, 15, 25, ... the one with the fewest steps is 55.
+        (1..60).rev().for_each(|n| fold.add(n, outcome(n)));
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::in_state(dir.path());
+        fold.keep(&store, false).unwrap();
+        let seen = store.list().unwrap();
+        let [_, fives] = &seen[..] else { panic!("two kinds: {seen:?}") };
+        assert_eq!((fives.earliest_seed, fives.count()), (5, 6));
+        let place = store.place("CLN-001", "data:volume:5");
+        let read = |name: &str| sanbench_reports::write::read_failure(&place.join(name)).unwrap();
+        assert_eq!((read("earliest.json").run.seed, read("smallest.json").run.seed), (5, 55));
+        assert_eq!(read("earliest.json").plan, "# 5\ncensus\ncensus\n");
+        assert_eq!(read("smallest.json").plan, "# 55\n");
     }
 
     #[test]

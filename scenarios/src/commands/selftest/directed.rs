@@ -1,8 +1,11 @@
 //! Each defect by the stories that are directed at it.
 
+use std::time::Duration;
+
 use sanbench_reports::{Defect, DefectMode};
 
-use super::{Selftest, Told, named, probes};
+use super::{Selftest, Told, named, probes, shrunk};
+use crate::cli::ShrinkTime;
 use crate::compose::run_sim_case;
 use crate::defects::{Plantable, Planted};
 use crate::interrupt;
@@ -10,6 +13,11 @@ use crate::run::{run_all, wall_clock};
 
 /// Cases of each story that are tried; all but stories with lanes need one.
 const TRIES: u64 = 12;
+
+/// Longest time for shrinking the story that shows one defect, where the user has named none.
+const SHRINK: Duration = Duration::from_secs(2);
+/// A plan of so many steps is short enough to be read: its story is not shrunk further.
+const ENOUGH: usize = 12;
 
 /// One row for each chosen defect, in their order; those not reached when the user stopped it are left out.
 pub(super) fn judge(test: &Selftest<'_>, told: &mut Told) -> Vec<Defect> {
@@ -26,6 +34,7 @@ pub(super) fn judge(test: &Selftest<'_>, told: &mut Told) -> Vec<Defect> {
 /// `None` when the user stopped it before it was decided.
 pub(super) fn judge_one(test: &Selftest<'_>, defect: &Plantable) -> Option<Defect> {
     let clock = wall_clock();
+    let mut shows = None;
     let mut row = row(defect, DefectMode::Directed);
     let (Some(directed), Ok(setup)) = (defect.directed(), test.setup(Planted::only(defect))) else {
         row.note = "no story is directed at it".to_owned();
@@ -63,12 +72,18 @@ pub(super) fn judge_one(test: &Selftest<'_>, defect: &Plantable) -> Option<Defec
                 row.caught = true;
                 row.by = format!("{} ({})", finding.requirement, finding.checker);
                 row.note.clear();
+                shows = Some((spec, finding.clone()));
                 break 'tries;
             }
             row.note = instead(&outcome);
         }
     }
+    // How long shrinking takes is not how long it took to catch it. A chapter of the protocol cases has no steps to take away.
     row.ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if let Some((spec, finding)) = shows.filter(|(spec, _)| !spec.plan.steps.is_empty()) {
+        let time = test.args.shrink.map_or(Some(SHRINK), ShrinkTime::duration);
+        row.steps = time.and_then(|time| shrunk(test, defect, &setup, &spec, &finding, (time, ENOUGH)));
+    }
     Some(row)
 }
 

@@ -9,6 +9,7 @@ mod swarm;
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use sanbench_reports::event::{Event, EventStream};
 use sanbench_reports::text::{self, Style};
@@ -23,7 +24,7 @@ use crate::defects::{self, Plantable, Planted, Waiting};
 use crate::failure::Refusal;
 use crate::interrupt;
 use crate::registry::Registry;
-use crate::run::{one_case, print, wall_clock};
+use crate::run::{Workshop, one_case, print, wall_clock};
 use crate::targets;
 
 /// What a selftest is about.
@@ -127,6 +128,36 @@ fn waits(waiting: &Waiting) -> Defect {
 /// The finding among these that names the defect, as `requirement (checker)`.
 fn named<'f>(findings: &'f [Finding], by: &[&str]) -> Option<&'f Finding> {
     findings.iter().find(|f| by.contains(&f.requirement.as_str()))
+}
+
+/// Steps of the shortest plan that shows the defect in the same way, found in so long or once it has so few steps; nothing
+/// where the case did not fail again.
+fn shrunk(
+    test: &Selftest<'_>,
+    defect: &Plantable,
+    setup: &SimSetup,
+    spec: &CaseSpec,
+    finding: &Finding,
+    (time, enough): (Duration, usize),
+) -> Option<u64> {
+    let run = Run { planted: vec![defect.name.to_owned()], ..test.head() };
+    let workshop = Workshop {
+        registry: test.registry,
+        setup: setup.clone(),
+        // Directed stories are shrunk beside each other already.
+        jobs: if test.args.swarm { test.jobs } else { 1 },
+        time: Some(time),
+        enough,
+        again: None,
+        store: None,
+        run: &run,
+        stop: interrupt::flag(),
+        terminal: test.args.swarm
+            && io::stderr().is_terminal()
+            && !test.args.quiet
+            && test.args.format == Format::Human,
+    };
+    workshop.shrink(spec, finding, time).map(|shorter| shorter.shrinking.to)
 }
 
 impl Selftest<'_> {

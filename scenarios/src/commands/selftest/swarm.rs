@@ -7,19 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sanbench_reports::{Case, Defect, DefectMode, Finding, Run, Verdict};
+use sanbench_reports::{Case, Defect, DefectMode, Verdict};
 use sanbench_runner::CaseSpec;
 use sanbench_runner::generate::{Profile, SWARM, generate};
 use sanbench_world::dice;
 use serde::{Deserialize, Serialize};
 
 use super::directed::{self, row};
-use super::{Selftest, Told, probes};
-use crate::compose::{SimSetup, run_sim_case};
+use super::{Selftest, Told, probes, shrunk};
+use crate::cli::ShrinkTime;
+use crate::compose::run_sim_case;
 use crate::defects::{Plantable, Planted};
 use crate::failure::Refusal;
 use crate::interrupt;
-use crate::run::{Workshop, run_all, wall_clock};
+use crate::run::{run_all, wall_clock};
 use crate::targets;
 
 /// Seeds that one round of all threads takes.
@@ -31,32 +32,8 @@ const PLANS: u32 = 4;
 /// Name of the state file.
 const FILE: &str = "selftest-swarm.json";
 
-/// Longest time for shrinking the plan that shows one defect.
+/// Longest time for shrinking the plan that shows one defect, where the user has named none.
 const SHRINK: Duration = Duration::from_secs(20);
-
-/// Steps of the shortest plan that shows the defect in the same way; nothing where the case did not fail again.
-fn shrunk(
-    test: &Selftest<'_>,
-    defect: &Plantable,
-    setup: &SimSetup,
-    spec: &CaseSpec,
-    finding: &Finding,
-    told: &Told,
-) -> Option<u64> {
-    let run = Run { planted: vec![defect.name.to_owned()], ..test.head() };
-    let workshop = Workshop {
-        registry: test.registry,
-        setup: setup.clone(),
-        jobs: test.jobs,
-        time: Some(SHRINK),
-        again: None,
-        store: None,
-        run: &run,
-        stop: interrupt::flag(),
-        terminal: told.progress,
-    };
-    workshop.shrink(spec, finding, SHRINK).map(|shorter| shorter.shrinking.to)
-}
 
 fn millis(clock: Instant) -> u64 {
     u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -234,8 +211,10 @@ impl Swarm {
                     let spec = case(seed, &profile);
                     // A chapter has no steps to take away.
                     let plan = !spec.plan.steps.is_empty();
-                    so_far.steps =
-                        plan.then(|| shrunk(test, defect, &setup, &spec, &finding, told)).flatten();
+                    let time = test.args.shrink.map_or(Some(SHRINK), ShrinkTime::duration);
+                    so_far.steps = time
+                        .filter(|_| plan)
+                        .and_then(|time| shrunk(test, defect, &setup, &spec, &finding, (time, 0)));
                     if interrupt::stopped() {
                         return None;
                     }

@@ -1,17 +1,21 @@
 //! `sanbench sweep`: many seeds, on all cores, for as long as one likes.
+//!
+//! `short` goes through all short plans, `said` is what is printed; this file runs, judges and reports.
+
+mod said;
+mod short;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use sanbench_reports::event::{Event, EventStream};
 use sanbench_reports::store::Store;
-use sanbench_reports::text::{self, Start, Style};
-use sanbench_reports::{Report, Run, Verdict, write_dir};
-use sanbench_runner::generate::{Profile, exhaustive};
+use sanbench_reports::{Report, Run, write_dir};
+use sanbench_runner::generate::Profile;
 use sanbench_runner::{CaseOutcome, CaseSpec};
-use sanbench_world::dice;
 
+use self::said::Said;
+use self::short::Short;
 use super::run::{SHRINK, prepare_dir};
 use crate::cli::{Format, Shard, SweepArgs};
 use crate::compose::{SimSetup, run_sim_case};
@@ -19,24 +23,20 @@ use crate::defects::{self, Planted};
 use crate::failure::Refusal;
 use crate::interrupt;
 use crate::registry::Registry;
-use crate::run::{
-    EXAMINED, Examined, Fold, Lines, Workshop, one_case, print, run_each, shard, shrunk, wall_clock,
-};
+use crate::run::{EXAMINED, Examined, Fold, Lines, Workshop, one_case, run_each, shard, wall_clock};
 use crate::targets::{self, Selected, Selection, resolve};
 
 /// Name of the file from which reports of shards are merged.
 pub(super) const FOLD: &str = "sweep.json";
 /// Name of the file of the histories' hashes.
 pub(super) const LINES: &str = "histories.sha256";
-/// The word for all short plans.
-const EXHAUSTIVE: &str = "exhaustive";
 
 /// What a sweep goes through.
 enum Work {
     /// Stories, each with every seed.
     Seeds(Selection),
-    /// All short plans, each with one fault at every place.
-    Short(Vec<sanbench_runner::plan::Plan>),
+    /// All short plans, each with one fault at every place, or one of them.
+    Short(Short),
 }
 
 /// Outcomes of one task.
@@ -45,17 +45,22 @@ type Outcomes = Vec<(u64, CaseOutcome)>;
 /// Runs and judges; answers the exit code.
 pub(super) fn sweep(registry: &Registry, args: &SweepArgs) -> Result<u8, Refusal> {
     let profile = super::faults(&args.faults)?;
-    let part = shard(args.shard, |name| std::env::var(name).ok())?;
+    // One plan is no share of a sweep, wherever it is played.
+    let part = shard(args.shard, |name| std::env::var(name).ok().filter(|_| args.plan.is_none()))?;
     let planted = Planted::from_words(registry, &args.defect).map_err(|word| {
         let names = defects::all(registry).iter().map(|d| d.name).collect::<Vec<_>>().join(", ");
         Refusal::new(format!("no defect `{word}` can be planted")).hint(format!("defects: {names}"))
     })?;
     let (work, name, required, numbers) = match &args.targets[..] {
-        [word] if word == EXHAUSTIVE => {
-            let plans = exhaustive::plans(args.depth.unwrap_or(exhaustive::DEPTH as u64) as usize);
-            let numbers = (0, plans.len() as u64 * exhaustive::FAULTS.len() as u64);
-            let required = ["CLU-001", "CLU-005", "CRE-001"].map(str::to_owned).into();
-            (Work::Short(plans), EXHAUSTIVE.to_owned(), required, numbers)
+        [word] if word == short::WORD => {
+            let short = Short::of(args)?;
+            let numbers = (0, short.tasks());
+            (Work::Short(short), short::WORD.to_owned(), short::required(), numbers)
+        }
+        _ if args.plan.is_some() || args.depth.is_some() => {
+            return Err(
+                Refusal::new("--plan and --depth are for short plans").hint("sanbench sweep exhaustive")
+            );
         }
         words => {
             let swarm = ["swarm".to_owned()];
@@ -81,13 +86,20 @@ pub(super) fn sweep(registry: &Registry, args: &SweepArgs) -> Result<u8, Refusal
     if args.faults != "default" {
         command += &format!(" --faults {}", args.faults);
     }
+    let faults = match &work {
+        Work::Seeds(_) => profile.name.clone(),
+        Work::Short(short) => {
+            command += &short.option();
+            short.faults()
+        }
+    };
     args.defect.iter().for_each(|defect| command += &format!(" --defect {defect}"));
     let run = Run {
         seed: numbers.0,
         env: "sim".into(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         suite: name,
-        faults: profile.name.clone(),
+        faults,
         planted: args.defect.clone(),
         command,
         ..Run::default()
@@ -123,7 +135,9 @@ impl Sweep<'_> {
         interrupt::listen();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.args.jobs.map_or(cores, |n| usize::try_from(n).unwrap_or(cores));
-        let mut said = Said::new(self.args, count);
+        // How many cases there are, only playing them tells where places are found by trying.
+        let cases = matches!(self.work, Work::Seeds(_)).then_some(count);
+        let mut said = Said::new(self.args, count, cases);
         said.start(&self.fold.run, self.part);
         let mut lines = Lines::default();
         let mut disk = None;
@@ -140,7 +154,7 @@ impl Sweep<'_> {
                         let spec = seed_case(story, number, profile, selection.scan);
                         vec![(number, run_sim_case(setup, &spec).0)]
                     }
-                    Work::Short(plans) => short_cases(setup, plans, number),
+                    Work::Short(short) => short.cases(setup, number),
                 };
                 outcomes.iter_mut().for_each(|(number, outcome)| replay(outcome, *number));
                 outcomes
@@ -183,20 +197,14 @@ impl Sweep<'_> {
             None if self.args.quiet || self.args.format == Format::Json => None,
             None => Some(SHRINK),
         };
+        let scan = matches!(&self.work, Work::Seeds(selection) if selection.scan);
         let kept = self.args.report.is_some() || self.args.state.is_some();
         let state = || self.args.state.clone().unwrap_or_else(super::state_dir);
-        let workshop = Workshop {
-            registry: self.registry,
-            setup: self.setup.clone(),
-            jobs,
-            time,
-            again: None,
-            store: kept.then(|| Store::in_state(&state())),
-            run: &fold.run,
-            stop: interrupt::flag(),
-            terminal: std::io::stderr().is_terminal() && !self.args.quiet,
-        };
-        let scan = matches!(&self.work, Work::Seeds(selection) if selection.scan);
+        let store = kept.then(|| Store::in_state(&state()));
+        // Before anything is looked into: what was found is kept, whatever comes of that.
+        if let Some(Err(e)) = store.as_ref().map(|store| fold.keep(store, scan)) {
+            eprintln!("sanbench: the failure store cannot be written: {e}");
+        }
         let clock = wall_clock();
         let mut examined = Vec::new();
         let count = fold.failures.len().min(EXAMINED);
@@ -220,7 +228,26 @@ impl Sweep<'_> {
             let outcome = CaseOutcome { case: case.clone(), ..CaseOutcome::default() };
             let left = u32::try_from(count - n).unwrap_or(1);
             let share = time.map(|time: Duration| time.saturating_sub(clock.elapsed()) / left);
-            let one = workshop.examine(&spec, &outcome, found, kept.count, share);
+            let run = fold.run_of(&kept.smallest);
+            let workshop = Workshop {
+                registry: self.registry,
+                setup: self.setup.clone(),
+                jobs,
+                time,
+                enough: 0,
+                again: None,
+                store: store.clone(),
+                run: &run,
+                stop: interrupt::flag(),
+                terminal: std::io::stderr().is_terminal() && !self.args.quiet,
+            };
+            // How often it was seen is in the store already.
+            let mut one = workshop.examine(&spec, &outcome, found, 0, share);
+            if let Some(dir) = &self.args.report {
+                // The seed plays the whole plan, the file the shrunk one.
+                let finding = &mut one.failure.finding;
+                finding.replay = file_command(dir, &finding.id);
+            }
             said.examined(&one);
             examined.push(one);
         }
@@ -232,8 +259,7 @@ impl Sweep<'_> {
         for (finding, n) in case.findings.iter_mut().zip(1..) {
             finding.id = format!("{}-{n}", case.id.replace('/', "-"));
             finding.replay = match &self.work {
-                // In the report: by the file of the failure.
-                Work::Short(_) => "sanbench sweep exhaustive --report DIR".to_owned(),
+                Work::Short(_) => short::replay(&case.id, &self.args.defect),
                 Work::Seeds(_) => {
                     let mut text = format!("sanbench run {} --seed {number}", case.story);
                     if !self.profile.is_quiet() {
@@ -252,26 +278,10 @@ fn seed_case(story: &Selected, seed: u64, profile: &Profile, scan: bool) -> Case
     CaseSpec { id: format!("{}/{seed}", story.name), ..one_case(story, seed, 0, profile, scan) }
 }
 
-/// One short plan with one kind of fault, at its first place, its second, and so on until there is none.
-fn short_cases(setup: &SimSetup, plans: &[sanbench_runner::plan::Plan], number: u64) -> Outcomes {
-    let kinds = exhaustive::FAULTS.len() as u64;
-    let (plan, kind) = (number / kinds, (number % kinds) as usize);
-    let (word, point, action) = exhaustive::FAULTS[kind];
-    let Some(plan) = plans.get(plan as usize) else { return Vec::new() };
-    let mut outcomes = Vec::new();
-    for nth in 1.. {
-        let id = format!("exhaustive/{}-{word}-{nth}", number / kinds);
-        let seed = dice(number, EXHAUSTIVE, word).u64();
-        let plan = exhaustive::with_fault(plan, point, action, nth);
-        let spec = CaseSpec { id, story: EXHAUSTIVE.into(), plan, seed, scan: false, directed: false };
-        let (outcome, _) = run_sim_case(setup, &spec);
-        let fired = outcome.faults > 0;
-        outcomes.push((number, outcome));
-        if !fired || nth >= 1000 {
-            break;
-        }
-    }
-    outcomes
+/// The line that plays the failure of this id again, from its file in the report.
+fn file_command(dir: &Path, id: &str) -> String {
+    let file = format!("{}.json", sanbench_reports::write::file_stem(id));
+    format!("sanbench replay {}", dir.join("failures").join(file).display())
 }
 
 /// Makes the report of a fold and writes its papers; what cannot be written makes it an error of the bench.
@@ -291,10 +301,7 @@ pub(super) fn finish(fold: &Fold, lines: Lines, dir: Option<&Path>, examined: Ve
             extras.anatomies.extend(anatomy.map(|a| (id.clone(), a)));
             extras.failures.insert(id, failure);
         }
-        let command = |id: &str| {
-            let file = format!("{}.json", sanbench_reports::write::file_stem(id));
-            format!("sanbench replay {}", dir.join("failures").join(file).display())
-        };
+        let command = |id: &str| file_command(dir, id);
         // A finding without a file of its own is shown by that of its case.
         for case in &mut report.cases {
             let of_case = extras.failures.values().find(|f| f.finding.case == case.id);
@@ -318,146 +325,4 @@ pub(super) fn finish(fold: &Fold, lines: Lines, dir: Option<&Path>, examined: Ve
         report.settle();
         report
     })
-}
-
-/// What is printed.
-struct Said<'a> {
-    args: &'a SweepArgs,
-    style: Style,
-    events: Option<EventStream<std::io::Stdout>>,
-    count: u64,
-    done: u64,
-    failed: u64,
-    /// Seconds at which progress was last told.
-    told: u64,
-    shown: std::collections::BTreeMap<String, u64>,
-    line: String,
-}
-
-impl<'a> Said<'a> {
-    fn new(args: &'a SweepArgs, count: u64) -> Self {
-        let color =
-            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        Self {
-            args,
-            style: Style { color },
-            events: (args.format == Format::Json).then(|| EventStream::new(std::io::stdout())),
-            count,
-            done: 0,
-            failed: 0,
-            told: 0,
-            shown: Default::default(),
-            line: String::new(),
-        }
-    }
-
-    fn start(&mut self, run: &Run, part: Shard) {
-        if let Some(events) = &mut self.events {
-            let _ = events.emit(&Event::RunStarted { run, cases: self.count });
-            return;
-        }
-        if self.args.quiet {
-            return;
-        }
-        let of = if part.of == 1 { String::new() } else { format!(", shard {}/{}", part.index, part.of) };
-        let start = Start {
-            suite: format!("{}{of}", run.suite),
-            env: "sim".into(),
-            target: "simulated array".into(),
-            seed: run.seed,
-            cases: self.count,
-            faults: run.faults.clone(),
-            report: self.args.report.as_ref().map(|d| d.display().to_string()).unwrap_or_default(),
-            ..Start::default()
-        };
-        let _ = print(&format!("{}\n", text::start_block(&start, self.style)));
-    }
-
-    fn outcome(&mut self, outcome: &CaseOutcome) {
-        self.done += 1;
-        self.failed += u64::from(outcome.case.verdict == Verdict::Failed);
-        if let Some(events) = &mut self.events {
-            for finding in &outcome.case.findings {
-                let _ = events.emit(&Event::Finding { finding });
-            }
-            return;
-        }
-        let unfinished = !matches!(outcome.case.verdict, Verdict::Passed | Verdict::Failed);
-        if unfinished {
-            self.clear();
-            let case = &outcome.case;
-            let _ = print(&format!("  {:<7} {}  ({})\n", case.verdict.label(), case.id, case.reason));
-        }
-        if let Some(finding) = outcome.case.findings.first() {
-            let count = self.shown.entry(finding.signature.clone()).or_default();
-            *count += 1;
-            if *count == 1 {
-                let known = crate::register::requirement_by_id(&finding.requirement)
-                    .map(|r| sanbench_reports::Requirement::new(r.id, r.level, r.statement));
-                self.clear();
-                let _ = print(&format!("{}\n", text::failure_block(finding, known.as_ref(), self.style)));
-            }
-        }
-    }
-
-    /// A failure was looked into.
-    fn examined(&mut self, examined: &Examined) {
-        let Some(head) = shrunk(&examined.failure) else { return };
-        if let Some(events) = &mut self.events {
-            let _ = events.emit(&Event::Note { message: &head });
-            return;
-        }
-        self.clear();
-        let _ = print(&format!("{head}\n{}\n", text::shrunk_block(&examined.failure, self.style)));
-    }
-
-    fn clear(&self) {
-        if std::io::stderr().is_terminal() && !self.args.quiet {
-            eprint!("\r\u{1b}[K");
-        }
-    }
-
-    fn progress(&mut self, clock: &std::time::Instant, virtual_us: u64) {
-        let seconds = clock.elapsed().as_secs();
-        let terminal = std::io::stderr().is_terminal();
-        if self.args.quiet || seconds < self.told + if terminal { 1 } else { 10 } {
-            return;
-        }
-        self.told = seconds;
-        let rate = self.done / seconds.max(1);
-        let speed = virtual_us / 1_000_000 / seconds.max(1);
-        self.line = format!(
-            "{} of {} cases, {} failed, {rate} a second, virtual time {speed} x wall time",
-            self.done, self.count, self.failed
-        );
-        if terminal {
-            eprint!("\r\u{1b}[K{}", self.line);
-        } else {
-            eprintln!("{}", self.line);
-        }
-    }
-
-    fn idle(&mut self) {
-        if std::io::stderr().is_terminal() && !self.args.quiet && !self.line.is_empty() {
-            eprint!("\r\u{1b}[K{} ...", self.line);
-        }
-    }
-
-    fn end(&mut self, report: &Report, fold: &Fold) {
-        if let Some(events) = &mut self.events {
-            let _ = events.emit(&Event::run_finished(report));
-            return;
-        }
-        self.clear();
-        let table = text::end_table(report, None, self.style);
-        let lines: Vec<&str> = table.lines().collect();
-        let last = if self.args.quiet { &lines[lines.len().saturating_sub(2)..] } else { &lines[..] };
-        let seconds = (report.run.duration_ms as f64 / 1000.0).max(0.001);
-        let figures = format!(
-            "{:.0} cases a minute, virtual time {:.0} x wall time",
-            report.run.plans as f64 / seconds * 60.0,
-            fold.virtual_us as f64 / 1e6 / seconds
-        );
-        let _ = print(&format!("{}\n{figures}\n", last.join("\n")));
-    }
 }
