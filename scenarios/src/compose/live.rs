@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn what_only_a_simulated_array_has_is_not_asked_of_another() {
         let why = |lines: &str| {
-            let text = format!("story \"x\"\n{lines}\nhost h\ncreate v size=1GiB\n");
+            let text = format!("story \"x\"\nhost h\n{lines}\ncreate v size=1GiB\n");
             needs_simulated_array(&sanbench_runner::story::parse(&text).expect(lines))
         };
         assert_eq!(why("option tengling_max_clone_depth 3"), None);
