@@ -57,7 +57,7 @@ impl LockOrder {
             }
             for next in self.after.get(last).into_iter().flatten() {
                 if seen.insert(next.clone()) {
-                    ways.push([way.as_slice(), &[next.clone()]].concat());
+                    ways.push([&way[..], std::slice::from_ref(next)].concat());
                 }
             }
         }
@@ -73,9 +73,12 @@ mod tests {
         Lock { kind, of: of.to_owned() }
     }
 
-    fn fires(pairs: &[((&'static str, &str), (&'static str, &str))]) -> Vec<String> {
+    /// Kind and object.
+    type Named = (&'static str, &'static str);
+
+    fn fires(pairs: &[(Named, Named)]) -> Vec<String> {
         let mut order = LockOrder::default();
-        let take = |((kind, of), (other, its)): &((&'static str, &str), (&'static str, &str))| {
+        let take = |((kind, of), (other, its)): &(Named, Named)| {
             order
                 .take(&lock(kind, of), &lock(other, its))
                 .map(|f| format!("{} {}", f.requirement, f.expected))

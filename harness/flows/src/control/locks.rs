@@ -140,7 +140,6 @@ impl Locks {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 mod tests {
     use std::time::Duration;
 
@@ -186,10 +185,10 @@ mod tests {
         SimWorld::run(SimConfig::default(), |world| async move {
             let env = world.node("control", &[]);
             let locks = Arc::new(Locks::new(&env));
-            let own = Arc::clone(&locks);
+            let (own, clock) = (Arc::clone(&locks), env.clone());
             let other = env.spawn(async move {
                 let first = own.lock(LockKind::Image, "x".into()).await;
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                clock.sleep(Duration::from_secs(1)).await;
                 drop(first);
                 let _second = own.lock(LockKind::Connection, "x".into()).await;
             });

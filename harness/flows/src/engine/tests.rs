@@ -3,8 +3,6 @@
 //! The engine and the log are the real ones; only the steps are made up. What they do to the world outside is written to a
 //! journal on the node's disk, which outlives its crashes.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
-
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
