@@ -78,6 +78,7 @@ reserved web compute-1
 unreserve web compute-1
 forge web as=qcow2
 fill pool0 leave=1MiB
+spoil web at=64KiB how=torn
 out-of-space write web at=1GiB length=64KiB
 drain pool0
 mirror web as=metro
