@@ -747,12 +747,11 @@ pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
             }) else {
                 continue;
             };
-            // Within a group only faults that wait for their points, and cuts and losses of power in a lane of their own.
+            // Within a group only faults that wait for their points, and cuts in a lane of their own.
             let begun = (kind.begin)(&mut d, plan, step);
-            let groupable = begun.iter().all(|s| {
-                matches!(s, Step::Arm { .. } | Step::FailController { .. } | Step::PowerLoss)
-                    || s.is_of_network()
-            });
+            let groupable = begun
+                .iter()
+                .all(|s| matches!(s, Step::Arm { .. } | Step::FailController { .. }) || s.is_of_network());
             if begun.is_empty() || (!alone && !groupable) {
                 continue;
             }
