@@ -185,20 +185,23 @@ fn merged_shards_are_the_whole_sweep() {
     assert_eq!(bench.run(&["report", "merge", "0", "0", "--report", "twice"]).code, 64);
 }
 
-#[test]
-fn an_interrupted_sweep_reports_what_it_has_found() {
+/// A sweep without end gets these signals at once after a while, and ends with its report, which is answered.
+fn interrupted(signals: &[&str]) -> Value {
     let bench = Bench::new();
     let words = ["sweep", "--seeds", "0..100000000", "--faults", "none", "--report", "out", "--quiet"];
     let mut process = support::Process(bench.command(&words).spawn().unwrap());
-    assert!(!support::wait_until(std::time::Duration::from_secs(2), || process
-        .0
-        .try_wait()
-        .unwrap()
-        .is_some()));
-    process.signal("INT");
+    let ended = || process.0.try_wait().unwrap().is_some();
+    assert!(!support::wait_until(std::time::Duration::from_secs(2), ended));
+    signals.iter().for_each(|signal| process.signal(signal));
     assert_eq!(process.wait(std::time::Duration::from_secs(60)), Some(130));
     let report = json(&bench.path().join("out/report.json"));
     assert_eq!(report["verdict"], "incomplete");
+    report
+}
+
+#[test]
+fn an_interrupted_sweep_reports_what_it_has_found() {
+    let report = interrupted(&["INT"]);
     assert!(report["run"]["plans"].as_u64().unwrap() > 0);
     assert!(report["run"]["history_sha256"].is_null());
 }
@@ -206,17 +209,5 @@ fn an_interrupted_sweep_reports_what_it_has_found() {
 /// One wish for an end may come as several signals: `timeout` sends one to the process and one to its group.
 #[test]
 fn signals_that_come_together_are_one() {
-    let bench = Bench::new();
-    let words = ["sweep", "--seeds", "0..100000000", "--faults", "none", "--report", "out", "--quiet"];
-    let mut process = support::Process(bench.command(&words).spawn().unwrap());
-    assert!(!support::wait_until(std::time::Duration::from_secs(2), || process
-        .0
-        .try_wait()
-        .unwrap()
-        .is_some()));
-    for signal in ["INT", "INT", "TERM"] {
-        process.signal(signal);
-    }
-    assert_eq!(process.wait(std::time::Duration::from_secs(60)), Some(130));
-    assert_eq!(json(&bench.path().join("out/report.json"))["verdict"], "incomplete");
+    interrupted(&["INT", "INT", "TERM"]);
 }

@@ -7,7 +7,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use sanbench_array::{Array, ArrayConfig, ArrayHandle, Damage, Gate, LostWrites, MEDIUM_PAGE};
 use sanbench_durable::{CommitError, Defects, Keeper, MemoryDisk, Spoil};
 use sanbench_world::{Dice, Env};
@@ -31,13 +30,6 @@ pub(crate) enum NotRestored {
     /// The disk fails.
     #[error(transparent)]
     Disk(#[from] CommitError),
-}
-
-/// A page that holds what was not written to it.
-#[derive(Debug)]
-pub(crate) struct Spoilt {
-    place: u32,
-    right: Bytes,
 }
 
 /// What outlasts an array of a virtual world.
@@ -142,22 +134,24 @@ impl Vault {
         Ok((array, keeper))
     }
 
-    /// Spoils the page that a block of a LUN is read from, on disk; answers what it held. `None`: no data are on disk there, or
-    /// background work might meet them.
-    pub(crate) fn spoil(&self, handle: &ArrayHandle, lun: &str, lba: u64, how: Spoil) -> Option<Spoilt> {
+    /// Spoils the page that a block of a LUN is read from, on disk. False: no data are on disk there, or background work might
+    /// meet them.
+    pub(crate) fn spoil(&self, handle: &ArrayHandle, lun: &str, lba: u64, how: Spoil) -> bool {
+        // In the order of whoever commits.
+        let keeper = self.keeper();
         let array = handle.lock();
-        let place = array.place_of(array.lun_by_name(lun)?.id, lba)?;
-        if array.has_jobs() || !self.keeper().pages().forget(place) {
-            return None;
-        }
-        let from = usize::try_from(lba * 512).ok()? % MEDIUM_PAGE;
-        self.disk.spoil(place, from, how).map(|right| Spoilt { place, right })
+        let place = array.lun_by_name(lun).and_then(|lun| array.place_of(lun.id, lba));
+        let from = (lba % (MEDIUM_PAGE as u64 / 512)) as usize * 512;
+        let spoils = |place| keeper.pages().forget(place) && self.disk.spoil(place, from, how);
+        !array.has_jobs() && place.is_some_and(spoils)
     }
 
-    /// Has the page hold again what it held.
-    pub(crate) fn mend(&self, spoilt: Spoilt) {
-        self.disk.mend(spoilt.place, spoilt.right);
-        self.keeper().pages().forget(spoilt.place);
+    /// Has spoilt pages hold again what was written to them.
+    pub(crate) fn mend(&self) {
+        let keeper = self.keeper();
+        for place in self.disk.mend() {
+            keeper.pages().forget(place);
+        }
     }
 
     /// What is wrong with what is kept: an array that is made of it now must be the one that runs.

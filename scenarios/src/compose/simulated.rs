@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sanbench_array::{
@@ -18,7 +18,7 @@ use sanbench_runner::{CaseSpec, SiteError};
 use sanbench_target::{TargetConfig, TargetDefects};
 use sanbench_world::{Env, Fault, Listener, Task};
 
-use super::kept::{Spoilt, Vault};
+use super::kept::Vault;
 use super::sim::pools;
 use crate::defects::Planted;
 
@@ -140,8 +140,6 @@ pub(crate) struct RunningArray {
     target_config: TargetConfig,
     links: Vec<LinkPart>,
     vault: Option<Arc<Vault>>,
-    /// Pages of its disk that hold what was not written to them, for a while.
-    spoilt: Mutex<Vec<Spoilt>>,
     management: RestState,
     /// What the bench has done to the array by itself: this promise must be kept before the power goes.
     owed: AtomicU64,
@@ -292,11 +290,7 @@ impl RunningArray {
     /// # Errors
     /// The array keeps nothing on disk.
     pub(crate) fn spoil(&self, lun: &str, lba: u64, how: Spoil) -> Result<bool, SiteError> {
-        let spoilt = self.journal()?.spoil(&self.handle, lun, lba, how);
-        let mut all = self.spoilt.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = spoilt.is_some();
-        all.extend(spoilt);
-        Ok(done)
+        Ok(self.journal()?.spoil(&self.handle, lun, lba, how))
     }
 
     /// Pages that were spoilt hold again what was written to them.
@@ -304,9 +298,7 @@ impl RunningArray {
     /// # Errors
     /// The array keeps nothing on disk.
     pub(crate) fn mend(&self) -> Result<(), SiteError> {
-        let vault = self.journal()?;
-        let mut all = self.spoilt.lock().unwrap_or_else(PoisonError::into_inner);
-        all.drain(..).rev().for_each(|spoilt| vault.mend(spoilt));
+        self.journal()?.mend();
         Ok(())
     }
 
@@ -515,7 +507,6 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         target_config,
         links: parts.links,
         vault,
-        spoilt: Mutex::default(),
         management,
         owed: AtomicU64::new(0),
     })

@@ -230,7 +230,13 @@ mod tests {
         }
         let known = |kind: &&str| nemesis::KINDS.iter().any(|known| known.name == *kind);
         for never in NEVER {
-            assert!(never.operations.iter().all(|operation| operations().any(|known| known == *operation)));
+            assert!(
+                never
+                    .operations
+                    .names()
+                    .iter()
+                    .all(|operation| operations().any(|known| known == *operation))
+            );
             assert!(never.kinds.iter().all(known), "{:?}", never.kinds);
         }
     }

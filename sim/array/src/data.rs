@@ -227,15 +227,17 @@ impl Array {
         let pool = self.pools.get(lun.pool as usize).ok_or(IoError::Gone)?;
         let space = pool.space(lun.quota.as_ref());
         let defect = self.defects.lost_write_on_cow;
-        self.events.copy_ups += u64::from(lun.content.copies_up(lba, bytes / BLOCK_BYTES));
+        let blocks = bytes / BLOCK_BYTES;
+        let copies_up = lun.content.copies_up(lba, blocks);
         if !lun.cache.is_on() {
             lun.content.write(lba, data, &space, defect)?;
+            self.events.copy_ups += u64::from(copies_up);
             self.promise();
             return Ok(());
         }
-        let blocks = bytes / BLOCK_BYTES;
         let before = lun.cache.before_write(&lun.content, lba, blocks);
         lun.content.write(lba, data, &space, defect)?;
+        self.events.copy_ups += u64::from(copies_up);
         lun.cache.mark(before, lba, blocks, self.cache_blocks);
         self.promise_if_congested();
         Ok(())

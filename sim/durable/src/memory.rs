@@ -21,6 +21,8 @@ struct State {
     /// Pages that there is space for at most.
     most: u32,
     pages: BTreeMap<u32, Bytes>,
+    /// What was written to pages that hold something else now.
+    spoilt: BTreeMap<u32, Bytes>,
     rows: Rows,
 }
 
@@ -42,7 +44,13 @@ pub struct MemoryDisk(Arc<Mutex<State>>);
 impl MemoryDisk {
     /// An empty disk for at most so many pages of 4 KiB. It takes memory for those that hold something.
     pub fn new(most: u32) -> MemoryDisk {
-        let state = State { len: 1, most: most.max(1), pages: BTreeMap::new(), rows: Rows::default() };
+        let state = State {
+            len: 1,
+            most: most.max(1),
+            pages: BTreeMap::new(),
+            spoilt: BTreeMap::new(),
+            rows: Rows::default(),
+        };
         MemoryDisk(Arc::new(Mutex::new(state)))
     }
 
@@ -55,30 +63,35 @@ impl MemoryDisk {
         self.state().pages.len() as u64
     }
 
-    /// Has a page hold something else from the given byte on than what was written to it, as a worn or a lying disk does; answers
-    /// what it held, for [`MemoryDisk::mend`]. `None`: it holds nothing.
-    pub fn spoil(&self, place: u32, from: usize, how: Spoil) -> Option<Bytes> {
+    /// Has a page hold something else from the given byte on than what was written to it, as a worn or a lying disk does, until
+    /// it is written again or [mended](MemoryDisk::mend). False: it holds nothing, or no page of the disk holds anything else.
+    pub fn spoil(&self, place: u32, from: usize, how: Spoil) -> bool {
         let mut state = self.state();
-        let right = state.pages.get(&place)?.clone();
+        let Some(right) = state.pages.get(&place).cloned().filter(|page| from < page.len()) else {
+            return false;
+        };
         let mut page = right.to_vec();
         match how {
-            Spoil::Rot => *page.get_mut(from)? ^= 1,
-            Spoil::Torn => page.get_mut(from..)?.fill(0xa5),
+            Spoil::Rot => page[from] ^= 1,
+            Spoil::Torn => page[from..].fill(0xa5),
             Spoil::Misdirected => {
-                let other =
-                    state.pages.iter().find(|(at, other)| **at != place && other[from..] != right[from..]);
-                page.copy_from_slice(other?.1);
+                let differs = |other: &&Bytes| other[from..] != right[from..];
+                let Some(other) = state.pages.values().find(differs) else { return false };
+                page.copy_from_slice(other);
             }
         }
         state.pages.insert(place, page.into());
-        Some(right)
+        state.spoilt.entry(place).or_insert(right);
+        true
     }
 
-    /// Has a page hold again what [`MemoryDisk::spoil`] answered, unless it is gone.
-    pub fn mend(&self, place: u32, right: Bytes) {
-        if let Some(page) = self.state().pages.get_mut(&place) {
-            *page = right;
-        }
+    /// Has all spoilt pages hold again what was written to them; answers which.
+    pub fn mend(&self) -> Vec<u32> {
+        let mut state = self.state();
+        let spoilt = std::mem::take(&mut state.spoilt);
+        let places = spoilt.keys().copied().collect();
+        state.pages.extend(spoilt);
+        places
     }
 
     /// Makes a new array here, and commits it.
@@ -127,6 +140,7 @@ impl PageFile for MemoryDisk {
             if place == 0 || place >= state.len {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
+            state.spoilt.remove(&place);
             state.pages.insert(place, Bytes::copy_from_slice(page));
         }
         Ok(())
@@ -149,7 +163,9 @@ impl PageFile for MemoryDisk {
     }
 
     fn discard(&self, place: u32) {
-        self.state().pages.remove(&place);
+        let mut state = self.state();
+        state.pages.remove(&place);
+        state.spoilt.remove(&place);
     }
 }
 
@@ -218,6 +234,38 @@ mod tests {
         want[512..1024].fill(9);
         assert_eq!(read(&mut array, kept, 3, 9), want);
         assert_eq!(array.power_generation(), 2);
+    }
+
+    #[test]
+    fn a_spoilt_page_is_whole_again_when_it_is_mended_or_written() {
+        let disk = MemoryDisk::new(1 << 20);
+        PageFile::grow(&disk, 4).unwrap();
+        let written =
+            |first, fill: u8, pages: usize| disk.write(first, &vec![fill; pages * MEDIUM_PAGE]).unwrap();
+        let held = |place| {
+            let mut page = vec![0; MEDIUM_PAGE];
+            PageFile::read(&disk, place, &mut page).unwrap();
+            page
+        };
+        written(1, 7, 2);
+        for how in [Spoil::Rot, Spoil::Torn] {
+            assert!(disk.spoil(1, 512, how));
+            assert_eq!(held(1)[..512], [7; 512], "{how:?}");
+            assert_ne!(held(1)[512], 7, "{how:?}");
+        }
+        assert!(!disk.spoil(2, 0, Spoil::Misdirected) || held(2) != [7; MEDIUM_PAGE]);
+        written(3, 9, 1);
+        assert!(disk.spoil(3, 0, Spoil::Misdirected));
+        assert_ne!(held(3), [9; MEDIUM_PAGE]);
+        assert!(!disk.spoil(0, 0, Spoil::Rot) && !disk.spoil(1, MEDIUM_PAGE, Spoil::Rot));
+        // What was written since is not undone.
+        written(3, 5, 1);
+        assert_eq!(disk.mend()[..1], [1]);
+        assert_eq!(
+            (held(1), held(2), held(3)),
+            (vec![7; MEDIUM_PAGE], vec![7; MEDIUM_PAGE], vec![5; MEDIUM_PAGE])
+        );
+        assert!(disk.mend().is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! with a lock that an operation left in its hands ([`crate::LocalRead`]) is another operation's, and is not seen as one order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sanbench_world::Env;
@@ -64,7 +65,7 @@ type Holdings = Arc<Mutex<Vec<(u64, Id, LockName)>>>;
 pub(crate) struct Locks {
     named: Mutex<BTreeMap<LockName, Weak<tokio::sync::Mutex<()>>>>,
     holdings: Holdings,
-    tickets: Mutex<u64>,
+    tickets: AtomicU64,
     order: Arc<Order>,
 }
 
@@ -115,11 +116,7 @@ impl Locks {
             }
         };
         let lock = mutex.lock_owned().await;
-        let ticket = {
-            let mut tickets = held(&self.tickets);
-            *tickets += 1;
-            *tickets
-        };
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         if let Some(task) = task {
             held(&self.holdings).push((ticket, task, name));
         }

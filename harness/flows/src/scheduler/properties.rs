@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sanbench_api::{BackendStats, Capacity, OverSubscription, PoolStats, VolumeId};
+use sanbench_api::{BackendStats, Capacity, OverSubscription, PoolStats};
 
+use super::tests::request;
 use super::*;
 
 /// A report in hundredths.
@@ -167,18 +168,8 @@ fn report_of(gib: u64) -> BackendStats {
 }
 
 fn place(scheduler: &mut Scheduler, size_gib: u64) -> Option<super::state::Promise> {
-    let request = Request {
-        operation: Operation::CreateVolume,
-        volume: VolumeId::from_random([1; 16]),
-        size_gib,
-        extra_specs: BTreeMap::new(),
-        availability_zone: None,
-        pinned: None,
-        attached: false,
-        attempted: Vec::new(),
-    };
     let options = Options { multiplier: 1.0, default_ratio: 20.0 };
-    scheduler.place(&request, &BTreeMap::new(), options, Duration::ZERO).1
+    scheduler.place(&request(size_gib), &BTreeMap::new(), options, Duration::ZERO).1
 }
 
 proptest! {

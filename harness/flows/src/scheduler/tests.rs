@@ -40,7 +40,7 @@ fn pool(host: &str, free: Capacity) -> PoolState {
     }
 }
 
-fn request(size_gib: u64) -> Request {
+pub(super) fn request(size_gib: u64) -> Request {
     Request {
         operation: Operation::CreateVolume,
         volume: VolumeId::from_random([1; 16]),

@@ -282,7 +282,7 @@ impl Player<'_> {
         }
         let Some((lun, found)) = reached else {
             self.judge().ledger.compared("ATT-001", 1);
-            let alike = self.plan.site.tunes.values().any(|tune| tune.name_length > 0 || tune.interfaces > 0);
+            let alike = self.plan.site.tunes.values().any(|tune| tune.name_length > 0 || tune.interfaces > 1);
             self.judge().ledger.compared("ATT-016", u64::from(alike));
             return Ok("not let in".into());
         };

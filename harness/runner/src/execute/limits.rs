@@ -8,10 +8,7 @@ impl Player<'_> {
     /// The array slows a volume down from now on, or no longer with 0.
     pub(super) async fn limit(&self, volume: &Name, iops: u64) -> Ended {
         let id = self.volume(volume)?.id;
-        let drivers = self.site.drivers();
-        let lun = drivers.values().find_map(|d| d.inventory().map(|i| i.lun_name(&id)));
-        let lun = lun.ok_or_else(|| StepEnd::Broken("the driver tells no names".into()))?;
-        self.site.limit(&lun, iops).await.map_err(outages::not_possible)?;
+        self.site.limit(&self.lun_name(&id)?, iops).await.map_err(outages::not_possible)?;
         let mut judge = self.judge();
         if iops > 0 {
             judge.limits.insert(volume.clone(), iops);

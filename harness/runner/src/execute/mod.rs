@@ -447,6 +447,13 @@ impl<'a> Player<'a> {
         }
     }
 
+    /// The name that the driver gives the LUN of a volume.
+    fn lun_name(&self, id: &VolumeId) -> Result<String, StepEnd> {
+        let drivers = self.site.drivers();
+        let name = drivers.values().find_map(|d| d.inventory().map(|i| i.lun_name(id)));
+        name.ok_or_else(|| StepEnd::Broken("the driver tells no names".into()))
+    }
+
     async fn census(&self) -> Ended {
         if self.unsettled() {
             return Err(StepEnd::Skipped("something waits to be settled".into()));

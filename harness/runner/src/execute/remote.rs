@@ -153,9 +153,7 @@ impl Player<'_> {
         if self.halves.borrow().all.contains_key(volume) {
             return Err(StepEnd::Broken(format!("{volume} is mirrored already")));
         }
-        let drivers = self.site.drivers();
-        let lun = drivers.values().find_map(|d| d.inventory().map(|i| i.lun_name(&v.id)));
-        let lun = lun.ok_or_else(|| StepEnd::Broken("the driver tells no names".into()))?;
+        let lun = self.lun_name(&v.id)?;
         self.remote()?.mirror(&lun, how).await.map_err(outages::not_possible)?;
         let replica = VolumeId::from_random(self.id_bytes("replica", volume));
         self.judge().data.add_replica(replica, v.id)?;

@@ -20,9 +20,7 @@ impl Player<'_> {
         let id = self.volume(volume)?.id;
         self.flush(step, volume).await?;
         let right = device.read(lba, 1).await.map_err(|e| self.failed(step, &e.to_string()))?;
-        let drivers = self.site.drivers();
-        let lun = drivers.values().find_map(|d| d.inventory().map(|i| i.lun_name(&id)));
-        let lun = lun.ok_or_else(|| StepEnd::Broken("the driver tells no names".into()))?;
+        let lun = self.lun_name(&id)?;
         let mut spoilt = false;
         for _ in 0..LOOKS {
             spoilt = self.site.spoil(&lun, lba, how).map_err(outages::not_possible)?;

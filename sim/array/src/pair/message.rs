@@ -365,73 +365,55 @@ pub enum Message {
     },
 }
 
-impl Message {
-    /// The names of all kinds.
-    pub const NAMES: [&str; 28] = [
-        "Greeting",
-        "Ping",
-        "Pong",
-        "Ask",
-        "Answer",
-        "CreatePair",
-        "PairRefused",
-        "DeletePair",
-        "CreateSet",
-        "DeleteSet",
-        "Member",
-        "SetAccess",
-        "Order",
-        "Op",
-        "OpDone",
-        "Fault",
-        "Propose",
-        "Proposed",
-        "SyncBegin",
-        "Differences",
-        "SyncStop",
-        "Extent",
-        "Commit",
-        "Committed",
-        "Pause",
-        "Paused",
-        "Switched",
-        "Groups",
-    ];
+/// Names of the kinds of messages, in one list: a kind that is not in it does not compile.
+macro_rules! kinds {
+    ($($kind:ident),* $(,)?) => {
+        impl Message {
+            /// The names of all kinds.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($kind)),*];
 
-    /// Name of its kind, one of [`Message::NAMES`].
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Greeting { .. } => "Greeting",
-            Self::Ping { .. } => "Ping",
-            Self::Pong { .. } => "Pong",
-            Self::Ask { .. } => "Ask",
-            Self::Answer { .. } => "Answer",
-            Self::CreatePair(_) => "CreatePair",
-            Self::PairRefused { .. } => "PairRefused",
-            Self::DeletePair { .. } => "DeletePair",
-            Self::CreateSet(_) => "CreateSet",
-            Self::DeleteSet { .. } => "DeleteSet",
-            Self::Member { .. } => "Member",
-            Self::SetAccess { .. } => "SetAccess",
-            Self::Order { .. } => "Order",
-            Self::Op { .. } => "Op",
-            Self::OpDone { .. } => "OpDone",
-            Self::Fault { .. } => "Fault",
-            Self::Propose { .. } => "Propose",
-            Self::Proposed { .. } => "Proposed",
-            Self::SyncBegin { .. } => "SyncBegin",
-            Self::Differences { .. } => "Differences",
-            Self::SyncStop { .. } => "SyncStop",
-            Self::Extent { .. } => "Extent",
-            Self::Commit { .. } => "Commit",
-            Self::Committed { .. } => "Committed",
-            Self::Pause { .. } => "Pause",
-            Self::Paused { .. } => "Paused",
-            Self::Switched { .. } => "Switched",
-            Self::Groups { .. } => "Groups",
+            /// Name of its kind, one of [`Message::NAMES`].
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$kind { .. } => stringify!($kind),)*
+                }
+            }
         }
-    }
+    };
+}
 
+kinds!(
+    Greeting,
+    Ping,
+    Pong,
+    Ask,
+    Answer,
+    CreatePair,
+    PairRefused,
+    DeletePair,
+    CreateSet,
+    DeleteSet,
+    Member,
+    SetAccess,
+    Order,
+    Op,
+    OpDone,
+    Fault,
+    Propose,
+    Proposed,
+    SyncBegin,
+    Differences,
+    SyncStop,
+    Extent,
+    Commit,
+    Committed,
+    Pause,
+    Paused,
+    Switched,
+    Groups,
+);
+
+impl Message {
     /// Bytes of data that it carries, for bounds.
     pub fn weight(&self) -> usize {
         match self {
