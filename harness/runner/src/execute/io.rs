@@ -43,7 +43,7 @@ impl Player<'_> {
     }
 
     /// The range lies on the volume; where the story took another turn it may not.
-    fn fits(&self, volume: &Name, size_gib: u64, at: u64, length: u64) -> Result<(), StepEnd> {
+    pub(super) fn fits(&self, volume: &Name, size_gib: u64, at: u64, length: u64) -> Result<(), StepEnd> {
         if at.saturating_add(length) <= size_gib << 30 {
             return Ok(());
         }

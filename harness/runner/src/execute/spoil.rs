@@ -17,10 +17,11 @@ impl Player<'_> {
     /// A page that the volume has at a block is spoilt on disk and read; then it is made whole again.
     pub(super) async fn spoil(&self, step: &Step, volume: &Name, lba: u64, how: Spoiled) -> Ended {
         let device = self.device(step, volume).await?;
-        let id = self.volume(volume)?.id;
+        let v = self.volume(volume)?;
+        self.fits(volume, v.size_gib, lba * 512, 512)?;
         self.flush(step, volume).await?;
         let right = device.read(lba, 1).await.map_err(|e| self.failed(step, &e.to_string()))?;
-        let lun = self.lun_name(&id)?;
+        let lun = self.lun_name(&v.id)?;
         let mut spoilt = false;
         for _ in 0..LOOKS {
             spoilt = self.site.spoil(&lun, lba, how).map_err(outages::not_possible)?;

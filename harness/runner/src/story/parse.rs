@@ -73,6 +73,14 @@ pub fn parse(text: &str) -> Result<Plan, StoryError> {
             Place::Step => {
                 let step = step(&at, &mut names, verb, &args)?;
                 pair::check(&at, head, plan.site.remote, &step)?;
+                if matches!(step, Step::Spoil { .. }) && !plan.site.journal {
+                    let problem = format!("`{}` needs an array that keeps its content on a disk", head.text);
+                    return Err(at.error(
+                        head,
+                        &problem,
+                        Some("write `journal on` above the first step".into()),
+                    ));
+                }
                 if lane.is_some() && step.runs_alone() {
                     let problem = format!("`{}` runs alone", head.text);
                     return Err(at.error(head, &problem, Some("remove the `@` word".into())));

@@ -54,6 +54,7 @@ fn errors_show_line_column_snippet_and_hint() {
         "story \"x\"\n@a",
         "story \"x\"\ncreate v size=1GiB\nlimit v iops=0",
         "story \"x\"\ncut-link",
+        "story \"x\"\nhost h\ncreate v size=1GiB\nattach v h\nspoil v at=0 how=rot",
         "story \"x\"\nremote\ncreate v size=1GiB\n@a sync v",
         "story \"x\"\nremote\ncreate v size=1GiB\nmirror v as=rumour",
     ] {
@@ -81,7 +82,7 @@ fn a_story_in_every_verb_prints_as_it_reads() {
 
 #[test]
 fn the_examples_of_the_verb_table_are_valid() {
-    let context = "story \"x\"\nremote\nhost compute-1\nhost compute-2\ntype gold\nimage small kind=sample\ncreate web size=2GiB\nsnapshot monday web\nmanage \"POST vstore\" as=tenant\n";
+    let context = "story \"x\"\nremote\njournal on\nhost compute-1\nhost compute-2\ntype gold\nimage small kind=sample\ncreate web size=2GiB\nsnapshot monday web\nmanage \"POST vstore\" as=tenant\n";
     for verb in super::verbs::VERBS {
         let text = match (verb.name, verb.place) {
             ("story", _) => format!("{}\n", verb.example),
@@ -256,7 +257,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                         Some(pool) => Step::Drain { pool },
                         None => Step::Census,
                     },
-                    30 if number % 3 == 0 => Step::Spoil {
+                    30 if number % 3 == 0 && plan.site.journal => Step::Spoil {
                         volume,
                         at,
                         how: [Spoiled::Rot, Spoiled::Torn, Spoiled::Misdirected][usize::from(number / 3) % 3],
