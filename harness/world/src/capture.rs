@@ -1,6 +1,8 @@
 //! Payload segments as they were sent, for packet captures.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +35,27 @@ pub struct Segment {
     pub kind: SegmentKind,
     /// Payload bytes; empty unless `kind` is `Data`.
     pub bytes: Bytes,
+}
+
+/// Sees every segment at the moment in which it is sent, whether payload is kept or not. It must not call back into the world.
+#[derive(Clone)]
+pub struct SegmentTap(Arc<dyn Fn(&Segment) + Send + Sync>);
+
+impl SegmentTap {
+    /// Calls `see` with every segment.
+    pub fn new(see: impl Fn(&Segment) + Send + Sync + 'static) -> SegmentTap {
+        SegmentTap(Arc::new(see))
+    }
+
+    pub(crate) fn see(&self, segment: &Segment) {
+        (self.0)(segment);
+    }
+}
+
+impl fmt::Debug for SegmentTap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SegmentTap")
+    }
 }
 
 /// Payload kept at most, bytes. Later segments are dropped and counted, so that a long run cannot eat all memory.

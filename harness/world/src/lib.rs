@@ -11,6 +11,7 @@
 //! | `task` | tasks that belong to a node and die with it |
 //! | `net` | [`Stream`] and [`Listener`], one type for both makes |
 //! | `disk` | what outlives a crash of the node's tasks |
+//! | `loss` | what lost segments cost |
 //! | `fault` | the fault plan and the points that ask it |
 //! | `trace` | the history lines of [`Env::note`] |
 //! | `capture` | payload segments for packet captures |
@@ -30,6 +31,7 @@ mod env;
 mod exec;
 mod fault;
 pub mod live;
+mod loss;
 mod net;
 mod recorder;
 mod schedule;
@@ -38,7 +40,7 @@ mod task;
 mod trace;
 pub mod watch;
 
-pub use capture::{Segment, SegmentKind};
+pub use capture::{Segment, SegmentKind, SegmentTap};
 pub use dice::{Dice, dice};
 pub use disk::Disk;
 pub use env::{Elapsed, Env};

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
-use crate::capture::Segment;
+use crate::capture::{Segment, SegmentTap};
 use crate::disk::Disk;
 use crate::env::{Env, EnvInner, Make};
 use crate::fault::{Fault, FaultPlan};
@@ -87,13 +87,21 @@ impl LiveWorld {
     /// # Errors
     /// Outside of a runtime, or when the state directory cannot be made.
     pub fn new(config: LiveConfig) -> io::Result<LiveWorld> {
+        Self::with_tap(config, None)
+    }
+
+    /// As [`LiveWorld::new`], where `tap` sees the segments of this world's connections as they are sent and received.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_tap(config: LiveConfig, tap: Option<SegmentTap>) -> io::Result<LiveWorld> {
         let handle = Handle::try_current().map_err(io::Error::other)?;
         std::fs::create_dir_all(&config.state_dir)?;
-        let recorder = Arc::new(Recorder::new(config.trace, config.capture, config.faults));
+        let recorder = Arc::new(Recorder::new(config.trace, config.capture, tap, config.faults));
         Ok(LiveWorld(Arc::new(Core {
             seed: config.seed,
             state_dir: config.state_dir,
-            gates: Arc::new(Gates::new(handle.clone(), recorder.clone())),
+            gates: Arc::new(Gates::new(handle.clone(), recorder.clone(), config.seed)),
             handle,
             recorder,
             own_name: "world".into(),
@@ -189,7 +197,7 @@ impl LiveWorld {
         self.0.gates.change(node, peer, |rules| rules.towards(towards).cut = true);
     }
 
-    /// Undoes cuts, delays and segments between a node and an address. What was kept goes on its way at once, where TCP would
+    /// Undoes cuts, delays, losses and segments between a node and an address. What was kept goes on its way at once, where TCP would
     /// wait for its next retransmission.
     pub fn heal_addr(&self, node: &str, peer: SocketAddr) {
         self.note(|| json!({ "event": "heal", "from": node, "to": peer, "both": true }));
@@ -214,6 +222,13 @@ impl LiveWorld {
         self.0.gates.change(node, peer, |rules| rules.towards(towards).segment = bytes);
     }
 
+    /// Of what goes towards one end so many in a hundred pieces are late as if they had been lost and sent again, and what
+    /// follows waits for them. Handshakes are not touched. A piece is what one write or one read has.
+    pub fn lose_addr(&self, node: &str, peer: SocketAddr, towards: LiveEnd, percent: u8) {
+        self.note(|| json!({ "event": "loss", "from": node, "to": peer, "towards": format!("{towards:?}"), "percent": percent }));
+        self.0.gates.change(node, peer, |rules| rules.towards(towards).loss = percent);
+    }
+
     /// Resets every connection that a node has made to an address, whatever its way lets through: both ends see
     /// `ConnectionReset`, what was under way is lost. The peer is reset as soon as the stream's owner has been woken. Gives how
     /// many there were.
@@ -234,7 +249,7 @@ impl LiveWorld {
         count
     }
 
-    /// Undoes all cuts, delays and segments.
+    /// Undoes all cuts, delays, losses and segments.
     pub fn heal_all(&self) {
         self.note(|| json!({ "event": "heal", "all": true }));
         self.0.gates.heal_all();

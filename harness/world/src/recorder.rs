@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::capture::{Capture, Segment, SegmentKind};
+use crate::capture::{Capture, Segment, SegmentKind, SegmentTap};
 use crate::fault::{Fault, FaultDesk, FaultPlan};
 use crate::lock;
 use crate::trace::TraceLine;
@@ -20,6 +20,7 @@ pub(crate) struct Recorder {
     start: Instant,
     tracing: bool,
     capturing: bool,
+    tap: Option<SegmentTap>,
     lines: Mutex<Lines>,
     capture: Mutex<Capture>,
     faults: Mutex<FaultDesk>,
@@ -37,11 +38,17 @@ struct Lines {
 
 impl Recorder {
     /// Must be called inside the runtime whose clock governs the world.
-    pub(crate) fn new(tracing: bool, capturing: bool, faults: FaultPlan) -> Recorder {
+    pub(crate) fn new(
+        tracing: bool,
+        capturing: bool,
+        tap: Option<SegmentTap>,
+        faults: FaultPlan,
+    ) -> Recorder {
         Recorder {
             start: instant(),
             tracing,
             capturing,
+            tap,
             lines: Mutex::default(),
             capture: Mutex::default(),
             faults: Mutex::new(FaultDesk::new(faults)),
@@ -113,8 +120,9 @@ impl Recorder {
         self.next_conn.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Somebody wants to know of segments.
     pub(crate) fn is_capturing(&self) -> bool {
-        self.capturing
+        self.capturing || self.tap.is_some()
     }
 
     pub(crate) fn capture(
@@ -125,9 +133,15 @@ impl Recorder {
         kind: SegmentKind,
         bytes: Bytes,
     ) {
+        if !self.is_capturing() {
+            return;
+        }
+        let segment = Segment { at: self.now(), src, dst, conn, kind, bytes };
+        if let Some(tap) = &self.tap {
+            tap.see(&segment);
+        }
         if self.capturing {
-            let at = self.now();
-            lock(&self.capture).push(Segment { at, src, dst, conn, kind, bytes });
+            lock(&self.capture).push(segment);
         }
     }
 

@@ -14,7 +14,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::gate::{Gates, Rules};
+use crate::dice::{Dice, dice};
 use crate::lock;
+use crate::loss::{RTO, retransmissions};
 use crate::recorder::Recorder;
 
 /// Bytes that one direction keeps before its sender must wait; the same as in the simulation.
@@ -39,6 +41,7 @@ pub(super) struct Conn {
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
     pub(super) recorder: Arc<Recorder>,
+    seed: u64,
     gates: Weak<Gates>,
     /// Something was ever wrong with it: every call looks at the state from then on.
     odd: AtomicBool,
@@ -56,6 +59,7 @@ struct State {
     /// What was written and is not yet with the kernel: when it is due (nanoseconds of the world), and the bytes.
     out: VecDeque<(u64, Bytes)>,
     held: usize,
+    losses: Option<Dice>,
     /// The owner sends no more.
     finished: bool,
     /// A carrier has the outward direction.
@@ -95,6 +99,7 @@ impl Conn {
             local,
             peer,
             recorder: gates.recorder.clone(),
+            seed: gates.seed,
             gates: Arc::downgrade(gates),
             odd: AtomicBool::new(false),
             state: Mutex::default(),
@@ -102,6 +107,11 @@ impl Conn {
         });
         gates.register(&conn);
         conn
+    }
+
+    /// What decides about losses in one direction.
+    pub(super) fn losses(&self, direction: &str) -> Dice {
+        dice(self.seed, &format!("{}>{}#{}", self.node, self.peer, self.id), direction)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -203,7 +213,9 @@ impl Conn {
             bytes.extend_from_slice(&slice[..slice.len().min(rest)]);
         }
         let taken = bytes.len();
-        let due = self.recorder.now_ns().saturating_add(rule.delay_ns);
+        let losses = state.losses.get_or_insert_with(|| self.losses("loss.forth"));
+        let late = rule.delay_ns.saturating_add(retransmissions(losses, rule.loss, RTO));
+        let due = self.recorder.now_ns().saturating_add(late);
         state.out.push_back((due, bytes.into()));
         state.held += taken;
         if let Err(error) = self.carried(&mut state, tcp) {
@@ -296,7 +308,7 @@ impl Conn {
             state.carried = false;
             return Next::Done;
         };
-        if rule.delay_ns > 0 && *due > now {
+        if rule.is_late() && *due > now {
             return Next::Wait(Duration::from_nanos(*due - now));
         }
         let most = if rule.segment == 0 { PIECE } else { rule.segment.min(PIECE) };

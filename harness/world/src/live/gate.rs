@@ -44,11 +44,18 @@ pub(super) struct Rule {
     pub(super) delay_ns: u64,
     /// Bytes that pass at once at most; 0 is as many as there are.
     pub(super) segment: usize,
+    /// Of a hundred pieces so many come as late as a lost segment does.
+    pub(super) loss: u8,
 }
 
 impl Rule {
     pub(super) fn is_plain(&self) -> bool {
         *self == Rule::default()
+    }
+
+    /// Something may have to wait.
+    pub(super) fn is_late(&self) -> bool {
+        self.delay_ns > 0 || self.loss > 0
     }
 }
 
@@ -74,6 +81,7 @@ impl Rules {
 pub(super) struct Gates {
     handle: Handle,
     pub(super) recorder: Arc<Recorder>,
+    pub(super) seed: u64,
     table: Mutex<Table>,
     /// Some way changed.
     changed: Notify,
@@ -118,10 +126,11 @@ fn alive<'t>(entries: impl Iterator<Item = &'t Entry>) -> Vec<Arc<Conn>> {
 }
 
 impl Gates {
-    pub(super) fn new(handle: Handle, recorder: Arc<Recorder>) -> Gates {
+    pub(super) fn new(handle: Handle, recorder: Arc<Recorder>, seed: u64) -> Gates {
         Gates {
             handle,
             recorder,
+            seed,
             table: Mutex::default(),
             changed: Notify::new(),
             carriers: Mutex::default(),

@@ -13,12 +13,13 @@ use tokio::time::Sleep;
 
 use super::conn::WINDOW;
 use super::gate::Rule;
+use crate::dice::Dice;
+use crate::loss::{RTO, retransmissions};
 use crate::recorder::Recorder;
 
 /// Bytes read from the kernel at once.
 const PIECE: usize = 16 << 10;
 
-#[derive(Default)]
 pub(super) struct Inward {
     /// When it is due (nanoseconds of the world), and what it is. An end stays here for ever.
     queue: VecDeque<(u64, Arrival)>,
@@ -26,6 +27,7 @@ pub(super) struct Inward {
     /// An end has come: nothing follows.
     over: bool,
     timer: Option<Pin<Box<Sleep>>>,
+    losses: Dice,
 }
 
 enum Arrival {
@@ -35,6 +37,10 @@ enum Arrival {
 }
 
 impl Inward {
+    pub(super) fn new(losses: Dice) -> Inward {
+        Inward { queue: VecDeque::new(), held: 0, over: false, timer: None, losses }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -50,10 +56,10 @@ impl Inward {
     ) -> Poll<io::Result<()>> {
         loop {
             let now = recorder.now_ns();
-            self.fill(cx, tcp, now.saturating_add(rule.delay_ns));
+            self.fill(cx, tcp, now, rule);
             // The kernel will wake the owner when more comes.
             let Some((due, arrival)) = self.queue.front_mut() else { return Poll::Pending };
-            if rule.delay_ns > 0 && *due > now {
+            if rule.is_late() && *due > now {
                 let at = recorder.start() + std::time::Duration::from_nanos(*due);
                 let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
                 if timer.deadline() != at {
@@ -82,7 +88,7 @@ impl Inward {
     }
 
     /// Takes what the kernel has, as far as the window goes.
-    fn fill(&mut self, cx: &mut Context<'_>, tcp: &mut TcpStream, due: u64) {
+    fn fill(&mut self, cx: &mut Context<'_>, tcp: &mut TcpStream, now: u64, rule: Rule) {
         while !self.over && self.held < WINDOW {
             let mut space = vec![0; PIECE];
             let mut piece = ReadBuf::new(&mut space);
@@ -96,7 +102,8 @@ impl Inward {
                 Arrival::Data(bytes) => self.held += bytes.len(),
                 Arrival::End | Arrival::Broken(_) => self.over = true,
             }
-            self.queue.push_back((due, arrival));
+            let late = rule.delay_ns.saturating_add(retransmissions(&mut self.losses, rule.loss, RTO));
+            self.queue.push_back((now.saturating_add(late), arrival));
         }
     }
 }

@@ -93,7 +93,7 @@ impl LiveStream {
         if rules.inward.is_plain() && self.inward.as_ref().is_none_or(|inward| inward.is_empty()) {
             return Pin::new(tcp).poll_read(cx, buf);
         }
-        let inward = self.inward.get_or_insert_default();
+        let inward = self.inward.get_or_insert_with(|| Box::new(Inward::new(self.conn.losses("loss.back"))));
         inward.poll_read(cx, tcp, &self.conn.recorder, rules.inward, buf)
     }
 

@@ -24,6 +24,7 @@ use super::shape::Shape;
 use crate::capture::SegmentKind;
 use crate::dice::{Dice, dice};
 use crate::lock;
+use crate::loss::{FIRST_RTO, RTO, retransmissions};
 use outage::give_up_ns;
 
 /// Bytes that one direction holds, sent and not yet read, before the writer must wait.
@@ -84,6 +85,7 @@ struct Direction {
     latency: (u64, u64),
     shape: Shape,
     dice: Option<Dice>,
+    losses: Option<Dice>,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -113,6 +115,7 @@ impl Direction {
             latency: path.latency,
             shape: path.shape,
             dice: None,
+            losses: None,
             reader: None,
             writer: None,
         }
@@ -157,7 +160,9 @@ impl Conn {
 
     /// One draw of the delay from `end` to the other end, nanoseconds.
     pub(super) fn draw_delay(&self, end: End) -> u64 {
-        self.delay(end, &mut lock(&self.state).dirs[end])
+        let mut state = lock(&self.state);
+        let dir = &mut state.dirs[end];
+        self.delay(end, dir).saturating_add(self.lost(end, dir, FIRST_RTO))
     }
 
     fn delay(&self, end: End, dir: &mut Direction) -> u64 {
@@ -171,13 +176,24 @@ impl Conn {
         dice.range(lo..hi).saturating_mul(MS)
     }
 
+    /// One draw of the time that losses cost, nanoseconds.
+    fn lost(&self, end: End, dir: &mut Direction, rto: u64) -> u64 {
+        if dir.shape.loss == 0 {
+            return 0;
+        }
+        let dice = dir.losses.get_or_insert_with(|| {
+            dice(self.fabric.seed, &self.key, if end == 0 { "loss.forth" } else { "loss.back" })
+        });
+        retransmissions(dice, dir.shape.loss, rto)
+    }
+
     /// Arrival time of something that `end` sends now, in order behind all it sent before.
     fn arrival(&self, state: &mut State, end: End, sent: u64) -> u64 {
         let dir = &mut state.dirs[end];
         if dir.cut {
             return PARKED;
         }
-        let delay = self.delay(end, dir);
+        let delay = self.delay(end, dir).saturating_add(self.lost(end, dir, RTO));
         dir.last = dir.last.max(dir.shape.arrival(sent.saturating_add(delay)).min(PARKED - 1));
         dir.last
     }

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::capture::Segment;
+use crate::capture::{Segment, SegmentTap};
 use crate::dice::{Dice, dice};
 use crate::disk::Disk;
 use crate::env::{Env, EnvInner, Make};
@@ -68,6 +68,8 @@ pub struct SimConfig {
     pub faults: FaultPlan,
     /// Keep the payload of all streams.
     pub capture: bool,
+    /// Sees them as they are sent.
+    pub tap: Option<SegmentTap>,
     /// Which of the ready tasks runs next.
     pub schedule: Schedule,
     /// Turns that all tasks together may take before the world counts as stalled: tasks that wake each other for ever, or
@@ -83,6 +85,7 @@ impl Default for SimConfig {
             latency: 0..2,
             faults: FaultPlan::default(),
             capture: false,
+            tap: None,
             schedule: Schedule::default(),
             turns: TURNS,
         }
@@ -187,7 +190,7 @@ impl SimWorld {
     }
 
     fn new(config: SimConfig, handle: tokio::runtime::Handle) -> SimWorld {
-        let recorder = Arc::new(Recorder::new(config.trace, config.capture, config.faults));
+        let recorder = Arc::new(Recorder::new(config.trace, config.capture, config.tap, config.faults));
         let fabric = Arc::new(Fabric::new(config.seed, handle, recorder.clone(), &config.latency));
         let scheduler = Scheduler::new(config.schedule, config.seed).map(|s| Arc::new(Mutex::new(s)));
         SimWorld(Arc::new(Core {

@@ -14,6 +14,9 @@ pub struct Shape {
     pub coalesce: Duration,
     /// Bytes sent and not yet read before the sender must wait, 1 to [`WINDOW`].
     pub window: usize,
+    /// Of a hundred segments (and of handshakes) so many are lost, 0 to 99. TCP sends each again when its time-out is over,
+    /// and what was sent behind it waits for it.
+    pub loss: u8,
     /// The receiver's process reads nothing: the window closes, and the connection lives on (zero-window probes are
     /// answered by its host, RFC 9293 section 3.8.6.1).
     pub stalled: bool,
@@ -21,7 +24,7 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { segment: usize::MAX, coalesce: Duration::ZERO, window: WINDOW, stalled: false }
+        Shape { segment: usize::MAX, coalesce: Duration::ZERO, window: WINDOW, loss: 0, stalled: false }
     }
 }
 

@@ -189,6 +189,34 @@ async fn a_slow_way_is_late_in_both_directions_and_in_small_segments() {
 }
 
 #[tokio::test]
+async fn what_a_way_loses_comes_late_and_in_order() {
+    let mut site = Site::new().await;
+    let (mut near, mut far) = site.pair().await;
+    for towards in [LiveEnd::Node, LiveEnd::Peer] {
+        site.world.lose_addr("host", site.portal, towards, 50);
+    }
+    let mut late = 0;
+    for n in 0..12u8 {
+        let begun = site.host.now();
+        near.write_all(&[n; 3]).await.unwrap();
+        site.gets(&mut far, &[n; 3]).await;
+        far.write_all(&[n; 3]).await.unwrap();
+        site.gets(&mut near, &[n; 3]).await;
+        late += u32::from(site.host.now() - begun >= Duration::from_millis(200));
+        if late == 2 {
+            break;
+        }
+    }
+    assert_eq!(late, 2, "of two dozen pieces half are lost");
+    near.write_all(b"one ").await.unwrap();
+    near.write_all(b"two").await.unwrap();
+    site.gets(&mut far, b"one two").await;
+    site.world.heal_addr("host", site.portal);
+    near.write_all(b"thanks").await.unwrap();
+    site.gets(&mut far, b"thanks").await;
+}
+
+#[tokio::test]
 async fn a_reset_ends_both_ends_of_every_connection_of_that_way() {
     let mut site = Site::new().await;
     let (mut near, mut far) = site.pair().await;

@@ -135,3 +135,41 @@ fn one_path_is_slow_until_it_is_healed_and_one_side_of_it_forgets() {
         assert_eq!(far.read(&mut buf).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     });
 }
+
+#[test]
+fn what_is_lost_arrives_with_a_retransmission_and_in_order() {
+    let run = |seed| {
+        SimWorld::run(config(seed, 0..1), |world| async move {
+            let (mut far, mut near) = pair(&world).await;
+            world.shape("client", "server", Shape { loss: 40, ..Shape::default() });
+            let (mut waits, mut byte) = (Vec::new(), [0]);
+            for n in 0..60 {
+                let begun = world.now();
+                near.write_all(&[n]).await.unwrap();
+                far.read_exact(&mut byte).await.unwrap();
+                assert_eq!(byte, [n]);
+                waits.push((world.now() - begun).as_millis());
+            }
+            // What follows a lost segment waits for it.
+            let begun = world.now();
+            near.write_all(&[0; 400]).await.unwrap();
+            near.write_all(&[1; 400]).await.unwrap();
+            let mut all = [7; 800];
+            far.read_exact(&mut all).await.unwrap();
+            assert!(all[..400].iter().all(|b| *b == 0) && all[400..].iter().all(|b| *b == 1));
+            // The other direction loses nothing.
+            let back = world.now();
+            far.write_all(b"back").await.unwrap();
+            near.read_exact(&mut [0; 4]).await.unwrap();
+            assert_eq!(world.now(), back);
+            (waits, back - begun)
+        })
+    };
+    let (waits, _) = run(7);
+    let lost = waits.iter().filter(|ms| **ms > 0).count();
+    assert!((12..36).contains(&lost), "{waits:?}");
+    assert!(waits.iter().all(|ms| [0, 200, 600, 1400, 3000, 6200, 12_600].contains(ms)), "{waits:?}");
+    assert!(waits.iter().any(|ms| *ms > 200), "{waits:?}");
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7).0, run(8).0);
+}
