@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     }
     trials.push(Trial::test("protocol::everything_passes", protocol_holds));
     trials.push(Trial::test("faults::none_of_a_story_is_idle", faults_fire));
+    trials.push(Trial::test("protocol::is_followed_in_every_story", followed));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -47,6 +48,15 @@ fn faults_fire() -> Result<(), Failed> {
     }
     let all = bench.run(&["run", "default", "--quiet"]);
     if all.code == 0 && !all.out.contains(IDLE) { Ok(()) } else { Err(all.to_string().into()) }
+}
+
+/// What a target sends is followed on every connection, whatever a story is about: a StatSN that skips a number is seen in one
+/// about paths.
+fn followed() -> Result<(), Failed> {
+    let bench = Bench::new();
+    let ran = bench.run(&["run", "two-paths", "--defect", "stat_sn_skips", "--shrink", "off"]);
+    let seen = ran.out.contains("FAILED ISC-008") && ran.out.contains("checker wire");
+    if ran.code == 1 && seen { Ok(()) } else { Err(ran.to_string().into()) }
 }
 
 /// The protocol cases against our own target: all pass, and two runs say the same.

@@ -15,6 +15,7 @@
 //! | [`outcome`] | verdicts and failures |
 //! | `raw` | the raw client: connection, login, commands |
 //! | `monitor` | passive monitors of numbering, lengths and residuals; at work on every PDU of every case |
+//! | [`passive`] | the same monitors over connections of others |
 //! | `tape` | the trace of a case |
 //! | `chap`, `cdb` | authentication and CDBs by hand |
 //! | `cases` | the cases, one module a chapter |
@@ -27,11 +28,13 @@ mod chap;
 pub mod lab;
 mod monitor;
 pub mod outcome;
+pub mod passive;
 mod raw;
 pub mod suite;
 mod tape;
 
 pub use chap::Credentials;
 pub use lab::{Grow, Host, Lab, Path, Setup};
+pub use monitor::Breach;
 pub use outcome::{Failure, Verdict};
 pub use suite::{CHAPTERS, Case, Chapter, Done, run_case};

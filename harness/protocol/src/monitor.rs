@@ -9,11 +9,15 @@ use sanbench_wire::{Pdu, RawPdu};
 
 /// What a monitor found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Breach {
-    pub(crate) requirement: &'static str,
-    pub(crate) clause: &'static str,
-    pub(crate) expected: String,
-    pub(crate) observed: String,
+pub struct Breach {
+    /// The requirement that is broken.
+    pub requirement: &'static str,
+    /// Where it stands.
+    pub clause: &'static str,
+    /// What the clause asks for.
+    pub expected: String,
+    /// What came.
+    pub observed: String,
 }
 
 /// A SCSI task as its initiator sees it.

@@ -19,6 +19,7 @@ mod sessions;
 mod sim;
 mod simulated;
 mod site;
+mod wire;
 
 pub use driver::tengling_entry;
 pub(crate) use images::{ImageInput, load_image};

@@ -21,9 +21,14 @@ const GIB: u64 = 1;
 /// Lines of the trace that a finding shows; the history has them all.
 const SHOWN: usize = 14;
 
+/// The chapter that a case is.
+pub(super) fn chapter(spec: &CaseSpec) -> Option<&'static Chapter> {
+    Chapter::by_name(&spec.story).filter(|_| spec.plan.steps.is_empty())
+}
+
 /// Plays a case: a chapter of the protocol cases when it is one, else the story.
 pub(super) async fn play_case(site: &ComposedSite, spec: &CaseSpec) -> CaseOutcome {
-    match Chapter::by_name(&spec.story).filter(|_| spec.plan.steps.is_empty()) {
+    match chapter(spec) {
         Some(chapter) => play_chapter(site, spec, chapter).await,
         None => sanbench_runner::run_case(site, spec).await,
     }
