@@ -1,5 +1,5 @@
 story "A look that gets no answer takes nothing away from volumes that are attached"
-requires ATT-004 MPX-007
+requires ATT-004 MPX-007 DAT-001
 host compute-1 paths=2
 
 create a size=1GiB

@@ -137,6 +137,8 @@ pub struct ConnectorDefects {
     pub busy_is_failure: bool,
     /// MPX-011: a unit attention fails the command that met it.
     pub attention_is_failure: bool,
+    /// ATT-004: a LUN that does not answer a scan counts as empty, and the device there is taken away.
+    pub silence_is_absence: bool,
 }
 
 impl ConnectorDefects {
@@ -166,6 +168,11 @@ impl ConnectorDefects {
         ("skip_flush_on_disconnect", "B1897787", "a disconnect does not flush"),
         ("busy_is_failure", "SCS-019", "BUSY and TASK SET FULL fail a command"),
         ("attention_is_failure", "MPX-011", "a unit attention fails the command that met it"),
+        (
+            "silence_is_absence",
+            "ATT-004",
+            "a LUN that does not answer a scan counts as empty, and its device is taken away",
+        ),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -191,6 +198,7 @@ impl ConnectorDefects {
             "skip_flush_on_disconnect" => &mut self.skip_flush_on_disconnect,
             "busy_is_failure" => &mut self.busy_is_failure,
             "attention_is_failure" => &mut self.attention_is_failure,
+            "silence_is_absence" => &mut self.silence_is_absence,
             _ => return false,
         };
         *switch = true;

@@ -43,6 +43,10 @@ pub struct FlowDefects {
     pub redelivery_not_recognised: bool,
     /// A transaction that the database is too busy for fails at once.
     pub busy_database_not_retried: bool,
+    /// CON-004: what a flow had done before a crash is forgotten when it is taken up again, and not undone.
+    pub progress_forgotten: bool,
+    /// CON-004: an image that is written over a volume is locked only once the control host has its device, against the order.
+    pub image_locked_late: bool,
 }
 
 impl FlowDefects {
@@ -105,6 +109,16 @@ impl FlowDefects {
             "CON-002",
             "an operation fails when somebody else holds the database for a moment",
         ),
+        (
+            "progress_forgotten",
+            "CON-004",
+            "what an operation had done before a crash is not undone when it fails after the restart",
+        ),
+        (
+            "image_locked_late",
+            "CON-004",
+            "two operations take the lock of an image and that of the control host's device in opposite orders",
+        ),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -130,6 +144,8 @@ impl FlowDefects {
             "open_flows_forgotten" => &mut self.open_flows_forgotten,
             "redelivery_not_recognised" => &mut self.redelivery_not_recognised,
             "busy_database_not_retried" => &mut self.busy_database_not_retried,
+            "progress_forgotten" => &mut self.progress_forgotten,
+            "image_locked_late" => &mut self.image_locked_late,
             _ => return false,
         };
         *switch = true;

@@ -47,6 +47,8 @@ pub struct TargetDefects {
     pub reinstatement_refused: bool,
     /// SCS-014: commands that conflict with a reservation are executed.
     pub conflict_not_reported: bool,
+    /// ISC-023: what has come of a header is thrown away when the rest is still on its way.
+    pub split_header_dropped: bool,
 }
 
 impl TargetDefects {
@@ -93,6 +95,11 @@ impl TargetDefects {
             "a host that comes back is refused as long as its old session stands",
         ),
         ("conflict_not_reported", "SCS-014", "commands that conflict with a reservation are executed"),
+        (
+            "split_header_dropped",
+            "ISC-023",
+            "what has come of a header is thrown away when the rest is still on its way",
+        ),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -119,6 +126,7 @@ impl TargetDefects {
             "attention_to_wrong_nexus" => &mut self.attention_to_wrong_nexus,
             "reinstatement_refused" => &mut self.reinstatement_refused,
             "conflict_not_reported" => &mut self.conflict_not_reported,
+            "split_header_dropped" => &mut self.split_header_dropped,
             _ => return false,
         };
         *switch = true;

@@ -199,7 +199,13 @@ impl Session {
                 max_ahs: MAX_AHS,
             };
             match decode(input, limits, self.common.digests) {
-                Ok(Decoded::NeedMore(_)) => return,
+                Ok(Decoded::NeedMore(_)) => {
+                    let planted = self.common.config.defects.split_header_dropped && self.full.is_some();
+                    if planted && input.len() < size_of::<Bhs>() {
+                        input.clear();
+                    }
+                    return;
+                }
                 Ok(Decoded::Pdu(raw)) => {
                     self.damaged_headers = 0;
                     self.receive(now, raw);

@@ -418,6 +418,7 @@ impl Inner {
                     }
                 }
                 Err(PathFault::Block(error)) if error == scsi::not_supported() => return Seen::Nothing,
+                Err(_) if self.config.defects.silence_is_absence => return Seen::Nothing,
                 Err(fault) => {
                     self.note("scan-failed", || json!({"lun": lun, "why": format!("{fault:?}")}));
                     return Seen::Unknown;

@@ -46,6 +46,7 @@ const TESTS: &[(&str, Test, &[&str])] = &[
     ("skip_flush_on_disconnect", |s, c| Box::pin(no_flush(s, c)), &[]),
     ("busy_is_failure", |s, c| Box::pin(busy(s, c)), &[]),
     ("attention_is_failure", |s, c| Box::pin(attention(s, c)), &[]),
+    ("silence_is_absence", |s, c| Box::pin(silence(s, c)), &[]),
 ];
 
 fn run(test: Test, defects: ConnectorDefects) -> Seen {
@@ -290,6 +291,19 @@ async fn busy(site: Site, config: HostConfig) -> Seen {
     device.write(0, pattern(8, 1)).await.map_err(|e| e.to_string())?;
     let data = device.read(0, 8).await.map_err(|e| e.to_string())?;
     ensure(data == pattern(8, 1) && site.fake.lock().statuses.is_empty(), "the write was not sent again")
+}
+
+async fn silence(site: Site, config: HostConfig) -> Seen {
+    let (wwn, gone) = (site.fake.volume(1, 1, 64), site.fake.volume(2, 2, 64));
+    let connector = HostConnector::new(site.host.clone(), config);
+    let device = connector.connect_volume(&info(&[A], 1, wwn)).await.map_err(text)?.device;
+    // Somebody looks for another volume at this LUN, and hears nothing.
+    site.fake.lock().anonymous = true;
+    let wanted = info(&[A], 1, gone);
+    let found = site.host.timeout(secs(60), connector.connect_volume(&wanted)).await;
+    site.fake.lock().anonymous = false;
+    ensure(!matches!(found, Ok(Ok(attached)) if attached.wwn == gone), "the other volume was found")?;
+    device.read(0, 1).await.map(|_| ()).map_err(|e| format!("the device was taken away: {e}"))
 }
 
 async fn attention(site: Site, config: HostConfig) -> Seen {

@@ -257,7 +257,11 @@ async fn recover<C: FlowContext>(
     let seq = u32::try_from(lines.len()).unwrap_or(u32::MAX);
     let mut run = Run { flow, plane: Arc::clone(plane), id: row.id, seq, subject: row.subject.clone() };
     if forward {
-        return run.forward(&mut cx, folded.steps).await;
+        let statuses = match plane.config.defects.progress_forgotten {
+            true => vec![StepStatus::Never; flow.steps.len()],
+            false => folded.steps,
+        };
+        return run.forward(&mut cx, statuses).await;
     }
     let undo_failures = run.unwind(&mut cx, &folded.steps).await?;
     if undo_failures.is_empty() {

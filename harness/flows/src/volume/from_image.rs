@@ -280,6 +280,12 @@ fn write_content(cx: &mut BuildCx) -> StepFuture<'_> {
         else {
             return Ok(());
         };
+        let _late = match (&cx.image, &cx.cache_lock) {
+            (Some(image), None) if cx.plane.config.defects.image_locked_late => {
+                Some(cx.plane.lock(LockKind::Image, image.id.to_string()).await)
+            }
+            _ => None,
+        };
         let careless = cx.plane.config.defects.sparse_over_dirty;
         let zeroes = if cx.fresh || careless { Zeroes::Skip } else { Zeroes::Write };
         let mut reader = staged.reader()?;

@@ -166,6 +166,15 @@ fn reflections_are_refused(bench: &mut Bench) -> bool {
     last.status == LoginStatus::AUTHENTICATION_FAILURE
 }
 
+fn pieces_make_one_header(bench: &mut Bench) -> bool {
+    let lun = mapped(bench);
+    let mut conn = bench.ready(lun);
+    conn.piece = 20;
+    let command = conn.command(lun, Cdb::TestUnitReady, 0, None);
+    conn.send(command);
+    matches!(conn.next(), Some(Pdu::ScsiResponse(r)) if r.status == Status::GOOD)
+}
+
 type Check = fn(&mut Bench) -> bool;
 
 const CHECKS: &[(&str, Check)] = &[
@@ -180,6 +189,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("first_burst_ignored", first_burst_is_enforced),
     ("clamps_silently", keys_out_of_range_are_rejected),
     ("chap_accepts_reflection", reflections_are_refused),
+    ("split_header_dropped", pieces_make_one_header),
 ];
 
 fn passes(defects: TargetDefects, check: Check) -> bool {

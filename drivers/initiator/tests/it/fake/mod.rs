@@ -61,6 +61,8 @@ pub(crate) struct Array {
     pub(crate) growth: Option<u64>,
     /// Data commands (READ and WRITE) that are swallowed without any answer.
     pub(crate) swallow: u32,
+    /// No INQUIRY is answered.
+    pub(crate) anonymous: bool,
     /// Aborts are answered as complete.
     pub(crate) abort_works: bool,
     pub(crate) aborts: u32,
@@ -567,6 +569,9 @@ impl Connection {
                 array.swallow -= 1;
                 return Ok(());
             }
+        }
+        if matches!(cdb, Cdb::Inquiry { .. }) && self.fake.lock().anonymous {
+            return Ok(());
         }
         let lun = command.lun.number().unwrap();
         let result = self.execute(lun, cdb, &data);
