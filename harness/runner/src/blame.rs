@@ -106,7 +106,7 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::Portal { .. } => "ATT-017",
         Step::Limit { .. } => "QOS-001",
         Step::PowerLoss => "DUR-005",
-        Step::Reboot { .. } => "DUR-007",
+        Step::Reboot { .. } | Step::RestartInitiator { .. } => "DUR-007",
         Step::FailController { .. } | Step::RestoreController { .. } => "MPX-005",
         Step::Cut { .. } | Step::Heal { .. } => "MPX-001",
         Step::Slow { .. } => "ISC-023",

@@ -615,6 +615,9 @@ pub enum Step {
         /// Bytes that one read gets at most; 0 is as many as there are.
         #[serde(default, skip_serializing_if = "is_zero")]
         segment: u64,
+        /// Of a hundred segments so many are lost and sent again, 0 to [`MOST_LOSS`].
+        #[serde(default, skip_serializing_if = "is_zero")]
+        loss: u64,
     },
     /// Connections over paths of a host are reset.
     Reset {
@@ -639,6 +642,11 @@ pub enum Step {
         host: Name,
         /// Seconds that it is off.
         off: u64,
+    },
+    /// The initiator of a host is killed and started again; the host goes on.
+    RestartInitiator {
+        /// Host.
+        host: Name,
     },
     /// Paths of a host work again.
     Heal {
@@ -677,6 +685,9 @@ pub enum Step {
     Settle,
 }
 
+/// Of a hundred segments so many are lost at most: what loses more is a path that is cut.
+pub const MOST_LOSS: u64 = 50;
+
 impl Step {
     /// Whether only a simulated site can do it.
     pub fn needs_simulation(&self) -> bool {
@@ -694,6 +705,7 @@ impl Step {
                 | Self::FailController { .. }
                 | Self::RestoreController { .. }
                 | Self::Reboot { .. }
+                | Self::RestartInitiator { .. }
                 | Self::Portal { .. }
                 | Self::Limit { .. }
         ) || self.is_of_network()
@@ -702,7 +714,8 @@ impl Step {
 
     /// Whether nothing may go on beside it.
     pub fn runs_alone(&self) -> bool {
-        self.is_of_two_arrays() || matches!(self, Self::Reboot { .. } | Self::Spoil { .. })
+        self.is_of_two_arrays()
+            || matches!(self, Self::Reboot { .. } | Self::RestartInitiator { .. } | Self::Spoil { .. })
     }
 
     /// Whether it changes how paths of a host carry bytes.

@@ -63,6 +63,8 @@ pub enum PathState {
         ms: u64,
         /// Bytes that one read gets at most; 0 is as many as there are.
         segment: u64,
+        /// Of a hundred segments so many are lost and sent again.
+        loss: u64,
     },
 }
 
@@ -180,6 +182,15 @@ pub trait Site: Send + Sync {
     /// The site cannot do it; or ([`SiteError::Unreachable`]) not every volume could be connected again.
     async fn reboot(&self, _host: &Name, _off: u64) -> Result<(), SiteError> {
         Err(not_here("take a host's power"))
+    }
+
+    /// Kills the initiator of a compute host, starts it again, and lets it connect what was attached to the host, where the
+    /// volume service is up.
+    ///
+    /// # Errors
+    /// As [`Site::reboot`].
+    async fn restart_initiator(&self, _host: &Name) -> Result<(), SiteError> {
+        Err(not_here("kill a host's initiator"))
     }
 
     /// Makes a LUN of somebody else under this name, 1 GiB.

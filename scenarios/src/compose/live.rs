@@ -21,7 +21,8 @@ use super::redact::Secrets;
 use super::remote::{Twin, near_link, start_far};
 use super::sim::{backend_options, broken, fault_plan};
 use super::simulated::{ArrayParts, RunningArray, start_array};
-use super::site::{ComposedSite, Levers, SiteParts, Wrap};
+use super::site::{ComposedSite, HostEnd, Levers, SiteParts, Wrap, percent};
+use super::wire::Wire;
 use crate::config::{Limits, Profile};
 use crate::coverage::Observer;
 use crate::defects::Planted;
@@ -90,7 +91,8 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
         faults: fault_plan(&spec.plan),
         capture: setup.capture,
     };
-    let world = match LiveWorld::new(config) {
+    let wire = Wire::default();
+    let world = match LiveWorld::with_tap(config, Some(wire.tap())) {
         Ok(world) => world,
         Err(e) => return (broken(spec, format!("{}: {e}", dir.display())), Vec::new()),
     };
@@ -99,6 +101,7 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
         Err(SiteError::Unreachable(message)) => unreached(spec, message),
         Err(e) => broken(spec, e.to_string()),
     };
+    wire.judge(spec, &mut outcome);
     if let Some(panic) = world.panics().first() {
         outcome.broken = Some(format!("a task panicked: {panic}"));
     }
@@ -301,11 +304,12 @@ impl Levers for LiveLevers {
             PathState::Cut(Way::Both) => self.world.cut_addr(node, portal),
             PathState::Cut(Way::ToArray) => self.world.cut_addr_one_way(node, portal, LiveEnd::Peer),
             PathState::Cut(Way::ToHost) => self.world.cut_addr_one_way(node, portal, LiveEnd::Node),
-            PathState::Slow { ms, segment } => {
+            PathState::Slow { ms, segment, loss } => {
                 let segment = usize::try_from(segment).unwrap_or(0);
                 for towards in [LiveEnd::Node, LiveEnd::Peer] {
                     self.world.delay_addr(node, portal, towards, ms);
                     self.world.segment_addr(node, portal, towards, segment);
+                    self.world.lose_addr(node, portal, towards, percent(loss));
                 }
             }
         }
@@ -322,10 +326,12 @@ impl Levers for LiveLevers {
         Ok(())
     }
 
-    fn host_off(&self, host: &Name) -> Result<(), SiteError> {
-        // First the host forgets, so that the array hears no good-bye when its tasks end.
-        for portal in &self.array.portals {
-            self.world.half_open_addr(host.as_str(), *portal, LiveEnd::Node);
+    fn host_off(&self, host: &Name, how: HostEnd) -> Result<(), SiteError> {
+        if how == HostEnd::Power {
+            // First the host forgets, so that the array hears no good-bye when its tasks end.
+            for portal in &self.array.portals {
+                self.world.half_open_addr(host.as_str(), *portal, LiveEnd::Node);
+            }
         }
         self.world.stop(host.as_str());
         Ok(())

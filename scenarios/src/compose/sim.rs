@@ -23,7 +23,8 @@ use super::protocol::play_case;
 use super::redact::Secrets;
 use super::remote::{Twin, near_link, start_far};
 use super::simulated::{ArrayParts, RunningArray, start_array};
-use super::site::{ComposedSite, Levers, SiteParts};
+use super::site::{ComposedSite, HostEnd, Levers, SiteParts, percent};
+use super::wire::Wire;
 use crate::coverage::Observer;
 use crate::defects::Planted;
 use crate::registry::DriverEntry;
@@ -155,11 +156,13 @@ pub(super) fn backend_options(
 /// Runs one case in a world of its own. Panics and stalls of what is judged become a broken case, never a crash of
 /// the bench.
 pub(crate) fn run_sim_case(setup: &SimSetup, spec: &CaseSpec) -> (CaseOutcome, Vec<Segment>) {
+    let wire = Wire::default();
     let config = SimConfig {
         seed: spec.seed,
         trace: true,
         faults: fault_plan(&spec.plan),
         capture: setup.capture,
+        tap: Some(wire.tap()),
         schedule: match spec.plan.site.schedule {
             Order::Fifo => Schedule::Fifo,
             Order::Random => Schedule::Random,
@@ -171,7 +174,10 @@ pub(crate) fn run_sim_case(setup: &SimSetup, spec: &CaseSpec) -> (CaseOutcome, V
         SimWorld::try_run(config, |world| async move { body(setup, spec, world).await })
     }));
     match ran {
-        Ok(Ok(done)) => done,
+        Ok(Ok((mut outcome, segments))) => {
+            wire.judge(spec, &mut outcome);
+            (outcome, segments)
+        }
         Ok(Err(stalled)) if stalled.restless => (restless(spec, &stalled.to_string()), Vec::new()),
         Ok(Err(stalled)) => (broken(spec, stalled.to_string()), Vec::new()),
         Err(panic) => {
@@ -406,19 +412,24 @@ impl Levers for SimLevers {
             PathState::Cut(Way::Both) => self.world.cut_addr(ours, theirs),
             PathState::Cut(Way::ToArray) => self.world.cut_addr_one_way(ours, theirs),
             PathState::Cut(Way::ToHost) => self.world.cut_addr_one_way(theirs, ours),
-            PathState::Slow { ms, segment } => {
+            PathState::Slow { ms, segment, loss } => {
+                let loss = percent(loss);
                 let segment = usize::try_from(segment).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
                 for (from, to) in [(ours, theirs), (theirs, ours)] {
                     self.world.delay_addr(from, to, ms);
-                    self.world.shape_addr(from, to, Shape { segment, ..Shape::default() });
+                    self.world.shape_addr(from, to, Shape { segment, loss, ..Shape::default() });
                 }
             }
         }
         Ok(())
     }
 
-    fn host_off(&self, host: &Name) -> Result<(), SiteError> {
-        self.world.crash(host.as_str(), Crash::PowerLoss);
+    fn host_off(&self, host: &Name, how: HostEnd) -> Result<(), SiteError> {
+        let how = match how {
+            HostEnd::Power => Crash::PowerLoss,
+            HostEnd::Killed => Crash::Kill,
+        };
+        self.world.crash(host.as_str(), how);
         Ok(())
     }
 

@@ -68,6 +68,20 @@ pub(crate) struct SiteParts {
     pub(crate) desks: Vec<Desk>,
 }
 
+/// How a host goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HostEnd {
+    /// It loses its power: nobody hears of it any more.
+    Power,
+    /// What runs its initiator is killed: its connections are closed.
+    Killed,
+}
+
+/// Of a hundred segments so many, as a network takes it.
+pub(super) fn percent(loss: u64) -> u8 {
+    u8::try_from(loss).unwrap_or(u8::MAX)
+}
+
 /// Breaks and mends what only a simulated site can: power, controllers, paths, objects behind the driver's back.
 #[async_trait]
 pub(crate) trait Levers: Send + Sync {
@@ -85,9 +99,9 @@ pub(crate) trait Levers: Send + Sync {
     fn set_path(&self, host: &Name, path: u64, state: PathState) -> Result<(), SiteError>;
     /// Connections over a path end.
     fn sever(&self, host: &Name, path: u64, how: Severed) -> Result<(), SiteError>;
-    /// A host loses its power.
-    fn host_off(&self, host: &Name) -> Result<(), SiteError>;
-    /// A host gets its power back; answers the node that it runs on now.
+    /// A host, or its initiator, goes down.
+    fn host_off(&self, host: &Name, how: HostEnd) -> Result<(), SiteError>;
+    /// It starts again; answers the node that it runs on now.
     fn host_on(&self, host: &Name) -> Result<Env, SiteError>;
     /// Somebody else makes a LUN of 1 GiB.
     fn squat(&self, name: &str) -> Result<(), SiteError>;
@@ -147,6 +161,23 @@ const FAR: u16 = 200;
 const BACKEND: &str = "control@tldriver";
 
 impl ComposedSite {
+    /// A host goes down, is away for so many seconds and connects again what is attached to it.
+    async fn start_again(&self, host: &Name, how: HostEnd, off: u64) -> Result<(), SiteError> {
+        let machine = self.connectors.get(host);
+        let machine = machine.ok_or_else(|| SiteError::Internal(format!("the site has no host {host}")))?;
+        let levers = self.levers()?;
+        levers.host_off(host, how)?;
+        self.parts.bench.sleep(std::time::Duration::from_secs(off)).await;
+        machine.started(levers.host_on(host)?);
+        let control = self.control();
+        if control.is_crashed() {
+            // Whoever comes after the volume service finds the disks when they are asked for.
+            return Ok(());
+        }
+        let name = self.host_names.get(host).map_or("", String::as_str);
+        control.host_booted(name).await.map_err(|e| SiteError::Unreachable(e.to_string()))
+    }
+
     fn levers(&self) -> Result<Arc<dyn Levers>, SiteError> {
         let none = || SiteError::Internal("only a simulated site can break so".into());
         self.parts.levers.clone().ok_or_else(none)
@@ -461,19 +492,11 @@ impl Site for ComposedSite {
     }
 
     async fn reboot(&self, host: &Name, off: u64) -> Result<(), SiteError> {
-        let machine = self.connectors.get(host);
-        let machine = machine.ok_or_else(|| SiteError::Internal(format!("the site has no host {host}")))?;
-        let levers = self.levers()?;
-        levers.host_off(host)?;
-        self.parts.bench.sleep(std::time::Duration::from_secs(off)).await;
-        machine.started(levers.host_on(host)?);
-        let control = self.control();
-        if control.is_crashed() {
-            // Whoever comes after the volume service finds the disks when they are asked for.
-            return Ok(());
-        }
-        let name = self.host_names.get(host).map_or("", String::as_str);
-        control.host_booted(name).await.map_err(|e| SiteError::Unreachable(e.to_string()))
+        self.start_again(host, HostEnd::Power, off).await
+    }
+
+    async fn restart_initiator(&self, host: &Name) -> Result<(), SiteError> {
+        self.start_again(host, HostEnd::Killed, 0).await
     }
 
     async fn squat(&self, name: &str) -> Result<(), SiteError> {

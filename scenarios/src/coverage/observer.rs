@@ -123,6 +123,7 @@ impl Observer {
             // A host that has lost all its paths, or one of them.
             "cut" if !step.contains(" path=") => self.outages.insert("host-cut-off"),
             "cut" => self.outages.insert("path-cut"),
+            "slow" if step.contains(" loss=") => self.outages.insert("path-lossy"),
             "slow" => self.outages.insert("path-slow"),
             "fail-controller" => self.outages.insert("controller-fails"),
             "restore-controller" => self.outages.remove("controller-fails"),

@@ -89,6 +89,7 @@ pub(super) const OF_STEPS: &[(&str, &str)] = &[
     ("reset", "connection-reset"),
     ("half-open", "half-open"),
     ("reboot", "host-reboot"),
+    ("restart-initiator", "initiator-restart"),
     ("power-loss", "power-loss"),
     ("restart", "service-restart"),
 ];

@@ -385,13 +385,14 @@ impl<'a> Player<'a> {
                 self.inspect(step, (path, *far), *count, remember.as_ref(), fields).await
             }
             Step::PowerLoss => self.power_loss().await,
-            Step::Reboot { host, off } => self.reboot(step, host, *off).await,
+            Step::Reboot { host, off } => self.start_again(step, host, Some(*off)).await,
+            Step::RestartInitiator { host } => self.start_again(step, host, None).await,
             Step::FailController { controller } => self.controller(*controller, false).await,
             Step::RestoreController { controller } => self.controller(*controller, true).await,
             Step::Cut { host, path, way } => self.path(host, *path, PathState::Cut(*way)).await,
             Step::Heal { host, path } => self.path(host, *path, PathState::Up).await,
-            Step::Slow { host, path, ms, segment } => {
-                self.slow(host, *path, PathState::Slow { ms: *ms, segment: *segment }).await
+            Step::Slow { host, path, ms, segment, loss } => {
+                self.slow(host, *path, PathState::Slow { ms: *ms, segment: *segment, loss: *loss }).await
             }
             Step::Reset { host, path } => self.sever(host, *path, Severed::Reset).await,
             Step::HalfOpen { host, path, side } => self.sever(host, *path, Severed::HalfOpen(*side)).await,

@@ -57,10 +57,11 @@ impl Player<'_> {
         Ok(String::new())
     }
 
-    /// A host goes down without a word and comes back: what the array kept of it must not be in its way.
-    pub(super) async fn reboot(&self, step: &Step, host: &Name, off: u64) -> Ended {
+    /// A host goes down without a word for `off` seconds, or only its initiator is killed, and comes back: what the array kept
+    /// of it must not be in its way.
+    pub(super) async fn start_again(&self, step: &Step, host: &Name, off: Option<u64>) -> Ended {
         if self.judge().group.is_some() {
-            return Err(StepEnd::Broken("a host is rebooted beside other steps".into()));
+            return Err(StepEnd::Broken("a host starts again beside other steps".into()));
         }
         let held = {
             let judge = self.judge();
@@ -73,7 +74,10 @@ impl Player<'_> {
             )));
         }
         self.far_devices_lost(host);
-        let begun = self.site.reboot(host, off).await;
+        let begun = match off {
+            Some(off) => self.site.reboot(host, off).await,
+            None => self.site.restart_initiator(host).await,
+        };
         self.judge().upsets += 1;
         if self.is_tolerant() {
             self.shaken();

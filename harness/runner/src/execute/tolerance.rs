@@ -326,7 +326,8 @@ impl Player<'_> {
         | Step::Reserve { host, .. }
         | Step::Reserved { host, .. }
         | Step::Unreserve { host, .. }
-        | Step::Reboot { host, .. } = step
+        | Step::Reboot { host, .. }
+        | Step::RestartInitiator { host } = step
         {
             hosts.insert(host.clone());
         }

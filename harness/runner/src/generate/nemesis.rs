@@ -304,7 +304,7 @@ pub const KINDS: &[FaultKind] = &[
             None => Vec::new(),
             Some(host) => {
                 let segment = [0, 0, 7, 48, 512][d.below(5) as usize];
-                vec![Step::Slow { host, path: d.below(3), ms: 1 + d.below(300), segment }]
+                vec![Step::Slow { host, path: d.below(3), ms: 1 + d.below(300), segment, loss: 0 }]
             }
         },
         end: mend,
@@ -441,6 +441,31 @@ pub const KINDS: &[FaultKind] = &[
         masked: false,
         begin: |d, _, next| flow(d, next, FaultAction::Crash),
         end: come_back,
+    },
+    FaultKind {
+        name: "path-lossy",
+        promise: "A path that loses segments, which TCP sends again, only costs time.",
+        environments: SIM_LOOPBACK,
+        masked: true,
+        begin: |d, plan, _| match any_host(d, plan) {
+            None => Vec::new(),
+            Some(host) => {
+                let loss = [1, 5, 10, 20][d.below(4) as usize];
+                vec![Step::Slow { host, path: d.below(3), ms: 1 + d.below(20), segment: 0, loss }]
+            }
+        },
+        end: mend,
+    },
+    FaultKind {
+        name: "initiator-restart",
+        promise: "A host whose initiator is killed has its volumes again once it is back; nothing of it is in the way of anybody.",
+        environments: SIM,
+        masked: true,
+        begin: |d, plan, _| match any_host(d, plan) {
+            None => Vec::new(),
+            Some(host) => vec![Step::RestartInitiator { host }],
+        },
+        end: over,
     },
 ];
 

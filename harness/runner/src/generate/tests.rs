@@ -27,6 +27,7 @@ fn a_plan_follows_from_seed_and_profile_alone_and_reads_as_it_prints() {
         "slow",
         "reset",
         "half-open",
+        "restart-initiator",
         "heal",
         "power-loss",
         "settle",
@@ -141,6 +142,7 @@ fn the_title_tells_the_sizes_and_which_kinds_are_not_left_out() {
             let kind = match step.step {
                 Step::PowerLoss => "power-loss",
                 Step::Reboot { .. } => "host-reboot",
+                Step::RestartInitiator { .. } => "initiator-restart",
                 Step::Reset { .. } => "connection-reset",
                 Step::HalfOpen { .. } => "half-open",
                 _ => continue,

@@ -63,6 +63,7 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
         | Step::Reset { host, .. }
         | Step::HalfOpen { host, .. }
         | Step::Reboot { host, .. }
+        | Step::RestartInitiator { host }
         | Step::Heal { host, .. } => Mentions { host: Some(host), ..Mentions::default() },
         Step::Fill { pool, .. } | Step::Drain { pool } => {
             Mentions { pool: Some(pool), ..Mentions::default() }

@@ -111,6 +111,9 @@ fn simpler(step: &Step) -> Vec<Step> {
                 offer(&|s| *s = Step::Reboot { host: host.clone(), off: less });
             }
         }
+        Step::RestartInitiator { host } => {
+            offer(&|s| *s = Step::Reset { host: host.clone(), path: 0 });
+        }
         Step::Cut { host, path: 0, way } => {
             offer(&|s| *s = Step::Cut { host: host.clone(), path: 1, way: *way });
         }
@@ -122,11 +125,12 @@ fn simpler(step: &Step) -> Vec<Step> {
             offer(&|s| *s = Step::Reset { host: host.clone(), path: *path });
         }
         Step::Reset { host, path: 0 } => offer(&|s| *s = Step::Reset { host: host.clone(), path: 1 }),
-        Step::Slow { host, path, ms, segment } => {
-            let slow = |ms, segment| Step::Slow { host: host.clone(), path: *path, ms, segment };
-            offer(&|s| *s = slow(*ms, 0));
+        Step::Slow { host, path, ms, segment, loss } => {
+            let slow = |ms, segment, loss| Step::Slow { host: host.clone(), path: *path, ms, segment, loss };
+            offer(&|s| *s = slow(*ms, 0, *loss));
+            offer(&|s| *s = slow(*ms, *segment, 0));
             for less in halves(*ms, 0, 1) {
-                offer(&|s| *s = slow(less, *segment));
+                offer(&|s| *s = slow(less, *segment, *loss));
             }
         }
         Step::FailController { controller: 1.. } => offer(&|s| *s = Step::FailController { controller: 0 }),

@@ -318,6 +318,7 @@ fn renamed(draft: &Draft, from: &Name, to: &Name) -> Draft {
             | Step::Reset { host, .. }
             | Step::HalfOpen { host, .. }
             | Step::Reboot { host, .. }
+            | Step::RestartInitiator { host }
             | Step::Heal { host, .. }
             | Step::Revoke { host, .. }
             | Step::Reserve { host, .. }

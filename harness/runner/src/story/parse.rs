@@ -8,8 +8,8 @@ use super::pair;
 use super::value::{Name, Size};
 use super::verbs::{self, Param, Place, Type, Verb};
 use crate::plan::{
-    FaultAction, Forged, ImageKind, PlacedFault, Plan, PlanStep, Refused, Repeated, Source, Spoiled, Starved,
-    Step, Tune,
+    FaultAction, Forged, ImageKind, MOST_LOSS, PlacedFault, Plan, PlanStep, Refused, Repeated, Source,
+    Spoiled, Starved, Step, Tune,
 };
 
 /// Most lines that a story may have.
@@ -551,6 +551,7 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
             }
             Step::Reboot { host: names.known(at, "host", word(0))?, off }
         }
+        "restart-initiator" => Step::RestartInitiator { host: names.known(at, "host", word(0))? },
         "disable-portal" => Step::Portal { portal: args.pos(at, 0, "a number")?, enabled: false },
         "enable-portal" => Step::Portal { portal: args.pos(at, 0, "a number")?, enabled: true },
         "wait" => Step::Wait { seconds: args.pos(at, 0, "a number")? },
@@ -594,12 +595,22 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
             let said = |key: &str| args.named.get(key).map_or("", |w| w.text.as_str());
             match verb.name {
                 "cut" => Step::Cut { host, path, way: from_word(said("way")).unwrap_or_default() },
-                "slow" => Step::Slow {
-                    host,
-                    path,
-                    ms: args.key(at, "ms", "a number")?.unwrap_or(0),
-                    segment: args.key(at, "segment", "a number")?.unwrap_or(0),
-                },
+                "slow" => {
+                    let loss = args.key(at, "loss", "a number")?.unwrap_or(0);
+                    if loss > MOST_LOSS {
+                        let word = args.named.get("loss").unwrap_or(word(0));
+                        let why =
+                            format!("at most {MOST_LOSS} of a hundred segments are lost; `cut` loses all");
+                        return Err(at.error(word, &why, None));
+                    }
+                    Step::Slow {
+                        host,
+                        path,
+                        ms: args.key(at, "ms", "a number")?.unwrap_or(0),
+                        segment: args.key(at, "segment", "a number")?.unwrap_or(0),
+                        loss,
+                    }
+                }
                 "reset" => Step::Reset { host, path },
                 "half-open" => {
                     Step::HalfOpen { host, path, side: from_word(said("side")).unwrap_or_default() }

@@ -118,15 +118,28 @@ pub fn plain(step: &Step) -> String {
                 path => (format!("Path {path} of {host} goes dead{way}"), &None),
             }
         }
-        Step::Slow { host, path, ms, segment } => {
+        Step::Slow { host, path, ms, segment, loss } => {
             let crumbs = match segment {
                 0 => String::new(),
                 n => format!(", and what it carries comes in segments of {n} bytes"),
             };
-            (format!("{} {ms} ms slower each way{crumbs}", whose(host, *path, "become", "becomes")), &None)
+            let losses = match loss {
+                0 => String::new(),
+                n => format!(", of a hundred segments {n} are lost and sent again"),
+            };
+            (
+                format!(
+                    "{} {ms} ms slower each way{crumbs}{losses}",
+                    whose(host, *path, "become", "becomes")
+                ),
+                &None,
+            )
         }
         Step::Reset { host, path } => {
             (format!("{} reset", whose(host, *path, "have their connections", "has its connection")), &None)
+        }
+        Step::RestartInitiator { host } => {
+            (format!("The initiator of {host} is killed and started again"), &None)
         }
         Step::Reboot { host, off } => {
             (format!("{host} loses its power and starts again after {off} s"), &None)

@@ -161,13 +161,17 @@ pub fn print_step(step: &Step) -> String {
         Step::RestoreController { controller } => (format!("restore-controller {controller}"), &None),
         Step::Cut { host, path, way: Way::Both } => (format!("cut {host}{}", of_path(*path)), &None),
         Step::Cut { host, path, way } => (format!("cut {host}{} way={}", of_path(*path), word(way)), &None),
-        Step::Slow { host, path, ms, segment: 0 } => {
-            (format!("slow {host}{} ms={ms}", of_path(*path)), &None)
-        }
-        Step::Slow { host, path, ms, segment } => {
-            (format!("slow {host}{} ms={ms} segment={segment}", of_path(*path)), &None)
+        Step::Slow { host, path, ms, segment, loss } => {
+            let mut text = format!("slow {host}{} ms={ms}", of_path(*path));
+            for (key, value) in [("segment", segment), ("loss", loss)] {
+                if *value > 0 {
+                    let _ = write!(text, " {key}={value}");
+                }
+            }
+            (text, &None)
         }
         Step::Reboot { host, off } => (format!("reboot {host} off={off}"), &None),
+        Step::RestartInitiator { host } => (format!("restart-initiator {host}"), &None),
         Step::Reset { host, path } => (format!("reset {host}{}", of_path(*path)), &None),
         Step::HalfOpen { host, path, side } => {
             (format!("half-open {host}{} side={}", of_path(*path), word(side)), &None)

@@ -53,6 +53,8 @@ fn errors_show_line_column_snippet_and_hint() {
         "story \"x\"\n@9 census",
         "story \"x\"\n@a",
         "story \"x\"\ncreate v size=1GiB\nlimit v iops=0",
+        "story \"x\"\nhost h\nslow h ms=1 loss=60",
+        "story \"x\"\nhost h\n@a restart-initiator h",
         "story \"x\"\ncut-link",
         "story \"x\"\nhost h\ncreate v size=1GiB\nattach v h\nspoil v at=0 how=rot",
         "story \"x\"\nremote\ncreate v size=1GiB\n@a sync v",
@@ -119,7 +121,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..36), 0..3),
     );
-    let steps = prop::collection::vec((0u8..42, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..43, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -273,6 +275,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                         path: u64::from(number % 3),
                         ms: u64::from(number),
                         segment: u64::from(number % 5),
+                        loss: u64::from(number % 4),
                     },
                     32 => Step::Reset { host, path: u64::from(number % 3) },
                     33 => Step::HalfOpen {
@@ -299,6 +302,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                         fields: std::collections::BTreeMap::new(),
                     },
                     38 => Step::Reboot { host, off: u64::from(number % 3600) + 1 },
+                    41 => Step::RestartInitiator { host },
                     _ => Step::Census,
                 };
                 let lane = lane.filter(|_| !step.runs_alone());

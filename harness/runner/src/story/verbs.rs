@@ -541,8 +541,14 @@ const ONE_ARRAY: &[Verb] = &[
                 false,
                 "bytes that one read gets at most (default: as many as there are)",
             ),
+            key(
+                "loss",
+                Type::Count,
+                false,
+                "of a hundred segments so many are lost, 0 to 50 (default 0); each is sent again after 200 ms, then 400 ms, ...",
+            ),
         ],
-        help: "Makes paths of a host slow, and cuts what they carry into small segments; `heal` undoes it.",
+        help: "Makes paths of a host slow, cuts what they carry into small segments, or loses some; `heal` undoes it.",
         example: "slow compute-1 path=1 ms=200 segment=7",
     },
     Verb {
@@ -568,6 +574,14 @@ const ONE_ARRAY: &[Verb] = &[
         named: &[key("off", Type::Count, false, "seconds that it is off, 1 to 3600 (default 5)")],
         help: "Takes a host's power: the array hears nothing more of it. Once it is back, its guests get their disks again.",
         example: "reboot compute-1 off=60",
+    },
+    Verb {
+        name: "restart-initiator",
+        place: Place::Step,
+        positional: &[HOST],
+        named: &[],
+        help: "Kills a host's initiator, with all sessions, and starts it again. The host lives on: the array sees connections end.",
+        example: "restart-initiator compute-1",
     },
     Verb {
         name: "heal",

@@ -57,12 +57,13 @@ cut compute-1 path=2
 cut compute-2
 cut compute-1 path=1 way=to-host
 slow compute-1 path=2 ms=200 segment=7
-slow compute-2 ms=5
+slow compute-2 ms=5 loss=3
 reset compute-1
 half-open compute-1 path=2 side=host
 half-open compute-2 side=array
 reboot compute-2 off=30
 reboot compute-1 off=5
+restart-initiator compute-1
 wait 30
 heal compute-1 path=2
 heal compute-2
