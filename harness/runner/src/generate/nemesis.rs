@@ -1,15 +1,22 @@
-//! The one table of fault kinds, and faults between the steps of a plan.
+//! The one table of fault kinds; `points` places them, `weave` puts them between the steps of a plan.
 //!
 //! A kind is what is broken, the promise that must hold all the same, and how it is mended. What may fail under it is
 //! decided when it fires: `execute/tolerance.rs` looks at the points that fired and at the outages in force.
 
-use std::collections::BTreeSet;
+mod points;
+mod weave;
 
 use sanbench_world::Dice;
 
-use super::{Profile, step_dice};
-use crate::plan::{FaultAction, PairAct, PlacedFault, Plan, PlanStep, Side, Source, Step, Way};
+use crate::plan::{FaultAction, PlacedFault, Plan, Side, Source, Step, Way};
 use crate::story::{Name, Size};
+use points::{
+    DATABASE, any_host, arm, arrival, copies, fault, flow, looks, message, one, refusals, several_paths,
+};
+
+pub(super) use points::OUTLASTS;
+pub(super) use weave::drawn;
+pub use weave::weave;
 
 /// Where a kind can be produced.
 pub const SIM: &str = "sim";
@@ -37,6 +44,9 @@ pub struct FaultKind {
 
 /// Milliseconds that a call takes which is never answered.
 pub const HANGS: u64 = 1_000_000;
+
+/// The kind that ends sessions of the management API.
+const SESSION_OVER: &str = "session-over";
 
 /// Every kind. Outages are those whose `end` mends something.
 pub const KINDS: &[FaultKind] = &[
@@ -500,305 +510,4 @@ impl FaultKind {
     pub fn is_outage(&self) -> bool {
         std::ptr::fn_addr_eq(self.end, mend as fn(&[Step]) -> Vec<Step>)
     }
-}
-
-fn fault(point: &str, nth: u64, action: FaultAction) -> Vec<Step> {
-    vec![Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked: false } }]
-}
-
-fn one(d: &mut Dice, points: &[&str], action: FaultAction, most: u64) -> Vec<Step> {
-    let point = points[d.below(points.len() as u64) as usize];
-    fault(point, 1 + d.below(most), action)
-}
-
-/// Where a command arrives: any, or one whose loss a guest would feel.
-fn arrival(d: &mut Dice) -> &'static str {
-    match d.below(4) {
-        0 => "target.command.before:WRITE",
-        1 => "target.command.before:SYNCHRONIZE CACHE",
-        _ => "target.command.before",
-    }
-}
-
-/// A host of the plan.
-fn any_host(d: &mut Dice, plan: &Plan) -> Option<Name> {
-    let n = plan.site.hosts.len() as u64;
-    (n > 0).then(|| plan.site.hosts[d.below(n) as usize].0.clone())
-}
-
-/// A host of the plan that has more than one path.
-fn several_paths(d: &mut Dice, plan: &Plan) -> Option<Name> {
-    let hosts: Vec<&Name> =
-        plan.site.hosts.iter().filter(|(_, paths)| *paths > 1).map(|(name, _)| name).collect();
-    (!hosts.is_empty()).then(|| hosts[d.below(hosts.len() as u64) as usize].clone())
-}
-
-/// A management call of the step that comes next, or any.
-fn arm(d: &mut Dice, when: &str, next: &Step, action: FaultAction) -> Vec<Step> {
-    let calls = calls(next);
-    let (point, most) = match d.below(3) {
-        0 => (format!("{when}*"), 12),
-        _ if calls.is_empty() => (format!("{when}*"), 6),
-        _ => (format!("{when}{}", calls[d.below(calls.len() as u64) as usize]), 2),
-    };
-    fault(&point, 1 + d.below(most), action)
-}
-
-/// A management call that is refused once, a few times, or more often than a driver is patient.
-fn refusals(d: &mut Dice, next: &Step) -> Vec<Step> {
-    let mut once = arm(d, "rest.before:", next, FaultAction::Fail);
-    if let [Step::Arm { fault }] = &once[..]
-        && d.chance(1, 3)
-    {
-        let times = if d.chance(1, 2) { 3 } else { OUTLASTS };
-        let more = |by| PlacedFault { nth: fault.nth + by, ..fault.clone() };
-        let more: Vec<Step> = (1..times).map(|by| Step::Arm { fault: more(by) }).collect();
-        once.extend(more);
-    }
-    once
-}
-
-/// Refusals in a row of which a driver that tries a call again a few times sees nothing else.
-pub(super) const OUTLASTS: u64 = 8;
-
-/// Where the state database is asked for a transaction.
-const DATABASE: &str = "db.transaction";
-
-/// Whether the operation is likely to begin background work.
-fn copies(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::Flatten { .. }
-            | Step::DeleteSnapshot { .. }
-            | Step::Create { source: Source::Snapshot(_) | Source::Volume(_), .. }
-    )
-}
-
-/// Lookups of which an operation is likely to believe the answer.
-fn looks(step: &Step) -> &'static [&'static str] {
-    match step {
-        Step::Create { source: Source::Volume(_) | Source::Snapshot(_), .. } => &["GET lun", "GET snapshot"],
-        Step::Create { .. } | Step::Delete { .. } | Step::Extend { .. } | Step::Flatten { .. } => {
-            &["GET lun"]
-        }
-        Step::Attach { .. } | Step::Detach { .. } => &[
-            "GET lun",
-            "GET host",
-            "GET iscsi_initiator",
-            "GET hostgroup",
-            "GET lungroup",
-            "GET mappingview",
-        ],
-        Step::Snapshot { .. } | Step::DeleteSnapshot { .. } => &["GET lun", "GET snapshot"],
-        _ => &[],
-    }
-}
-
-/// Management calls that an operation is likely to make.
-fn calls(step: &Step) -> &'static [&'static str] {
-    match step {
-        Step::Create { source: Source::Volume(_) | Source::Snapshot(_), .. } => {
-            &["POST *", "PUT *", "POST lun", "POST snapshot", "PUT lun/expand", "DELETE snapshot"]
-        }
-        Step::Create { .. } => &["POST lun", "POST *"],
-        Step::Attach { .. } => &[
-            "POST *",
-            "PUT *",
-            "POST host",
-            "POST mappingview",
-            "POST lungroup",
-            "PUT mappingview/create_associate",
-        ],
-        Step::Detach { .. } => &["DELETE *", "PUT *"],
-        Step::Delete { .. } => &["DELETE lun", "DELETE *", "GET lun*"],
-        Step::Extend { .. } => &["PUT lun/expand"],
-        Step::Snapshot { .. } => &["POST snapshot", "POST *"],
-        Step::DeleteSnapshot { .. } => &["DELETE snapshot", "DELETE *", "PUT *"],
-        Step::Flatten { .. } => &["POST *", "PUT *"],
-        _ => &[],
-    }
-}
-
-/// A step of the flow that the operation which comes next will run.
-fn flow(d: &mut Dice, next: &Step, action: FaultAction) -> Vec<Step> {
-    at_flow(d, flows(next), action)
-}
-
-/// The message to a step that the volume service does, or the compute service: what the API does itself needs none.
-fn message(d: &mut Dice, next: &Step, action: FaultAction) -> Vec<Step> {
-    let far: Vec<&str> = flows(next).iter().copied().filter(|flow| *flow != "create_volume").collect();
-    at_flow(d, &far, action)
-}
-
-/// The flows that an operation runs.
-fn flows(step: &Step) -> &'static [&'static str] {
-    match step {
-        Step::Create { source: Source::Image(_), .. } => &["build_volume_from_image", "create_volume"],
-        Step::Create { .. } => &["build_volume", "create_volume"],
-        Step::Attach { .. } => &["attach_volume"],
-        Step::Detach { .. } => &["detach_volume"],
-        Step::Delete { .. } => &["delete_volume"],
-        Step::Extend { .. } => &["extend_volume"],
-        Step::Snapshot { .. } => &["create_snapshot"],
-        Step::DeleteSnapshot { .. } => &["delete_snapshot"],
-        Step::Flatten { .. } => &["flatten_volume"],
-        Step::Reimage { .. } => &["reimage_volume"],
-        _ => &[],
-    }
-}
-
-fn at_flow(d: &mut Dice, flows: &[&str], action: FaultAction) -> Vec<Step> {
-    let all = sanbench_flows::flow_catalogue();
-    let mut points = Vec::new();
-    for info in all.iter().filter(|info| flows.contains(&info.name)) {
-        for step in &info.steps {
-            for side in ["before", "after"] {
-                points.push(format!("flow.{}.{step}.{side}", info.name));
-            }
-        }
-    }
-    match points.len() as u64 {
-        0 => Vec::new(),
-        n => fault(&points[d.below(n) as usize], 1, action),
-    }
-}
-
-/// The kind that ends sessions of the management API.
-const SESSION_OVER: &str = "session-over";
-/// Sessions that may end without a rest between them: all of them may meet one call.
-const MOST_SESSIONS_OVER: u32 = 2;
-
-/// Kinds that leave what a story says of the two halves of a mirrored volume as it is: neither half loses anything under them,
-/// and none is out of reach.
-const OF_TWO_ARRAYS: &[&str] = &[
-    "call-slow",
-    SESSION_OVER,
-    "message-twice",
-    "database-busy",
-    "job-slow",
-    "command-slow",
-    "service-restart",
-];
-
-/// The kinds of a run with their weights: with `swarm`, kinds are left out by chance.
-pub(super) fn drawn(
-    plan: &Plan,
-    seed: u64,
-    profile: &Profile,
-    swarm: bool,
-) -> Vec<(&'static FaultKind, u64)> {
-    if profile.is_quiet() {
-        return Vec::new();
-    }
-    let mut mask = sanbench_world::dice(seed, "nemesis", "kinds");
-    // What the nemesis drains would not be full for the plan.
-    let fills = plan.steps.iter().any(|s| matches!(s.step, Step::Fill { .. }));
-    KINDS
-        .iter()
-        .map(|kind| {
-            let on = mask.chance(1, 2) || !swarm;
-            let weight = 1 + mask.below(4);
-            let fits = !plan.site.remote || OF_TWO_ARRAYS.contains(&kind.name);
-            let fits = fits && !(fills && kind.name == "pool-full");
-            let wanted = if fits { profile.kinds.get(kind.name).copied().unwrap_or(1) } else { 0 };
-            (kind, if on { weight * wanted } else { 0 })
-        })
-        .filter(|(_, weight)| *weight > 0)
-        .collect()
-}
-
-/// Puts faults between the steps of a plan, each drawn from dice of the step that it stands before, and what mends them
-/// behind. With `swarm`, kinds are left out by chance. A plan that got any ends with `settle`.
-pub fn weave(plan: &mut Plan, seed: u64, profile: &Profile, swarm: bool) {
-    if profile.is_quiet() {
-        return;
-    }
-    let kinds = drawn(plan, seed, profile, swarm);
-    let mut open: Vec<(u64, Vec<Step>)> = Vec::new();
-    let mut since_settle = 0;
-    let mut sessions = 0;
-    let mut disturbed = false;
-    // Volumes with two halves, or without the mapping that they should have, and full pools: `settle` mends that, and what comes
-    // next would mean something else.
-    let mut odd: BTreeSet<&Name> = BTreeSet::new();
-    let mut woven: Vec<PlanStep> = Vec::new();
-    let steps = std::mem::take(&mut plan.steps);
-    for (number, step) in (0u64..).zip(&steps) {
-        let mut d = step_dice(seed, "nemesis", number);
-        // What a plan arms itself is for its next step: nothing comes in between and uses it up, and nothing meets what is left
-        // of it before the plan takes it away.
-        let armed = number > 0 && matches!(steps[number as usize - 1].step, Step::Arm { .. });
-        let glued = armed || matches!(step.step, Step::Disarm);
-        let alone = step.lane.is_none() || number == 0 || steps[number as usize - 1].lane.is_none();
-        if alone && !glued {
-            for (_, ends) in open.extract_if(.., |(at, _)| *at <= number) {
-                woven.extend(ends.into_iter().map(PlanStep::from));
-            }
-            if disturbed && since_settle > 5 && odd.is_empty() && d.chance(1, 6) {
-                open.clear();
-                woven.push(Step::Settle.into());
-                (since_settle, sessions) = (0, 0);
-            }
-        }
-        since_settle += 1;
-        match &step.step {
-            Step::Pair { act: PairAct::Mirror { .. }, volume } | Step::Revoke { volume, .. } => {
-                odd.insert(volume);
-            }
-            Step::Pair { act: PairAct::Unmirror, volume } | Step::Detach { volume, .. } => {
-                odd.remove(volume);
-            }
-            Step::Fill { pool, .. } => {
-                odd.insert(pool);
-            }
-            Step::Drain { pool } => {
-                odd.remove(pool);
-            }
-            _ => {}
-        }
-        // The first step has nothing yet that could be hit.
-        for (outage, rate) in [(false, profile.faults), (true, profile.outages)] {
-            if number == 0 || glued || !d.chance(rate, 100) {
-                continue;
-            }
-            let fitting: Vec<(&FaultKind, u64)> =
-                kinds.iter().filter(|(kind, _)| kind.is_outage() == outage).copied().collect();
-            let total: u64 = fitting.iter().map(|(_, weight)| weight).sum();
-            let mut at = d.below(total);
-            let Some((kind, _)) = fitting.iter().find(|(_, weight)| {
-                let here = at < *weight;
-                at = at.saturating_sub(*weight);
-                here
-            }) else {
-                continue;
-            };
-            // Within a group only faults that wait for their points, and cuts in a lane of their own.
-            let begun = (kind.begin)(&mut d, plan, step);
-            let groupable = begun
-                .iter()
-                .all(|s| matches!(s, Step::Arm { .. } | Step::FailController { .. }) || s.is_of_network());
-            if begun.is_empty() || (!alone && !groupable) {
-                continue;
-            }
-            if kind.name == SESSION_OVER {
-                // A driver need not log in anew for one call for ever.
-                sessions += 1;
-                if sessions > MOST_SESSIONS_OVER {
-                    continue;
-                }
-            }
-            disturbed = true;
-            let ends = (kind.end)(&begun);
-            if !ends.is_empty() {
-                open.push((number + 1 + d.below(4), ends));
-            }
-            let lane = (!alone).then(|| "n".parse().expect("a letter is a name"));
-            woven.extend(begun.into_iter().map(|step| PlanStep { lane: lane.clone(), step }));
-        }
-        woven.push(step.clone());
-    }
-    if disturbed {
-        woven.push(Step::Settle.into());
-    }
-    plan.steps = woven;
 }
