@@ -49,6 +49,8 @@ pub struct TargetDefects {
     pub conflict_not_reported: bool,
     /// ISC-023: what has come of a header is thrown away when the rest is still on its way.
     pub split_header_dropped: bool,
+    /// DAT-009: a write to a mirrored volume is acknowledged before the other half has it.
+    pub mirrored_answers_early: bool,
 }
 
 impl TargetDefects {
@@ -100,6 +102,11 @@ impl TargetDefects {
             "ISC-023",
             "what has come of a header is thrown away when the rest is still on its way",
         ),
+        (
+            "mirrored_answers_early",
+            "DAT-009",
+            "a write to a mirrored volume is acknowledged before the other half has it",
+        ),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -127,6 +134,7 @@ impl TargetDefects {
             "reinstatement_refused" => &mut self.reinstatement_refused,
             "conflict_not_reported" => &mut self.conflict_not_reported,
             "split_header_dropped" => &mut self.split_header_dropped,
+            "mirrored_answers_early" => &mut self.mirrored_answers_early,
             _ => return false,
         };
         *switch = true;

@@ -129,7 +129,7 @@ impl Full {
         asker: Asker,
         (done, moved): (Result<Vec<Bytes>, Failure>, u64),
     ) {
-        if tickets.is_empty() {
+        if tickets.is_empty() || common.config.defects.mirrored_answers_early {
             return match promise {
                 None => self.reply_after(common, now, toll, asker, (done, moved)),
                 Some(promise) => self.reply_when_kept(common, now, promise, toll, asker, (done, moved)),
