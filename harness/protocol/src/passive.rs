@@ -49,6 +49,8 @@ struct Connection {
     digests: Digests,
     monitor: Monitor,
     full: bool,
+    /// One side sends no more.
+    half_over: bool,
 }
 
 impl Follower {
@@ -57,10 +59,16 @@ impl Follower {
         match segment.kind {
             SegmentKind::Data => {}
             SegmentKind::Syn => return,
-            // What one side has not sent yet it may still send; nobody answers after a reset.
-            SegmentKind::Fin => return,
+            // The other side may still send.
+            SegmentKind::Fin => {
+                let known = self.connections.get_mut(&segment.conn);
+                if known.is_some_and(|known| known.as_mut().is_none_or(Connection::half_over)) {
+                    self.connections.remove(&segment.conn);
+                }
+                return;
+            }
             SegmentKind::Rst => {
-                self.connections.insert(segment.conn, None);
+                self.connections.remove(&segment.conn);
                 return;
             }
         }
@@ -92,7 +100,13 @@ impl Connection {
             digests: Digests::default(),
             monitor: Monitor::new(),
             full: false,
+            half_over: false,
         }
+    }
+
+    /// A side sends no more; true when the other one does not either.
+    fn half_over(&mut self) -> bool {
+        std::mem::replace(&mut self.half_over, true)
     }
 
     /// False when the stream cannot be followed any further.
