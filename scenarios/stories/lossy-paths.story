@@ -1,5 +1,5 @@
 story "Paths that lose segments, which TCP sends again, only cost time"
-requires ISC-023
+requires ISC-023 ISC-005 ISC-007 ISC-008
 host compute-1
 host compute-2 paths=2
 

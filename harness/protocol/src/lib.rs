@@ -15,6 +15,7 @@
 //! | [`outcome`] | verdicts and failures |
 //! | `raw` | the raw client: connection, login, commands |
 //! | `monitor` | passive monitors of numbering, lengths and residuals; at work on every PDU of every case |
+//! | `dialogue` | PDUs out of the segments of a connection, and what its login agreed on |
 //! | [`passive`] | the same monitors over connections of others |
 //! | `tape` | the trace of a case |
 //! | `chap`, `cdb` | authentication and CDBs by hand |
@@ -25,6 +26,7 @@
 mod cases;
 mod cdb;
 mod chap;
+mod dialogue;
 pub mod lab;
 mod monitor;
 pub mod outcome;
@@ -34,6 +36,7 @@ pub mod suite;
 mod tape;
 
 pub use chap::Credentials;
+pub use dialogue::Dialogue;
 pub use lab::{Grow, Host, Lab, Path, Setup};
 pub use monitor::Breach;
 pub use outcome::{Failure, Verdict};

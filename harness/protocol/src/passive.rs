@@ -5,49 +5,30 @@
 //! saw them; both make sense of every answer.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
-use bytes::BytesMut;
-use sanbench_wire::frame::{self, Decoded, Digests, FrameLimits};
-use sanbench_wire::pdu::Stage;
-use sanbench_wire::{Pdu, RawPdu};
+use sanbench_wire::Pdu;
 use sanbench_world::{Segment, SegmentKind};
 
-use crate::monitor::{Agreed, Breach, Monitor};
+use crate::dialogue::Dialogue;
+use crate::monitor::{Breach, Monitor};
 
-/// What the rules are about that a whole connection upholds: each is compared once with every PDU of a target.
-pub const UPHELD: [&str; 6] = ["ISC-004", "ISC-005", "ISC-007", "ISC-008", "ISC-009", "ISC-010"];
-
-/// What a receiver would take at most; larger is no PDU that anybody agreed on.
-const LIMITS: FrameLimits = FrameLimits { max_data_segment: 16 << 20, max_ahs: 1024 };
-/// Text of a login that is kept for each side, bytes (RFC 7143 section 6.2 asks for 64 KiB at least).
-const MOST_TEXT: usize = 64 << 10;
-/// First byte of a login request: immediate, 03h. No other connection begins so.
-const LOGIN: u8 = 0x43;
+/// Requirements that are compared once with every PDU of a target.
+pub const UPHELD: [&str; 3] = ["ISC-005", "ISC-007", "ISC-008"];
 
 /// Follows every iSCSI connection among the segments that it is shown.
 #[derive(Default)]
 pub struct Follower {
     /// None: no iSCSI, or not to be followed any further.
     connections: BTreeMap<u64, Option<Connection>>,
+    /// The first breach of each clause of a requirement.
     breaches: Vec<Breach>,
     answers: u64,
 }
 
-/// One direction of a connection.
-#[derive(Default)]
-struct Direction {
-    unread: BytesMut,
-    /// Keys that were said during the login.
-    text: Vec<u8>,
-}
-
 struct Connection {
-    initiator: SocketAddr,
-    forth: Direction,
-    back: Direction,
-    digests: Digests,
+    dialogue: Dialogue,
     monitor: Monitor,
+    /// The monitor knows what was agreed.
     full: bool,
     /// One side sends no more.
     half_over: bool,
@@ -57,34 +38,39 @@ impl Follower {
     /// Takes the next segment of any connection.
     pub fn segment(&mut self, segment: &Segment) {
         match segment.kind {
-            SegmentKind::Data => {}
-            SegmentKind::Syn => return,
+            SegmentKind::Syn => {}
+            SegmentKind::Data => self.data(segment),
             // The other side may still send.
             SegmentKind::Fin => {
                 let known = self.connections.get_mut(&segment.conn);
-                if known.is_some_and(|known| known.as_mut().is_none_or(Connection::half_over)) {
+                if known.is_some_and(|known| known.as_mut().is_none_or(Connection::ends_half)) {
                     self.connections.remove(&segment.conn);
                 }
-                return;
             }
             SegmentKind::Rst => {
                 self.connections.remove(&segment.conn);
-                return;
             }
         }
-        let known = self
-            .connections
-            .entry(segment.conn)
-            .or_insert_with(|| (segment.bytes.first() == Some(&LOGIN)).then(|| Connection::new(segment.src)));
+    }
+
+    fn data(&mut self, segment: &Segment) {
+        let begin = || Dialogue::begin(segment).map(Connection::new);
+        let known = self.connections.entry(segment.conn).or_insert_with(begin);
         let Some(connection) = known else { return };
         let followed = connection.take(segment, &mut self.answers);
-        self.breaches.extend(connection.monitor.take());
+        for breach in connection.monitor.take() {
+            let known = |b: &Breach| (b.requirement, b.clause) == (breach.requirement, breach.clause);
+            if !self.breaches.iter().any(known) {
+                self.breaches.push(breach);
+            }
+        }
         if !followed {
             *known = None;
         }
     }
 
-    /// The breaches in the order in which they were seen, and how many PDUs of targets were looked at.
+    /// The first breach of each clause of a requirement, in the order in which they were seen, and how many PDUs of targets were
+    /// looked at.
     #[must_use]
     pub fn end(self) -> (Vec<Breach>, u64) {
         (self.breaches, self.answers)
@@ -92,109 +78,33 @@ impl Follower {
 }
 
 impl Connection {
-    fn new(initiator: SocketAddr) -> Connection {
-        Connection {
-            initiator,
-            forth: Direction::default(),
-            back: Direction::default(),
-            digests: Digests::default(),
-            monitor: Monitor::new(),
-            full: false,
-            half_over: false,
-        }
+    fn new(dialogue: Dialogue) -> Connection {
+        Connection { dialogue, monitor: Monitor::new(), full: false, half_over: false }
     }
 
     /// A side sends no more; true when the other one does not either.
-    fn half_over(&mut self) -> bool {
+    fn ends_half(&mut self) -> bool {
         std::mem::replace(&mut self.half_over, true)
     }
 
-    /// False when the stream cannot be followed any further.
+    /// False when it cannot be followed any further.
     fn take(&mut self, segment: &Segment, answers: &mut u64) -> bool {
-        let out = segment.src == self.initiator;
-        let direction = if out { &mut self.forth } else { &mut self.back };
-        direction.unread.extend_from_slice(&segment.bytes);
-        loop {
-            let direction = if out { &mut self.forth } else { &mut self.back };
-            // The answer that ends the login does so for both directions: nothing is under way then.
-            let digests = if self.full { self.digests } else { Digests::default() };
-            let raw = match frame::decode(&mut direction.unread, LIMITS, digests) {
-                Ok(Decoded::Pdu(raw)) => raw,
-                Ok(Decoded::NeedMore(_)) => return true,
-                Err(_) => return false,
-            };
+        let out = self.dialogue.hear(segment);
+        while let Some(raw) = self.dialogue.next(out) {
             if out {
-                self.request(&raw);
-            } else if !self.answer(&raw) {
-                return false;
-            } else {
-                *answers += 1;
+                self.monitor.sent(&raw);
+                continue;
             }
-        }
-    }
-
-    fn request(&mut self, raw: &RawPdu) {
-        if let (false, Ok(Pdu::LoginRequest(p))) = (self.full, Pdu::parse(raw)) {
-            self.forth.says(&p.text);
-        }
-        self.monitor.sent(raw);
-    }
-
-    fn answer(&mut self, raw: &RawPdu) -> bool {
-        let Ok(pdu) = Pdu::parse(raw) else { return false };
-        self.monitor.received(raw, &pdu);
-        if let (false, Pdu::LoginResponse(p)) = (self.full, &pdu) {
-            self.back.says(&p.text);
-            if p.status.0 == 0 && p.stages.next == Some(Stage::FullFeature) {
+            let Ok(pdu) = Pdu::parse(&raw) else { return false };
+            self.monitor.received(&raw, &pdu);
+            *answers += 1;
+            if let (false, Some((agreed, recovers))) = (self.full, self.dialogue.agreed()) {
                 self.full = true;
-                self.agree();
+                self.monitor.recovers = recovers;
+                self.monitor.full_feature(agreed);
             }
         }
-        true
-    }
-
-    /// What the login has agreed on, from what both sides said.
-    fn agree(&mut self) {
-        let least = |key: &str, default: u32| {
-            let said = [&self.forth, &self.back].into_iter().flat_map(|side| side.numbers(key));
-            said.min().unwrap_or(default)
-        };
-        // Both are the smaller of two values (RFC 7143 sections 13.13 and 13.17); the length of a segment is what the
-        // receiver declares (section 13.12).
-        let agreed = Agreed {
-            max_recv: self.forth.numbers("MaxRecvDataSegmentLength").last().unwrap_or(8192) as usize,
-            max_burst: least("MaxBurstLength", 262_144),
-            max_r2t: least("MaxOutstandingR2T", 1),
-        };
-        self.monitor.recovers = least("ErrorRecoveryLevel", 0) > 0;
-        self.digests = Digests {
-            header: self.back.chose("HeaderDigest=CRC32C"),
-            data: self.back.chose("DataDigest=CRC32C"),
-        };
-        self.monitor.full_feature(agreed);
-    }
-}
-
-impl Direction {
-    fn says(&mut self, text: &[u8]) {
-        if self.text.len() + text.len() <= MOST_TEXT {
-            self.text.extend_from_slice(text);
-        }
-    }
-
-    fn pairs(&self) -> impl Iterator<Item = &[u8]> {
-        self.text.split(|byte| *byte == 0)
-    }
-
-    fn chose(&self, pair: &str) -> bool {
-        self.pairs().any(|said| said == pair.as_bytes())
-    }
-
-    fn numbers(&self, key: &str) -> impl Iterator<Item = u32> {
-        self.pairs().filter_map(move |pair| {
-            let value = pair.strip_prefix(key.as_bytes())?.strip_prefix(b"=")?;
-            std::str::from_utf8(value).ok()?.parse().ok()
-        })
+        !self.dialogue.is_lost()
     }
 }
 
@@ -205,7 +115,8 @@ mod tests {
     use bytes::Bytes;
     use sanbench_wire::Outbox;
     use sanbench_wire::bhs::RESERVED_TAG;
-    use sanbench_wire::pdu::{LoginRequest, LoginResponse, LoginStatus, NopIn, Stages};
+    use sanbench_wire::frame::Digests;
+    use sanbench_wire::pdu::{LoginRequest, LoginResponse, LoginStatus, NopIn, Stage, Stages};
     use sanbench_wire::scsi::luns::Lun;
 
     use super::*;
@@ -258,7 +169,8 @@ mod tests {
     fn talk(piece: usize) -> Talk {
         let mut talk = Talk { follower: Follower::default(), digests: Digests::default(), piece };
         let stages = Stages { continues: false, current: Stage::Operational, next: Some(Stage::FullFeature) };
-        let text = b"MaxRecvDataSegmentLength=512\0HeaderDigest=CRC32C,None\0DataDigest=CRC32C\0";
+        let text = b"MaxRecvDataSegmentLength=512\0HeaderDigest=CRC32C,None\0DataDigest=CRC32C\0\
+            MaxBurstLength=2048\0MaxOutstandingR2T=4\0ErrorRecoveryLevel=1\0";
         let request = LoginRequest {
             stages,
             version_max: 0,
@@ -272,7 +184,8 @@ mod tests {
             text: Bytes::from_static(text),
         };
         talk.pdu(HOST, PORTAL, request);
-        let text = b"MaxRecvDataSegmentLength=65536\0HeaderDigest=CRC32C\0DataDigest=CRC32C\0";
+        let text = b"MaxRecvDataSegmentLength=65536\0HeaderDigest=CRC32C\0DataDigest=CRC32C\0\
+            MaxBurstLength=1024\0MaxOutstandingR2T=2\0ErrorRecoveryLevel=0\0";
         let response = LoginResponse {
             stages,
             version_max: 0,
@@ -304,6 +217,15 @@ mod tests {
             long.ping(5, 513);
             assert_eq!(long.end(), (vec!["ISC-005"], 2));
         }
+    }
+
+    #[test]
+    fn the_smaller_of_two_values_counts_and_of_segments_what_the_receiver_declares() {
+        let talk = talk(5);
+        let monitor = &talk.follower.connections[&1].as_ref().unwrap().monitor;
+        let agreed = monitor.agreed;
+        assert_eq!((agreed.max_recv, agreed.max_burst, agreed.max_r2t), (512, 1024, 2));
+        assert!(!monitor.recovers);
     }
 
     #[test]

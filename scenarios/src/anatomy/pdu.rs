@@ -3,19 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use sanbench_check::stamp::{self, BLOCK};
+use sanbench_protocol::Dialogue;
 use sanbench_reports::anatomy::Pdu as Told;
-use sanbench_wire::frame::{self, Decoded, Digests, FrameLimits};
-use sanbench_wire::pdu::Stage;
 use sanbench_wire::scsi::cdb::Cdb;
 use sanbench_wire::scsi::sense::Sense;
 use sanbench_wire::scsi::status::Status;
 use sanbench_wire::{Pdu, RawPdu};
 use sanbench_world::{Segment, SegmentKind};
-
-/// What a receiver would take at most; larger is no PDU of ours.
-const LIMITS: FrameLimits = FrameLimits { max_data_segment: 16 << 20, max_ahs: 1024 };
 
 /// A PDU with what the look at it needs.
 pub(super) struct Seen {
@@ -38,36 +34,25 @@ struct Task {
 }
 
 /// A connection while it is read.
-#[derive(Default)]
 struct Connection {
-    digests: Digests,
+    dialogue: Dialogue,
     tasks: BTreeMap<u32, Task>,
-    streams: BTreeMap<SocketAddr, BytesMut>,
-    /// The stream cannot be followed any further, or is no iSCSI.
-    lost: bool,
-    /// It became a full-feature session: digests count from here on.
-    full: bool,
 }
 
 /// Every PDU, in the order of sending.
 pub(super) fn all(segments: &[Segment], names: &BTreeMap<IpAddr, String>) -> Vec<Seen> {
-    let mut connections: BTreeMap<u64, Connection> = BTreeMap::new();
+    // None: no iSCSI.
+    let mut connections: BTreeMap<u64, Option<Connection>> = BTreeMap::new();
     let mut all = Vec::new();
     for segment in segments.iter().filter(|s| s.kind == SegmentKind::Data) {
-        let connection = connections.entry(segment.conn).or_default();
-        let fresh = connection.streams.is_empty();
-        // The first byte of a connection is a login request: immediate, 03h.
-        if connection.lost || (fresh && segment.bytes.first() != Some(&0x43)) {
-            connection.lost = true;
-            continue;
-        }
-        connection.streams.entry(segment.src).or_default().extend_from_slice(&segment.bytes);
-        while let Some(raw) = connection.next(segment.src) {
-            let at_us = u64::try_from(segment.at.as_micros()).unwrap_or(u64::MAX);
-            let out = raw.bhs.opcode_bits() < 0x20;
-            let (host, portal) = if out { (segment.src, segment.dst) } else { (segment.dst, segment.src) };
-            let path = path(host, portal, names);
-            all.push(connection.tell(&raw, at_us, path, out));
+        let begin =
+            || Dialogue::begin(segment).map(|dialogue| Connection { dialogue, tasks: BTreeMap::new() });
+        let Some(connection) = connections.entry(segment.conn).or_insert_with(begin) else { continue };
+        let out = connection.dialogue.hear(segment);
+        let (host, portal) = if out { (segment.src, segment.dst) } else { (segment.dst, segment.src) };
+        let at_us = u64::try_from(segment.at.as_micros()).unwrap_or(u64::MAX);
+        while let Some(raw) = connection.dialogue.next(out) {
+            all.push(connection.tell(&raw, at_us, path(host, portal, names), out));
         }
     }
     all
@@ -82,20 +67,6 @@ fn path(host: SocketAddr, portal: SocketAddr, names: &BTreeMap<IpAddr, String>) 
 }
 
 impl Connection {
-    fn next(&mut self, from: SocketAddr) -> Option<RawPdu> {
-        let stream = self.streams.get_mut(&from)?;
-        // A login response ends the login for both directions; what follows carries the digests that were agreed.
-        let digests = if self.full { self.digests } else { Digests::default() };
-        match frame::decode(stream, LIMITS, digests) {
-            Ok(Decoded::Pdu(raw)) => Some(raw),
-            Ok(Decoded::NeedMore(_)) => None,
-            Err(_) => {
-                self.lost = true;
-                None
-            }
-        }
-    }
-
     fn tell(&mut self, raw: &RawPdu, at_us: u64, path: String, out: bool) -> Seen {
         let mut seen = Seen {
             pdu: Told { at_us, path, out, ..Told::default() },
@@ -158,8 +129,6 @@ impl Connection {
                 told.opcode = "Login Response".to_owned();
                 told.what = format!("{:?}, {}  {}", p.stages.current, p.status, keys(&p.text));
                 told.wrong = p.status.0 != 0;
-                self.agree(&p.text);
-                self.full |= p.status.0 == 0 && p.stages.next == Some(Stage::FullFeature);
             }
             Ok(Pdu::Reject(p)) => {
                 told.opcode = "Reject".to_owned();
@@ -197,17 +166,6 @@ impl Connection {
             seen.pdu.data = content(lba, &seen.payload);
         }
         seen
-    }
-
-    /// Digests as the answer to the login says.
-    fn agree(&mut self, text: &[u8]) {
-        for pair in text.split(|c| *c == 0) {
-            match pair {
-                b"HeaderDigest=CRC32C" => self.digests.header = true,
-                b"DataDigest=CRC32C" => self.digests.data = true,
-                _ => {}
-            }
-        }
     }
 }
 

@@ -92,7 +92,7 @@ pub(crate) async fn run_live_case(setup: &LiveSetup, spec: &CaseSpec) -> (CaseOu
         capture: setup.capture,
     };
     let wire = Wire::default();
-    let world = match LiveWorld::with_tap(config, Some(wire.tap())) {
+    let world = match LiveWorld::with_tap(config, wire.tap(spec)) {
         Ok(world) => world,
         Err(e) => return (broken(spec, format!("{}: {e}", dir.display())), Vec::new()),
     };

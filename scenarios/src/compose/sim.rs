@@ -162,7 +162,7 @@ pub(crate) fn run_sim_case(setup: &SimSetup, spec: &CaseSpec) -> (CaseOutcome, V
         trace: true,
         faults: fault_plan(&spec.plan),
         capture: setup.capture,
-        tap: Some(wire.tap()),
+        tap: wire.tap(spec),
         schedule: match spec.plan.site.schedule {
             Order::Fifo => Schedule::Fifo,
             Order::Random => Schedule::Random,
