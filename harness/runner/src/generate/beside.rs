@@ -1,9 +1,10 @@
-//! Sequences in which one thing happens beside another.
+//! Sequences in which one thing happens beside another, or upon another.
 
 use sanbench_world::Dice;
 
 use super::belief::Belief;
-use super::nemesis::OUTLASTS;
+use super::lineage;
+use super::nemesis::{OUTLASTS, relapsing};
 use super::options::name;
 use super::rare::{attached, new_blank};
 use super::workload::pick;
@@ -19,28 +20,74 @@ fn lane(lane: &str, step: Step) -> PlanStep {
     PlanStep { lane: Some(name(lane)), step }
 }
 
+fn armed(point: &str, nth: u64, action: FaultAction) -> PlanStep {
+    Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked: true } }.into()
+}
+
 /// A flatten that takes half a minute: other volumes do not feel it; or nobody can look at its job for a while, which does not
-/// mean that it failed.
+/// mean that it failed; or a controller fails while it works.
 pub(super) fn long_flatten(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> {
-    let clone = pick(d, &belief.volumes(|_, v| v.clone))?.clone();
-    let armed = |point: &str, nth, action, masked| {
-        PlanStep::from(Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked } })
-    };
-    let flatten = Step::Flatten { volume: clone, refused: None };
-    let mut steps = vec![armed("job.*", 1, FaultAction::Delay(30_000), true)];
-    if d.chance(1, 2) {
-        steps.extend(
-            (FIRST_POLL..FIRST_POLL + 2 * OUTLASTS)
-                .map(|nth| armed("rest.before:GET lun", nth, FaultAction::Fail, true)),
-        );
-        steps.push(flatten.into());
-    } else {
-        steps.push(lane("a", flatten));
-        steps.push(lane("b", Step::Wait { seconds: 2 }));
-        steps.push(lane("b", new_blank(belief).1));
+    let slow = armed("job.*", 1, FaultAction::Delay(30_000));
+    let flatten = |volume| Step::Flatten { volume, refused: None };
+    let mut steps = Vec::new();
+    match d.below(3) {
+        0 => {
+            let clone = pick(d, &belief.volumes(|_, v| v.clone))?.clone();
+            steps.push(slow);
+            steps.extend(
+                (FIRST_POLL..FIRST_POLL + 2 * OUTLASTS)
+                    .map(|nth| armed("rest.before:GET lun", nth, FaultAction::Fail)),
+            );
+            steps.push(flatten(clone).into());
+        }
+        1 => {
+            let clone = pick(d, &belief.volumes(|_, v| v.clone))?.clone();
+            steps.push(slow);
+            steps.push(lane("a", flatten(clone)));
+            steps.push(lane("b", Step::Wait { seconds: 2 }));
+            steps.push(lane("b", new_blank(belief).1));
+        }
+        _ => {
+            // One that surely inherits something.
+            let (source, host) = attached(d, belief)?;
+            let (made, clone) = lineage::clone_on(d, &source, &host, belief)?;
+            let controller = d.below(2);
+            steps.extend(made.into_iter().map(PlanStep::from));
+            steps.push(slow);
+            steps.push(lane("a", flatten(clone.clone())));
+            steps.push(lane("b", Step::Wait { seconds: 2 }));
+            steps.push(lane("b", Step::FailController { controller }));
+            steps.push(Step::RestoreController { controller }.into());
+            steps.push(Step::Verify { volume: clone }.into());
+        }
     }
     steps.push(Step::Disarm.into());
     Some(steps)
+}
+
+/// What the volume service is at when it crashes fails once more when it is taken up again: it is undone as far as it had come
+/// before the crash.
+pub(super) fn relapse(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> {
+    let volume = pick(d, &belief.volumes(|_, _| true))?.clone();
+    let known = belief.volumes.get_mut(&volume)?;
+    let step = match (d.below(4), known.host.clone()) {
+        (0, Some(host)) => {
+            known.host = None;
+            Step::Detach { volume: volume.clone(), host, refused: None }
+        }
+        (1, _) if known.clone => Step::Flatten { volume: volume.clone(), refused: None },
+        _ => {
+            known.gib += 1;
+            Step::Extend { volume: volume.clone(), size: Size(known.gib << 30), refused: None }
+        }
+    };
+    let (crash, failure) = relapsing(d, &step)?;
+    let again = Step::Restart { options: Default::default() };
+    let mut steps = vec![crash, step, failure, again, Step::Settle];
+    if d.chance(1, 2) {
+        steps.push(Step::Verify { volume });
+    }
+    Some(steps.into_iter().map(PlanStep::from).collect())
 }
 
 /// Up to three volumes that are on a host, or on none, come or go, once or there and back, all at once: the first that comes and

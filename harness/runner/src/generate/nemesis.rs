@@ -14,7 +14,7 @@ use points::{
     DATABASE, any_host, arm, arrival, copies, fault, flow, looks, message, one, refusals, several_paths,
 };
 
-pub(super) use points::OUTLASTS;
+pub(super) use points::{OUTLASTS, relapsing};
 pub(super) use weave::drawn;
 pub use weave::weave;
 

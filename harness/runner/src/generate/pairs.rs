@@ -6,7 +6,7 @@ use super::belief::Volume;
 use super::rare::write;
 use super::workload::extent;
 use crate::plan::{FaultAction, Mirroring, PairAct, PlacedFault, Refused, SecondaryAccess, Step, SyncEnd};
-use crate::story::Name;
+use crate::story::{Name, Size};
 
 /// From `mirror` to `unmirror`, with the halves equal in between from time to time; with `quiet` nothing is broken.
 pub(super) fn sequence(d: &mut Dice, quiet: bool, volume: &Name, known: &mut Volume) -> Option<Vec<Step>> {
@@ -61,8 +61,8 @@ impl Pair<'_> {
         });
     }
 
-    fn arm(&mut self, point: &str, action: FaultAction) {
-        let fault = PlacedFault { point: point.to_owned(), nth: 1, action, masked: false };
+    fn arm(&mut self, point: &str, nth: u64, action: FaultAction) {
+        let fault = PlacedFault { point: point.to_owned(), nth, action, masked: false };
         self.steps.push(Step::Arm { fault });
     }
 
@@ -119,7 +119,7 @@ impl Pair<'_> {
     /// A write, or the word that it is done, does not get through.
     fn lost_on_its_way(&mut self) {
         let point = if self.d.chance(1, 2) { "link.send:Op" } else { "link.send:OpDone" };
-        self.arm(point, FaultAction::Fail);
+        self.arm(point, 1, FaultAction::Fail);
         self.write();
         self.act(PairAct::VerifyRemote);
         self.sync();
@@ -131,7 +131,13 @@ impl Pair<'_> {
             self.act(PairAct::Pause);
         }
         self.write();
-        self.arm("link.send:Extent", FaultAction::Fail);
+        // What is newer is of several extents, of which some get through.
+        let (at, extents) = (Size(self.d.below(16) << 16), 2 + self.d.below(6));
+        let length = Size(extents << 16);
+        self.steps.push(Step::Write { volume: self.volume.clone(), at, length });
+        let action = if self.d.chance(1, 2) { FaultAction::Fail } else { FaultAction::DropReply };
+        let nth = 1 + self.d.below(extents);
+        self.arm("link.send:Extent", nth, action);
         self.act(PairAct::Sync { ends: SyncEnd::Interrupted });
         if self.how != Mirroring::Metro {
             self.act(PairAct::VerifyRemote);

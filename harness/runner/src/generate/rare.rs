@@ -12,7 +12,8 @@ use super::workload::{extent, pick};
 use super::{Profile, step_dice};
 use super::{beside, lineage, pairs};
 use crate::plan::{
-    Forged, ImageKind, PlanStep, Refused, Repeated, SitePlan, Source, Spoiled, Starved, Step, Tune,
+    FaultAction, Forged, ImageKind, PlacedFault, PlanStep, Refused, Repeated, SitePlan, Source, Spoiled,
+    Starved, Step, Tune,
 };
 use crate::story::{Name, Size};
 
@@ -61,6 +62,8 @@ pub(super) enum Rarity {
     Interfaces,
     /// Hosts have long names that begin alike.
     LongNames,
+    /// What a crash has stopped fails when it is taken up again.
+    Relapses,
 }
 
 impl Rarity {
@@ -86,6 +89,7 @@ impl Rarity {
         Self::LateEvents,
         Self::Interfaces,
         Self::LongNames,
+        Self::Relapses,
     ];
 
     pub(super) const fn word(self) -> &'static str {
@@ -111,6 +115,7 @@ impl Rarity {
             Self::LateEvents => "late-events",
             Self::Interfaces => "interfaces",
             Self::LongNames => "long-names",
+            Self::Relapses => "relapses",
         }
     }
 
@@ -125,6 +130,7 @@ impl Rarity {
                 | Self::FullPools
                 | Self::Spoils
                 | Self::LateEvents
+                | Self::Relapses
         )
     }
 
@@ -210,6 +216,12 @@ pub(super) fn furnish(seed: u64, rarities: &[Rarity], site: &mut SitePlan) {
                 site.pools.push((name("pool0"), Size(16 << 30)));
             }
             Rarity::Spoils => site.journal = true,
+            // With a second path a device can be found on one while the other keeps what was there before.
+            Rarity::Revocations => {
+                if d.chance(1, 2) {
+                    site.hosts.iter_mut().for_each(|(_, paths)| *paths = 2);
+                }
+            }
             Rarity::Portals | Rarity::Stragglers => site.hosts.iter_mut().for_each(|(_, paths)| *paths = 2),
             Rarity::Pairs => {
                 site.remote = true;
@@ -225,7 +237,6 @@ pub(super) fn furnish(seed: u64, rarities: &[Rarity], site: &mut SitePlan) {
                 tune(site, |tune| tune.name_length = 60);
             }
             Rarity::Reservations
-            | Rarity::Revocations
             | Rarity::Repetitions
             | Rarity::Squatters
             | Rarity::Forgeries
@@ -233,6 +244,7 @@ pub(super) fn furnish(seed: u64, rarities: &[Rarity], site: &mut SitePlan) {
             | Rarity::Lineages
             | Rarity::LongFlattens
             | Rarity::Crowds
+            | Rarity::Relapses
             | Rarity::FullPools => {}
         }
     }
@@ -259,6 +271,7 @@ pub(super) fn next(seed: u64, number: u64, options: &Options, belief: &mut Belie
         Rarity::LongFlattens => beside::long_flatten(&mut d, belief),
         Rarity::Crowds => beside::crowd(&mut d, belief),
         Rarity::Stragglers => beside::straggler(&mut d, belief),
+        Rarity::Relapses => beside::relapse(&mut d, belief),
         _ => {
             let steps = sequence(&mut d, rarity, options, belief)?;
             Some(steps.into_iter().map(PlanStep::from).collect())
@@ -301,6 +314,7 @@ fn sequence(d: &mut Dice, rarity: Rarity, options: &Options, belief: &mut Belief
         Rarity::LongFlattens
         | Rarity::Crowds
         | Rarity::Stragglers
+        | Rarity::Relapses
         | Rarity::LateEvents
         | Rarity::Interfaces
         | Rarity::LongNames => None,
@@ -366,11 +380,22 @@ fn revocation(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
         // What it has not on stable storage yet would keep the device there.
         Step::Flush { volume: volume.clone() },
         Step::Revoke { volume: volume.clone(), host: host.clone(), everywhere: d.chance(1, 4) },
-        Step::Attach { volume: other.clone(), host: host.clone(), refused: None },
-        write(d, &other, belief.volumes.get_mut(&other)?),
-        Step::Verify { volume: other.clone() },
-        Step::Detach { volume: volume.clone(), host: host.clone(), refused: None },
     ];
+    let attach = Step::Attach { volume: other.clone(), host: host.clone(), refused: None };
+    let wrote = write(d, &other, belief.volumes.get_mut(&other)?);
+    if d.chance(1, 3) {
+        // One path is found too late; whoever looks later for what was there before gets no answer at all.
+        let silent = |nth| {
+            let point = "target.command.before:INQUIRY".to_owned();
+            Step::Arm { fault: PlacedFault { point, nth, action: FaultAction::DropReply, masked: false } }
+        };
+        steps.extend([silent(1), attach, wrote, silent(0), Step::Wait { seconds: 120 }, Step::Disarm]);
+        steps.extend([Step::Wait { seconds: 60 }, write(d, &other, belief.volumes.get_mut(&other)?)]);
+    } else {
+        steps.extend([attach, wrote]);
+    }
+    steps.push(Step::Verify { volume: other.clone() });
+    steps.push(Step::Detach { volume: volume.clone(), host: host.clone(), refused: None });
     belief.volumes.get_mut(&volume)?.host = None;
     belief.volumes.get_mut(&other)?.host = Some(host);
     steps.push(Step::Verify { volume: other });

@@ -82,8 +82,9 @@ fn a_kind_of_weight_zero_is_left_out_and_unknown_kinds_are_named() {
     profile.kinds =
         nemesis::KINDS.iter().map(|k| (k.name.to_owned(), u64::from(k.name == "power-loss"))).collect();
     // What is lost between two arrays, a job that is slow beside others and a write that waits in the array are no kinds: they belong
-    // to sequences that a profile leaves out by name.
-    profile.operations.extend(["pairs", "long-flattens", "stragglers"].map(|name| (name.to_owned(), 0)));
+    // to sequences that a profile leaves out by name. So do a look without an answer and a crash upon which something fails.
+    let sequences = ["pairs", "long-flattens", "stragglers", "revocations", "relapses"];
+    profile.operations.extend(sequences.map(|name| (name.to_owned(), 0)));
     assert_eq!(profile.unknown_operation(), None);
     let armed = (0..100).flat_map(|seed| generate(seed, &profile).steps);
     let armed = armed.filter(|s| matches!(s.step, Step::Arm { .. } | Step::Cut { .. }));

@@ -150,7 +150,21 @@ fn flows(step: &Step) -> &'static [&'static str] {
     }
 }
 
-fn at_flow(d: &mut Dice, flows: &[&str], action: FaultAction) -> Vec<Step> {
+/// A crash at a step of the flow that the operation runs, and a failure at that step or one before it, for when the flow is
+/// taken up again.
+pub(in super::super) fn relapsing(d: &mut Dice, step: &Step) -> Option<(Step, Step)> {
+    let points = flow_points(flows(step));
+    if points.is_empty() {
+        return None;
+    }
+    let crash = d.below(points.len() as u64) as usize;
+    let failure = d.below(crash as u64 + 1) as usize;
+    let at = |at: usize, action| fault(points.get(at)?, 1, action).pop();
+    Some((at(crash, FaultAction::Crash)?, at(failure, FaultAction::Fail)?))
+}
+
+/// The points of all steps of these flows, in their order.
+fn flow_points(flows: &[&str]) -> Vec<String> {
     let all = sanbench_flows::flow_catalogue();
     let mut points = Vec::new();
     for info in all.iter().filter(|info| flows.contains(&info.name)) {
@@ -160,6 +174,11 @@ fn at_flow(d: &mut Dice, flows: &[&str], action: FaultAction) -> Vec<Step> {
             }
         }
     }
+    points
+}
+
+fn at_flow(d: &mut Dice, flows: &[&str], action: FaultAction) -> Vec<Step> {
+    let points = flow_points(flows);
     match points.len() as u64 {
         0 => Vec::new(),
         n => fault(&points[d.below(n) as usize], 1, action),
