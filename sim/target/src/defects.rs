@@ -51,6 +51,8 @@ pub struct TargetDefects {
     pub split_header_dropped: bool,
     /// DAT-009: a write to a mirrored volume is acknowledged before the other half has it.
     pub mirrored_answers_early: bool,
+    /// SCS-015: INQUIRY and REPORT LUNS tell a waiting unit attention instead of leaving it alone.
+    pub attention_on_inquiry: bool,
 }
 
 impl TargetDefects {
@@ -107,6 +109,11 @@ impl TargetDefects {
             "DAT-009",
             "a write to a mirrored volume is acknowledged before the other half has it",
         ),
+        (
+            "attention_on_inquiry",
+            "SCS-015",
+            "INQUIRY and REPORT LUNS tell a waiting unit attention instead of leaving it alone",
+        ),
     ];
 
     /// Switches on the defect called `name`; false if there is none of that name.
@@ -135,6 +142,7 @@ impl TargetDefects {
             "conflict_not_reported" => &mut self.conflict_not_reported,
             "split_header_dropped" => &mut self.split_header_dropped,
             "mirrored_answers_early" => &mut self.mirrored_answers_early,
+            "attention_on_inquiry" => &mut self.attention_on_inquiry,
             _ => return false,
         };
         *switch = true;

@@ -115,6 +115,12 @@ fn start(
     let unit = resolve(array, nexus, lun);
     nexus.observe(array, lun, unit);
     let command = Cdb::parse(raw);
+    if nexus.defects.attention_on_inquiry
+        && matches!(command, Cdb::Inquiry { .. } | Cdb::ReportLuns { .. })
+        && let Some(attention) = nexus.take_attention(lun)
+    {
+        return Err(Sense::new(SenseKey::UNIT_ATTENTION, attention).into());
+    }
     // These three answer for any LUN and leave unit attentions alone (SPC-4 clauses 6.6, 6.33, 6.39; SAM-5 clause 5.14).
     match command {
         Cdb::Inquiry { evpd, page, allocation } => {

@@ -355,7 +355,7 @@ fn sanitize_is_there_only_when_allowed() {
 /// A probe is true when the target is right.
 type Probe = fn(TargetConfig) -> bool;
 
-const PROBES: [(&str, Probe); 9] = [
+const PROBES: [(&str, Probe); 10] = [
     ("unmap_answers_twice", |config| {
         let (_bench, _, lun, mut conn) = one_lun(config);
         let list = unmap::build(&[UnmapRange { lba: 0, blocks: 8 }, UnmapRange { lba: 4096, blocks: 8 }]);
@@ -427,6 +427,13 @@ const PROBES: [(&str, Probe); 9] = [
         assert_eq!(mode_select(&mut one, lun, control(true, false), false), (GOOD, None));
         let heard = |conn: &mut Conn| conn.run(lun, Cdb::TestUnitReady, 0).0 == Status::CHECK_CONDITION;
         !heard(&mut one) && heard(&mut two)
+    }),
+    ("attention_on_inquiry", |config| {
+        let (mut bench, _, lun, _) = one_lun(config);
+        // The attention of the power on waits.
+        let mut conn = bench.session();
+        let inquiry = Cdb::Inquiry { evpd: false, page: 0, allocation: 96 };
+        conn.run(lun, inquiry, 96).0 == GOOD
     }),
     ("conflict_not_reported", |config| {
         let (mut bench, _, lun, mut one) = one_lun(config);
