@@ -14,7 +14,7 @@
 //! | [`lab`] | hosts, paths, the scratch unit; how sessions are opened |
 //! | [`outcome`] | verdicts and failures |
 //! | `raw` | the raw client: connection, login, commands |
-//! | `monitor` | passive monitors of numbering, lengths and residuals; at work on every PDU of every case |
+//! | `monitor` | passive monitors of numbering, lengths, residuals and unit attentions; at work on every PDU of every case |
 //! | `dialogue` | PDUs out of the segments of a connection, and what its login agreed on |
 //! | [`passive`] | the same monitors over connections of others |
 //! | `tape` | the trace of a case |

@@ -1,10 +1,11 @@
-//! Passive monitors: every PDU that a target sends on a connection is checked against the numbering and length rules,
-//! whatever the case is about. A pure value: PDUs in, breaches out.
+//! Passive monitors: every PDU that a target sends on a connection is checked against the rules of numbering, lengths and
+//! residuals, and no unit attention comes with a command that leaves it alone, whatever the case is about. A pure value: PDUs
+//! in, breaches out.
 
 use std::collections::BTreeMap;
 
 use sanbench_wire::bhs::RESERVED_TAG;
-use sanbench_wire::pdu::{DataIn, R2t, Residual, ScsiResponse};
+use sanbench_wire::pdu::{DataIn, R2t, Residual, ResponseCode, ScsiResponse};
 use sanbench_wire::scsi::cdb::op;
 use sanbench_wire::scsi::sense::{Sense, SenseKey};
 use sanbench_wire::scsi::status::Status;
@@ -325,9 +326,10 @@ impl Monitor {
         }
         self.residual(p.residual, task);
         if task.quiet
-            && p.status == Status::CHECK_CONDITION
+            && (p.response, p.status) == (ResponseCode::COMPLETED, Status::CHECK_CONDITION)
             && let Some(sense) = Sense::parse(&p.sense)
             && sense.key == SenseKey::UNIT_ATTENTION
+            && !sense.deferred
         {
             self.breach(
                 "SCS-015",

@@ -1,5 +1,6 @@
 //! The monitors at work on connections of others: whoever is the initiator, and whatever it is about, what a target sends is
-//! checked against the rules of numbering, lengths and residuals (RFC 7143 sections 4.2.2, 11 and 13).
+//! checked against the rules of numbering, lengths and residuals (RFC 7143 sections 4.2.2, 11 and 13), and of commands that leave
+//! unit attentions alone (SAM-5 clause 5.14).
 //!
 //! Segments in, breaches out. The order of the segments must be that in which they were sent, or that in which the initiator
 //! saw them; both make sense of every answer.

@@ -107,8 +107,8 @@ pub(crate) struct Judge {
     pub(crate) extending: Vec<VolumeId>,
     /// Until when a disturbance of the data path may be felt.
     pub(crate) shaken_until: Duration,
-    /// Faults armed by steps.
-    pub(crate) armed: Vec<PlacedFault>,
+    /// Faults armed by steps and not taken away, by number.
+    pub(crate) armed: BTreeMap<u64, PlacedFault>,
     /// Faults were taken away: what was to fail by them may succeed.
     pub(crate) disarmed: bool,
     /// Outages that began or ended so far, power losses among them.
@@ -234,7 +234,7 @@ impl Judge {
             extending: Vec::new(),
             untold: BTreeSet::new(),
             shaken_until: Duration::ZERO,
-            armed: Vec::new(),
+            armed: BTreeMap::new(),
             disarmed: false,
             upsets: 0,
             power_losses: 0,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sanbench_api::{Connector, ImageId, VolumeDriver};
 use sanbench_check::{Finding, ImageDigests};
 use sanbench_flows::ControlPlane;
-use sanbench_world::Env;
+use sanbench_world::{Env, Firings};
 
 use crate::plan::{PlacedFault, Side, Spoiled, Way};
 use crate::remote::Remote;
@@ -265,11 +265,12 @@ pub trait Site: Send + Sync {
         None
     }
 
-    /// Lets a fault wait for its point, counted from now.
+    /// Lets a fault wait for its point, counted from now. Answers the number under which [`Site::firings`] tells of it; those of the
+    /// story's header have the first, from 0 in their order.
     ///
     /// # Errors
     /// The site cannot do it.
-    fn arm(&self, _fault: &PlacedFault) -> Result<(), SiteError> {
+    fn arm(&self, _fault: &PlacedFault) -> Result<u64, SiteError> {
         Err(not_here("place faults"))
     }
 
@@ -294,8 +295,17 @@ pub trait Site: Send + Sync {
         false
     }
 
+    /// How often each fault fired so far at each point.
+    fn firings(&self) -> Firings;
+
     /// Faults that fired so far, by point.
-    fn faults_fired(&self) -> BTreeMap<String, u64>;
+    fn faults_fired(&self) -> BTreeMap<String, u64> {
+        let mut fired = BTreeMap::new();
+        for ((_, point), times) in self.firings() {
+            *fired.entry(point).or_default() += times;
+        }
+        fired
+    }
 }
 
 fn not_here(what: &str) -> SiteError {

@@ -66,6 +66,8 @@ pub struct FaultPlan {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
+    /// From 0, in the order in which rules are added.
+    number: u64,
     point: String,
     nth: u64,
     fault: Fault,
@@ -86,7 +88,8 @@ impl FaultPlan {
     /// point that fails, or 0 for every one. The earliest added rule that fires wins; all count.
     #[must_use]
     pub fn rule(mut self, point: impl Into<String>, nth: u64, fault: Fault) -> FaultPlan {
-        self.rules.push(Rule { point: point.into(), nth, fault, matched: 0 });
+        let number = self.rules.len() as u64;
+        self.rules.push(Rule { number, point: point.into(), nth, fault, matched: 0 });
         self
     }
 
@@ -101,12 +104,18 @@ impl FaultPlan {
 pub(crate) struct FaultDesk {
     plan: FaultPlan,
     hits: BTreeMap<String, u64>,
-    fired: BTreeMap<String, u64>,
+    firings: Firings,
+    /// The number of the next rule.
+    next: u64,
 }
+
+/// How often each rule fired at each point; rules are numbered from 0 in the order in which they were added.
+pub type Firings = BTreeMap<(u64, String), u64>;
 
 impl FaultDesk {
     pub(crate) fn new(plan: FaultPlan) -> FaultDesk {
-        FaultDesk { plan, hits: BTreeMap::new(), fired: BTreeMap::new() }
+        let next = plan.rules.len() as u64;
+        FaultDesk { plan, hits: BTreeMap::new(), firings: Firings::new(), next }
     }
 
     pub(crate) fn ask(&mut self, point: &str) -> Option<Fault> {
@@ -121,16 +130,18 @@ impl FaultDesk {
             rule.matched += 1;
             if fault.is_none() && (rule.nth == 0 || rule.nth == rule.matched) {
                 fault = Some(rule.fault.clone());
+                *self.firings.entry((rule.number, point.to_owned())).or_default() += 1;
             }
-        }
-        if fault.is_some() {
-            *self.fired.entry(point.to_owned()).or_default() += 1;
         }
         fault
     }
 
-    pub(crate) fn add(&mut self, point: String, nth: u64, fault: Fault) {
-        self.plan.rules.push(Rule { point, nth, fault, matched: 0 });
+    /// Answers the number of the rule.
+    pub(crate) fn add(&mut self, point: String, nth: u64, fault: Fault) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.plan.rules.push(Rule { number, point, nth, fault, matched: 0 });
+        number
     }
 
     pub(crate) fn clear(&mut self) {
@@ -141,8 +152,8 @@ impl FaultDesk {
         self.hits.clone()
     }
 
-    pub(crate) fn fired(&self) -> BTreeMap<String, u64> {
-        self.fired.clone()
+    pub(crate) fn firings(&self) -> Firings {
+        self.firings.clone()
     }
 }
 

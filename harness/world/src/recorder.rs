@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::capture::{Capture, Segment, SegmentKind, SegmentTap};
-use crate::fault::{Fault, FaultDesk, FaultPlan};
+use crate::fault::{Fault, FaultDesk, FaultPlan, Firings};
 use crate::lock;
 use crate::trace::TraceLine;
 
@@ -100,8 +100,8 @@ impl Recorder {
         lock(&self.faults).ask(point)
     }
 
-    pub(crate) fn add_fault(&self, point: String, nth: u64, fault: Fault) {
-        lock(&self.faults).add(point, nth, fault);
+    pub(crate) fn add_fault(&self, point: String, nth: u64, fault: Fault) -> u64 {
+        lock(&self.faults).add(point, nth, fault)
     }
 
     pub(crate) fn clear_faults(&self) {
@@ -112,8 +112,8 @@ impl Recorder {
         lock(&self.faults).hits()
     }
 
-    pub(crate) fn faults_fired(&self) -> BTreeMap<String, u64> {
-        lock(&self.faults).fired()
+    pub(crate) fn firings(&self) -> Firings {
+        lock(&self.faults).firings()
     }
 
     pub(crate) fn next_conn(&self) -> u64 {

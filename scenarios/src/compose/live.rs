@@ -246,7 +246,7 @@ async fn play(setup: &LiveSetup, spec: &CaseSpec, world: &LiveWorld) -> Result<C
         // A run over loopback is over when this machine is; only arrays that outlast it are worth the syncs.
         power_safe: !matches!(setup.target, Target::Loopback),
         found: Default::default(),
-        faults_fired: Arc::new(move || counter.faults_fired()),
+        firings: Arc::new(move || counter.firings()),
         levers,
         remote,
         desks,
@@ -365,8 +365,8 @@ impl Levers for LiveLevers {
         self.array.drain(self.world.node("array", &[]).now(), pool)
     }
 
-    fn arm(&self, point: &str, nth: u64, fault: Fault) {
-        self.world.add_fault(point, nth, fault);
+    fn arm(&self, point: &str, nth: u64, fault: Fault) -> u64 {
+        self.world.add_fault(point, nth, fault)
     }
 
     fn disarm(&self) {

@@ -263,7 +263,7 @@ async fn body(setup: &SimSetup, spec: &CaseSpec, world: SimWorld) -> (CaseOutcom
         wrap: None,
         power_safe: true,
         found: Default::default(),
-        faults_fired: Arc::new(move || counter.faults_fired()),
+        firings: Arc::new(move || counter.firings()),
         levers: Some(Arc::new(levers)),
         remote: twin.clone().map(|twin| twin as Arc<dyn Remote>),
         desks: desks.into_iter().flatten().collect(),
@@ -471,8 +471,8 @@ impl Levers for SimLevers {
         self.array.drain(self.world.now(), pool)
     }
 
-    fn arm(&self, point: &str, nth: u64, fault: Fault) {
-        self.world.add_fault(point, nth, fault);
+    fn arm(&self, point: &str, nth: u64, fault: Fault) -> u64 {
+        self.world.add_fault(point, nth, fault)
     }
 
     fn disarm(&self) {

@@ -14,7 +14,7 @@ use sanbench_rest::Desk;
 use sanbench_runner::plan::{PlacedFault, Plan, Spoiled, Tune};
 use sanbench_runner::story::Name;
 use sanbench_runner::{PathState, Promise, Remote, Severed, Site, SiteError, SiteImage};
-use sanbench_world::{Env, Fault};
+use sanbench_world::{Env, Fault, Firings};
 use serde_json::{Value, json};
 
 use super::images::{ImageInput, add_image};
@@ -28,7 +28,7 @@ use crate::safety::Tag;
 pub(crate) type Wrap = Arc<dyn Fn(Arc<dyn VolumeDriver>) -> Arc<dyn VolumeDriver> + Send + Sync>;
 
 /// How faults are counted.
-pub(crate) type FaultsFired = Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
+pub(crate) type CountFirings = Arc<dyn Fn() -> Firings + Send + Sync>;
 
 /// What a site is made of.
 pub(crate) struct SiteParts {
@@ -59,7 +59,7 @@ pub(crate) struct SiteParts {
     /// What the monitors found.
     pub(crate) found: Found,
     /// Counts faults.
-    pub(crate) faults_fired: FaultsFired,
+    pub(crate) firings: CountFirings,
     /// Breaks and mends things, where that is possible.
     pub(crate) levers: Option<Arc<dyn Levers>>,
     /// The second array.
@@ -115,8 +115,8 @@ pub(crate) trait Levers: Send + Sync {
     fn mend(&self) -> Result<(), SiteError>;
     /// What filled a pool goes.
     fn drain(&self, pool: &str) -> Result<String, SiteError>;
-    /// A fault waits for its point from now on.
-    fn arm(&self, point: &str, nth: u64, fault: Fault);
+    /// A fault waits for its point from now on; answers its number.
+    fn arm(&self, point: &str, nth: u64, fault: Fault) -> u64;
     /// Faults that have not fired are taken away.
     fn disarm(&self);
     /// Everything that is broken in the network works again.
@@ -555,9 +555,8 @@ impl Site for ComposedSite {
         Some(Arc::new(HostConnector::new(env, config)))
     }
 
-    fn arm(&self, fault: &PlacedFault) -> Result<(), SiteError> {
-        self.levers()?.arm(&fault.point, fault.nth, world_fault(fault.action));
-        Ok(())
+    fn arm(&self, fault: &PlacedFault) -> Result<u64, SiteError> {
+        Ok(self.levers()?.arm(&fault.point, fault.nth, world_fault(fault.action)))
     }
 
     fn disarm(&self) -> Result<(), SiteError> {
@@ -582,7 +581,7 @@ impl Site for ComposedSite {
         crate::interrupt::stopped()
     }
 
-    fn faults_fired(&self) -> BTreeMap<String, u64> {
-        (self.parts.faults_fired)()
+    fn firings(&self) -> Firings {
+        (self.parts.firings)()
     }
 }

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use sanbench_wire::pdu::{DataInStatus, NopIn, ResponseCode, ScsiCommand, TaskAttribute};
+use sanbench_wire::pdu::{DataInStatus, NopIn, ScsiCommand, TaskAttribute};
 use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::sense::Asc;
 

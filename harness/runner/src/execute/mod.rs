@@ -424,8 +424,8 @@ impl<'a> Player<'a> {
             }
             Step::Census => self.census().await,
             Step::Arm { fault } => {
-                self.site.arm(fault).map_err(outages::not_possible)?;
-                self.judge().armed.push(fault.clone());
+                let number = self.site.arm(fault).map_err(outages::not_possible)?;
+                self.judge().armed.insert(number, fault.clone());
                 Ok(String::new())
             }
             Step::Disarm => {

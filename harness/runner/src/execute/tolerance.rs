@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sanbench_world::Firings;
+
 use super::*;
 use crate::judge::Met;
 use crate::plan::{FaultAction, PlacedFault, Starved};
@@ -17,6 +19,8 @@ const HARMLESS_DELAY_MS: u64 = 4000;
 pub(crate) struct Before {
     /// Faults that had fired, by point.
     pub(crate) faults: BTreeMap<String, u64>,
+    /// The same, each by itself.
+    pub(crate) firings: Firings,
     /// Upsets so far; `None` where only what is in force counts.
     pub(crate) upsets: Option<u64>,
     /// The data path had been disturbed a moment ago.
@@ -98,6 +102,7 @@ impl Player<'_> {
         let judge = self.judge();
         Before {
             faults: self.site.faults_fired(),
+            firings: self.site.firings(),
             upsets: beside.then_some(judge.upsets),
             shaken: self.site.env().now() < judge.shaken_until,
         }
@@ -282,20 +287,20 @@ impl Player<'_> {
             .map(|host| format!("host {host} may have no path left"))
     }
 
-    /// The placed faults that fired since then. Those at one point fire in the order of their occurrences.
+    /// The placed faults that fired since then and were not taken away, each with the points at which it did.
     pub(super) fn fired_since(&self, before: &Before) -> Vec<PlacedFault> {
-        let mut all: Vec<PlacedFault> = self.plan.site.faults.clone();
-        all.extend(self.judge().armed.iter().cloned());
-        all.sort_by_key(|fault| fault.nth);
+        let judge = self.judge();
+        let placed = |number: u64| {
+            let of_header = usize::try_from(number).ok().and_then(|at| self.plan.site.faults.get(at));
+            of_header.filter(|_| !judge.disarmed).or_else(|| judge.armed.get(&number))
+        };
         let mut out = Vec::new();
-        for (point, now) in self.site.faults_fired() {
-            let then = before.faults.get(&point).copied().unwrap_or(0);
-            let at = all.iter().filter(|fault| fault.covers(&point)).enumerate();
-            let meant = at.filter(|(n, fault)| match fault.nth {
-                0 => now > then,
-                _ => (then..now).contains(&(*n as u64)),
-            });
-            out.extend(meant.map(|(_, fault)| PlacedFault { point: point.clone(), ..fault.clone() }));
+        for ((number, point), now) in self.site.firings() {
+            let Some(fault) = placed(number) else { continue };
+            let key = (number, point);
+            if now > before.firings.get(&key).copied().unwrap_or(0) {
+                out.push(PlacedFault { point: key.1, ..fault.clone() });
+            }
         }
         out
     }
@@ -311,7 +316,7 @@ impl Player<'_> {
         if judge.armed.is_empty() {
             return Vec::new();
         }
-        let may = |point: &str| judge.armed.iter().any(|f| f.covers(point) && may_fail(f));
+        let may = |point: &str| judge.armed.values().any(|f| f.covers(point) && may_fail(f));
         let fired = self.site.faults_fired().into_iter();
         let new = fired.filter(|(point, count)| *count > before.faults.get(point).copied().unwrap_or(0));
         new.map(|(point, _)| point).filter(|point| may(point)).collect()

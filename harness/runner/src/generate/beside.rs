@@ -9,7 +9,7 @@ use super::options::name;
 use super::rare::{attached, new_blank};
 use super::workload::pick;
 use crate::plan::{FaultAction, PlacedFault, PlanStep, Step, Way};
-use crate::story::Size;
+use crate::story::{Name, Size};
 
 /// Lanes of one group.
 const LANES: &[&str] = &["a", "b", "c"];
@@ -48,7 +48,7 @@ pub(super) fn long_flatten(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Plan
             steps.push(lane("b", new_blank(belief).1));
         }
         _ => {
-            // One that surely inherits something.
+            // One that inherits something, unless the chain is at its limit and all of it is copied at once.
             let (source, host) = attached(d, belief)?;
             let (made, clone) = lineage::clone_on(d, &source, &host, belief)?;
             let controller = d.below(2);
@@ -66,27 +66,34 @@ pub(super) fn long_flatten(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Plan
 }
 
 /// What the volume service is at when it crashes fails once more when it is taken up again: it is undone as far as it had come
-/// before the crash.
+/// before the crash, or the next `settle` has to do with what is left. Only of operations that are taken up again.
 pub(super) fn relapse(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> {
-    let volume = pick(d, &belief.volumes(|_, _| true))?.clone();
-    let known = belief.volumes.get_mut(&volume)?;
-    let step = match (d.below(4), known.host.clone()) {
-        (0, Some(host)) => {
-            known.host = None;
-            Step::Detach { volume: volume.clone(), host, refused: None }
+    let mut steps = Vec::new();
+    let step = match d.below(4) {
+        0 => {
+            let (volume, host) = attached(d, belief)?;
+            belief.volumes.get_mut(&volume)?.host = None;
+            Step::Detach { volume, host, refused: None }
         }
-        (1, _) if known.clone => Step::Flatten { volume: volume.clone(), refused: None },
-        _ => {
-            known.gib += 1;
-            Step::Extend { volume: volume.clone(), size: Size(known.gib << 30), refused: None }
+        1 => {
+            let snapshots: Vec<Name> = belief.snapshots.keys().cloned().collect();
+            let snapshot = pick(d, &snapshots)?.clone();
+            belief.snapshots.remove(&snapshot);
+            Step::DeleteSnapshot { snapshot, refused: None }
+        }
+        // Volumes of which nobody believes anything afterwards: they may be as they were, or in error.
+        grows => {
+            let (volume, made) = new_blank(belief);
+            belief.volumes.remove(&volume);
+            steps.push(made);
+            match grows {
+                2 => Step::Delete { volume, refused: None },
+                _ => Step::Extend { volume, size: Size(2 << 30), refused: None },
+            }
         }
     };
     let (crash, failure) = relapsing(d, &step)?;
-    let again = Step::Restart { options: Default::default() };
-    let mut steps = vec![crash, step, failure, again, Step::Settle];
-    if d.chance(1, 2) {
-        steps.push(Step::Verify { volume });
-    }
+    steps.extend([crash, failure, step, Step::Restart { options: Default::default() }, Step::Settle]);
     Some(steps.into_iter().map(PlanStep::from).collect())
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::FaultAction;
 use crate::story::{parse, print};
 
 #[test]
@@ -51,6 +52,52 @@ fn a_plan_follows_from_seed_and_profile_alone_and_reads_as_it_prints() {
         assert!(kinds.contains(verb), "no plan of 1600 has {verb}");
     }
     assert_ne!(generate(1, &Profile::default()), generate(2, &Profile::default()));
+}
+
+/// What few defects need, and what no fault by itself brings about.
+#[test]
+fn among_a_thousand_plans_is_every_sequence_that_few_defects_need() {
+    let (mut relapses, mut silences, mut failovers, mut broken_off) = (0, 0, 0, 0);
+    for seed in 0..1000 {
+        let plan = generate(seed, &Profile::default());
+        let mut crashes = None;
+        for (at, step) in plan.steps.iter().enumerate() {
+            match &step.step {
+                Step::Arm { fault } => {
+                    let next = plan.steps.get(at + 1).map(|step| &step.step);
+                    match (fault.action, fault.point.as_str(), fault.nth) {
+                        (FaultAction::Crash, point, 1) => crashes = Some(point),
+                        (FaultAction::Fail, point, 2) if crashes.is_some() && point.starts_with("flow.") => {
+                            let flow = |point: &str| point.split('.').nth(1).map(str::to_owned);
+                            assert_eq!(crashes.and_then(flow), flow(point));
+                            let taken_up =
+                                ["extend_volume", "delete_volume", "detach_volume", "delete_snapshot"];
+                            assert!(
+                                taken_up.iter().any(|name| flow(point).as_deref() == Some(name)),
+                                "{point}"
+                            );
+                            relapses += 1;
+                        }
+                        (_, "target.command.before:INQUIRY", 0) => {
+                            assert!(matches!(next, Some(Step::Wait { .. })));
+                            silences += 1;
+                        }
+                        (_, "link.send:Extent", nth) if nth > 1 => broken_off += 1,
+                        _ => {}
+                    }
+                }
+                other => {
+                    crashes = None;
+                    let in_lane = step.lane.as_ref().is_some_and(|lane| lane.as_str() == "b");
+                    failovers += u64::from(in_lane && matches!(other, Step::FailController { .. }));
+                }
+            }
+        }
+    }
+    assert!(
+        [relapses, silences, failovers, broken_off].iter().all(|n| *n > 3),
+        "{relapses} {silences} {failovers} {broken_off}"
+    );
 }
 
 #[test]

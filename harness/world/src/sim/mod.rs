@@ -41,7 +41,7 @@ use crate::capture::{Segment, SegmentTap};
 use crate::dice::{Dice, dice};
 use crate::disk::Disk;
 use crate::env::{Env, EnvInner, Make};
-use crate::fault::{Fault, FaultPlan};
+use crate::fault::{Fault, FaultPlan, Firings};
 use crate::lock;
 use crate::recorder::Recorder;
 use crate::schedule::{Schedule, Scheduler};
@@ -420,12 +420,22 @@ impl SimWorld {
 
     /// How often a fault fired at each point.
     pub fn faults_fired(&self) -> BTreeMap<String, u64> {
-        self.0.recorder.faults_fired()
+        let mut fired = BTreeMap::new();
+        for ((_, point), times) in self.firings() {
+            *fired.entry(point).or_default() += times;
+        }
+        fired
     }
 
-    /// Adds a fault rule, which counts from now on; see [`FaultPlan::rule`].
-    pub fn add_fault(&self, point: impl Into<String>, nth: u64, fault: Fault) {
-        self.0.recorder.add_fault(point.into(), nth, fault);
+    /// How often each fault rule fired at each point.
+    pub fn firings(&self) -> Firings {
+        self.0.recorder.firings()
+    }
+
+    /// Adds a fault rule, which counts from now on; see [`FaultPlan::rule`]. Answers its number: those of the plan come first,
+    /// from 0.
+    pub fn add_fault(&self, point: impl Into<String>, nth: u64, fault: Fault) -> u64 {
+        self.0.recorder.add_fault(point.into(), nth, fault)
     }
 
     /// Removes all fault rules.

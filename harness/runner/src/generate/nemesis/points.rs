@@ -150,8 +150,8 @@ fn flows(step: &Step) -> &'static [&'static str] {
     }
 }
 
-/// A crash at a step of the flow that the operation runs, and a failure at that step or one before it, for when the flow is
-/// taken up again.
+/// A crash at a step of the flow that the operation runs, and a failure at that step or one before it, when the flow comes there
+/// for the second time.
 pub(in super::super) fn relapsing(d: &mut Dice, step: &Step) -> Option<(Step, Step)> {
     let points = flow_points(flows(step));
     if points.is_empty() {
@@ -159,8 +159,8 @@ pub(in super::super) fn relapsing(d: &mut Dice, step: &Step) -> Option<(Step, St
     }
     let crash = d.below(points.len() as u64) as usize;
     let failure = d.below(crash as u64 + 1) as usize;
-    let at = |at: usize, action| fault(points.get(at)?, 1, action).pop();
-    Some((at(crash, FaultAction::Crash)?, at(failure, FaultAction::Fail)?))
+    let at = |at: usize, nth, action| fault(points.get(at)?, nth, action).pop();
+    Some((at(crash, 1, FaultAction::Crash)?, at(failure, 2, FaultAction::Fail)?))
 }
 
 /// The points of all steps of these flows, in their order.
