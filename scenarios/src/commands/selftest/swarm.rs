@@ -28,7 +28,7 @@ const ROUND: u64 = 64;
 /// One seed in so many plays a chapter of the protocol cases instead of a generated plan.
 const CHAPTER_EVERY: u64 = 12;
 /// Counts changes of what a seed gives: what was tried before one proves nothing about the plans after it.
-const PLANS: u32 = 4;
+const PLANS: u32 = 5;
 /// Name of the state file.
 const FILE: &str = "selftest-swarm.json";
 
