@@ -512,8 +512,20 @@ fn limits(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
     let others = belief.volumes(|name, v| *name != volume && v.host.as_ref() == Some(&host));
     // Long enough to tell one from the other.
     let large = |volume: &Name| Step::Write { volume: volume.clone(), at: Size(0), length: Size(2 << 20) };
-    let mut steps = vec![Step::Limit { volume: volume.clone(), iops: 2 + d.below(4) }, large(&volume)];
-    steps.extend(pick(d, &others).map(large));
+    let mut steps = Vec::new();
+    // Another one of the host feels nothing of it.
+    let other = match pick(d, &others) {
+        Some(other) => other.clone(),
+        None => {
+            let (other, made) = new_blank(belief);
+            belief.volumes.get_mut(&other)?.host = Some(host.clone());
+            steps.push(made);
+            steps.push(Step::Attach { volume: other.clone(), host, refused: None });
+            other
+        }
+    };
+    steps.push(Step::Limit { volume: volume.clone(), iops: 2 + d.below(4) });
+    steps.extend([large(&volume), large(&other)]);
     steps.push(Step::Limit { volume: volume.clone(), iops: 0 });
     steps.push(large(&volume));
     Some(steps)
