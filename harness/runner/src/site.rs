@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sanbench_api::{Connector, ImageId, VolumeDriver};
 use sanbench_check::{Finding, ImageDigests};
 use sanbench_flows::ControlPlane;
-use sanbench_world::{Env, Firings};
+use sanbench_world::{Env, Firings, by_point};
 
 use crate::plan::{PlacedFault, Side, Spoiled, Way};
 use crate::remote::Remote;
@@ -300,11 +300,7 @@ pub trait Site: Send + Sync {
 
     /// Faults that fired so far, by point.
     fn faults_fired(&self) -> BTreeMap<String, u64> {
-        let mut fired = BTreeMap::new();
-        for ((_, point), times) in self.firings() {
-            *fired.entry(point).or_default() += times;
-        }
-        fired
+        by_point(self.firings())
     }
 }
 

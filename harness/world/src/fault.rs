@@ -112,6 +112,16 @@ pub(crate) struct FaultDesk {
 /// How often each rule fired at each point; rules are numbered from 0 in the order in which they were added.
 pub type Firings = BTreeMap<(u64, String), u64>;
 
+/// How often any rule fired at each point.
+#[must_use]
+pub fn by_point(firings: Firings) -> BTreeMap<String, u64> {
+    let mut fired = BTreeMap::new();
+    for ((_, point), times) in firings {
+        *fired.entry(point).or_default() += times;
+    }
+    fired
+}
+
 impl FaultDesk {
     pub(crate) fn new(plan: FaultPlan) -> FaultDesk {
         let next = plan.rules.len() as u64;

@@ -45,7 +45,7 @@ pub use dice::{Dice, dice};
 pub use disk::Disk;
 pub use env::{Elapsed, Env};
 pub use exec::{Command, ExecError, Output};
-pub use fault::{Delivery, Fault, FaultPlan, Firings, Wrong, covers};
+pub use fault::{Delivery, Fault, FaultPlan, Firings, Wrong, by_point, covers};
 pub use live::{LiveConfig, LiveEnd, LiveWorld};
 pub use net::{Listener, Stream};
 pub use schedule::Schedule;

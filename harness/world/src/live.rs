@@ -33,7 +33,7 @@ use tokio::runtime::Handle;
 use crate::capture::{Segment, SegmentTap};
 use crate::disk::Disk;
 use crate::env::{Env, EnvInner, Make};
-use crate::fault::{Fault, FaultPlan, Firings};
+use crate::fault::{Fault, FaultPlan, Firings, by_point};
 use crate::lock;
 use crate::recorder::Recorder;
 use crate::sim::CONNECT_TIMEOUT;
@@ -272,11 +272,7 @@ impl LiveWorld {
 
     /// How often a fault fired at each point.
     pub fn faults_fired(&self) -> BTreeMap<String, u64> {
-        let mut fired = BTreeMap::new();
-        for ((_, point), times) in self.firings() {
-            *fired.entry(point).or_default() += times;
-        }
-        fired
+        by_point(self.firings())
     }
 
     /// How often each fault rule fired at each point.

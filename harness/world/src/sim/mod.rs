@@ -41,7 +41,7 @@ use crate::capture::{Segment, SegmentTap};
 use crate::dice::{Dice, dice};
 use crate::disk::Disk;
 use crate::env::{Env, EnvInner, Make};
-use crate::fault::{Fault, FaultPlan, Firings};
+use crate::fault::{Fault, FaultPlan, Firings, by_point};
 use crate::lock;
 use crate::recorder::Recorder;
 use crate::schedule::{Schedule, Scheduler};
@@ -420,11 +420,7 @@ impl SimWorld {
 
     /// How often a fault fired at each point.
     pub fn faults_fired(&self) -> BTreeMap<String, u64> {
-        let mut fired = BTreeMap::new();
-        for ((_, point), times) in self.firings() {
-            *fired.entry(point).or_default() += times;
-        }
-        fired
+        by_point(self.firings())
     }
 
     /// How often each fault rule fired at each point.
