@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     }
     trials.push(Trial::test("protocol::everything_passes", protocol_holds));
     trials.push(Trial::test("faults::none_of_a_story_is_idle", faults_fire));
+    trials.push(Trial::test("faults::a_call_that_hangs_is_no_flattens_doing", told_apart));
     trials.push(Trial::test("protocol::is_followed_in_every_story", followed));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -48,6 +49,19 @@ fn faults_fire() -> Result<(), Failed> {
     }
     let all = bench.run(&["run", "default", "--quiet"]);
     if all.code == 0 && !all.out.contains(IDLE) { Ok(()) } else { Err(all.to_string().into()) }
+}
+
+/// An operation that waited for a call that hung did not wait for the flatten beside it, also when an earlier fault at the same
+/// point was taken away.
+fn told_apart() -> Result<(), Failed> {
+    let bench = Bench::new();
+    let lines = "story \"hung\"\nrequires FLT-001\nhost h\n\ncreate a size=1GiB\ncreate c size=1GiB volume=a\n\
+        arm \"rest.before:POST lun\" nth=1 do=delay ms=1000000\ncreate b size=1GiB\ndisarm\n\
+        arm job.* nth=1 do=delay ms=30000 masked=yes\n@a flatten c\n@b wait 2\n\
+        @b arm \"rest.before:POST lun\" nth=1 do=delay ms=1000000\n@b create d size=1GiB\ndisarm\nverify c\nsettle\n";
+    bench.write("hung.story", lines);
+    let ran = bench.run(&["run", "hung.story"]);
+    if ran.code == 0 { Ok(()) } else { Err(ran.to_string().into()) }
 }
 
 /// What a target sends is followed on every connection, whatever a story is about: a StatSN that skips a number is seen in one

@@ -99,16 +99,6 @@ impl FaultPlan {
     }
 }
 
-/// The plan at work, with its counters.
-#[derive(Debug, Default)]
-pub(crate) struct FaultDesk {
-    plan: FaultPlan,
-    hits: BTreeMap<String, u64>,
-    firings: Firings,
-    /// The number of the next rule.
-    next: u64,
-}
-
 /// How often each rule fired at each point; rules are numbered from 0 in the order in which they were added.
 pub type Firings = BTreeMap<(u64, String), u64>;
 
@@ -120,6 +110,16 @@ pub fn by_point(firings: Firings) -> BTreeMap<String, u64> {
         *fired.entry(point).or_default() += times;
     }
     fired
+}
+
+/// The plan at work, with its counters.
+#[derive(Debug, Default)]
+pub(crate) struct FaultDesk {
+    plan: FaultPlan,
+    hits: BTreeMap<String, u64>,
+    firings: Firings,
+    /// The number of the next rule.
+    next: u64,
 }
 
 impl FaultDesk {
@@ -210,5 +210,20 @@ mod tests {
         assert_eq!(desk.ask("q"), Some(Fault::Fail));
         desk.clear();
         assert_eq!(desk.ask("q"), None);
+    }
+
+    #[test]
+    fn firings_are_those_of_each_rule_also_after_others_are_gone() {
+        let mut desk = FaultDesk::new(FaultPlan::default().rule("p", 1, Fault::Fail));
+        assert!(desk.ask("p").is_some());
+        assert_eq!(desk.add("*".into(), 2, Fault::Fail), 1);
+        assert!(desk.ask("q").is_none() && desk.ask("p").is_some());
+        desk.clear();
+        assert_eq!(desk.add("p".into(), 0, Fault::Fail), 2);
+        assert!(desk.ask("p").is_some() && desk.ask("p").is_some());
+        let firings = desk.firings();
+        let told = |number: u64| firings.get(&(number, "p".to_owned())).copied();
+        assert_eq!((told(0), told(1), told(2), firings.len()), (Some(1), Some(1), Some(2), 3));
+        assert_eq!(by_point(firings), BTreeMap::from([("p".to_owned(), 4)]));
     }
 }

@@ -334,11 +334,9 @@ impl<'a> Player<'a> {
             }
             return;
         }
-        for (point, count) in self.site.faults_fired() {
-            if count > before.faults.get(&point).copied().unwrap_or(0) {
-                for id in blame::lost_answer(&point).iter().chain(blame::overcome(step, &point)) {
-                    self.judge().ledger.compared(id, 1);
-                }
+        for point in self.points_since(before) {
+            for id in blame::lost_answer(&point).iter().chain(blame::overcome(step, &point)) {
+                self.judge().ledger.compared(id, 1);
             }
         }
         for fault in self.fired_since(before) {

@@ -3,7 +3,7 @@
 //! A step that nothing disturbed is judged strictly. Under a disturbance whose promise allows it, a failure is an unknown:
 //! the models keep both outcomes, and what the step names is left alone until `settle` has decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sanbench_world::Firings;
 
@@ -17,9 +17,7 @@ const HARMLESS_DELAY_MS: u64 = 4000;
 /// What was so when a step began.
 #[derive(Debug, Clone)]
 pub(crate) struct Before {
-    /// Faults that had fired, by point.
-    pub(crate) faults: BTreeMap<String, u64>,
-    /// The same, each by itself.
+    /// How often each fault had fired at each point.
     pub(crate) firings: Firings,
     /// Upsets so far; `None` where only what is in force counts.
     pub(crate) upsets: Option<u64>,
@@ -101,7 +99,6 @@ impl Player<'_> {
     pub(super) fn before(&self, beside: bool) -> Before {
         let judge = self.judge();
         Before {
-            faults: self.site.faults_fired(),
             firings: self.site.firings(),
             upsets: beside.then_some(judge.upsets),
             shaken: self.site.env().now() < judge.shaken_until,
@@ -294,15 +291,20 @@ impl Player<'_> {
             let of_header = usize::try_from(number).ok().and_then(|at| self.plan.site.faults.get(at));
             of_header.filter(|_| !judge.disarmed).or_else(|| judge.armed.get(&number))
         };
-        let mut out = Vec::new();
-        for ((number, point), now) in self.site.firings() {
-            let Some(fault) = placed(number) else { continue };
-            let key = (number, point);
-            if now > before.firings.get(&key).copied().unwrap_or(0) {
-                out.push(PlacedFault { point: key.1, ..fault.clone() });
-            }
-        }
-        out
+        self.new_firings(before)
+            .filter_map(|(number, point)| placed(number).map(|fault| PlacedFault { point, ..fault.clone() }))
+            .collect()
+    }
+
+    /// Faults that fired since then, by number, each with the points at which it did.
+    fn new_firings<'a>(&self, before: &'a Before) -> impl Iterator<Item = (u64, String)> + use<'a> {
+        let firings = self.site.firings().into_iter();
+        firings.filter(|(at, times)| *times > before.firings.get(at).copied().unwrap_or(0)).map(|(at, _)| at)
+    }
+
+    /// Points at which anything fired since then.
+    pub(super) fn points_since(&self, before: &Before) -> BTreeSet<String> {
+        self.new_firings(before).map(|(_, point)| point).collect()
     }
 
     /// A fault of the management interface that operations must withstand has fired since then.
@@ -317,9 +319,7 @@ impl Player<'_> {
             return Vec::new();
         }
         let may = |point: &str| judge.armed.values().any(|f| f.covers(point) && may_fail(f));
-        let fired = self.site.faults_fired().into_iter();
-        let new = fired.filter(|(point, count)| *count > before.faults.get(point).copied().unwrap_or(0));
-        new.map(|(point, _)| point).filter(|point| may(point)).collect()
+        self.points_since(before).into_iter().filter(|point| may(point)).collect()
     }
 
     /// Hosts whose paths the step, or what is read back after it, needs.
