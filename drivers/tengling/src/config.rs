@@ -110,6 +110,10 @@ const ELSEWHERE: &[&str] = &[
     "image_volume_cache_enabled",
     "image_volume_cache_max_count",
     "image_volume_cache_max_size_gb",
+    "per_volume_size_limit",
+    "quota_gigabytes",
+    "quota_snapshots",
+    "quota_volumes",
     "volume_driver",
 ];
 
@@ -149,6 +153,9 @@ impl TenglingConfig {
         section.flag("image_volume_cache_enabled", false)?;
         section.number("image_volume_cache_max_size_gb", 0)?;
         section.number("image_volume_cache_max_count", 0)?;
+        for key in ["quota_volumes", "quota_snapshots", "quota_gigabytes", "per_volume_size_limit"] {
+            section.limit(key)?;
+        }
         if config.endpoints.iter().any(|e| !e.tls) {
             section.warn("tengling_sanip", "plain http carries the password unprotected");
         }
@@ -228,6 +235,15 @@ impl<'a> Section<'a> {
             None => Ok(default),
             Some(text) => text.parse().map_err(|_| ConfigError::new(key, "not a whole number")),
         }
+    }
+
+    /// A limit of a tenant as Cinder writes it: -1 stands for none.
+    fn limit(&self, key: &str) -> Result<i64, ConfigError> {
+        let limit = self.number(key, -1)?;
+        if limit < -1 {
+            return Err(ConfigError::new(key, "neither a number from 0 up nor -1 for no limit"));
+        }
+        Ok(limit)
     }
 
     fn percentage(&self, key: &str) -> Result<u32, ConfigError> {

@@ -7,7 +7,7 @@ use sanbench_api::{Connector, ImageId, VolumeDriver, async_trait};
 use sanbench_check::Finding;
 use sanbench_durable::Spoil;
 use sanbench_flows::image::ImageStore;
-use sanbench_flows::{Backend, CacheLimits, ControlPlane, FlowDefects, FlowsConfig};
+use sanbench_flows::{Backend, ControlPlane, FlowDefects, FlowsConfig};
 use sanbench_initiator::config::DigestOffer;
 use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
 use sanbench_rest::Desk;
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::images::{ImageInput, add_image};
 use super::machine::Machine;
 use super::monitor::{Found, MonitoredDriver};
+use super::options;
 use super::sim::world_fault;
 use crate::registry::DriverEntry;
 use crate::safety::Tag;
@@ -126,7 +127,6 @@ pub(crate) trait Levers: Send + Sync {
 /// A site that stands.
 pub(crate) struct ComposedSite {
     parts: SiteParts,
-    flows: FlowsConfig,
     service: Mutex<Service>,
     control_connector: Arc<dyn Connector>,
     connectors: BTreeMap<Name, Arc<Machine>>,
@@ -190,7 +190,7 @@ impl ComposedSite {
     /// Puts the site together and starts the volume service.
     pub(crate) async fn start(parts: SiteParts, plan: &Plan) -> Result<Self, SiteError> {
         let mut options = parts.options.clone();
-        options.extend(filled_in(&parts.options, &plan.site.options));
+        options.extend(options::filled_in(&parts.options, &plan.site.options));
         let store = ImageStore::new();
         let mut connectors: BTreeMap<Name, Arc<Machine>> = BTreeMap::new();
         let mut host_names = BTreeMap::new();
@@ -204,25 +204,14 @@ impl ComposedSite {
             connectors.insert(name.clone(), connector);
         }
         let control_host = parts.tag.host(0);
-        let multipath = truth(options.get("use_multipath_for_image_xfer"));
+        let flows = workflow(&parts, &options);
+        let multipath = flows.multipath_for_image_xfer;
         let config = tuned(&parts.control, &parts, &control_host, 0, multipath, Tune::default());
         let control_connector: Arc<dyn Connector> =
             Arc::new(HostConnector::new(parts.control.clone(), config));
-        let flows = FlowsConfig {
-            image_cache: truth(options.get("image_volume_cache_enabled")).then(|| CacheLimits {
-                max_gib: number(options.get("image_volume_cache_max_size_gb")),
-                max_count: number(options.get("image_volume_cache_max_count")),
-            }),
-            multipath_for_image_xfer: multipath,
-            enforce_multipath_for_image_xfer: truth(options.get("enforce_multipath_for_image_xfer")),
-            id_prefix: Some(parts.tag.0),
-            defects: parts.flow_defects,
-            power_safe: parts.power_safe,
-            ..FlowsConfig::default()
-        };
         let built = build(&parts, &options)?;
         let control =
-            plane(&parts, &built.drivers, &control_connector, &connectors, &host_names, &store, &flows)?;
+            plane(&parts, &built.drivers, &control_connector, &connectors, &host_names, &store, flows)?;
         // As users and administrators do it: over the interface of the service, and kept when it restarts.
         let mut images = BTreeMap::new();
         let mut control_dice = parts.bench.rng("images");
@@ -241,7 +230,6 @@ impl ComposedSite {
             promise: built.promise,
         };
         let site = Self {
-            flows,
             service: Mutex::new(service),
             control_connector,
             connectors,
@@ -305,7 +293,7 @@ fn plane(
     connectors: &BTreeMap<Name, Arc<Machine>>,
     host_names: &BTreeMap<Name, String>,
     store: &ImageStore,
-    flows: &FlowsConfig,
+    flows: FlowsConfig,
 ) -> Result<ControlPlane, SiteError> {
     let backends = drivers.iter().map(|(name, driver)| Backend::new(name.clone(), driver.clone())).collect();
     let computes = connectors
@@ -318,9 +306,19 @@ fn plane(
         control_connector.clone(),
         computes,
         store.clone(),
-        flows.clone(),
+        flows,
     )
     .map_err(|e| SiteError::Internal(e.to_string()))
+}
+
+/// What the service does with these options; read anew whenever it starts.
+fn workflow(parts: &SiteParts, options: &BTreeMap<String, String>) -> FlowsConfig {
+    FlowsConfig {
+        id_prefix: Some(parts.tag.0),
+        defects: parts.flow_defects,
+        power_safe: parts.power_safe,
+        ..options::workflow(options)
+    }
 }
 
 /// Name of the `n`-th host. A long one is long in the middle: it begins and ends as the short one does.
@@ -358,26 +356,6 @@ fn host_config(env: &Env, parts: &SiteParts, host: &str, n: usize, multipath: bo
     // Hosts of one process share its address; the ISID qualifier keeps their sessions apart.
     config.session.isid_qualifier = u16::try_from(n).unwrap_or(0);
     config
-}
-
-/// Stands in a story for the value that an option has without the story.
-const DEFAULT: &str = "{default}";
-
-/// Options of a story, with what they are without it in the places that say so.
-fn filled_in(
-    without: &BTreeMap<String, String>,
-    options: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
-    let value = |key: &str, text: &str| text.replace(DEFAULT, without.get(key).map_or("", String::as_str));
-    options.iter().map(|(key, text)| (key.clone(), value(key, text))).collect()
-}
-
-fn truth(value: Option<&String>) -> bool {
-    value.is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on"))
-}
-
-fn number(value: Option<&String>) -> u64 {
-    value.and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
 #[async_trait]
@@ -439,7 +417,7 @@ impl Site for ComposedSite {
         }
         let options = {
             let mut service = self.service();
-            service.options.extend(filled_in(&self.parts.options, options));
+            service.options.extend(options::filled_in(&self.parts.options, options));
             service.options.clone()
         };
         let built = build(&self.parts, &options)?;
@@ -450,7 +428,7 @@ impl Site for ComposedSite {
             &self.connectors,
             &self.host_names,
             &self.store,
-            &self.flows,
+            workflow(&self.parts, &options),
         )?;
         *self.service() = Service {
             options,

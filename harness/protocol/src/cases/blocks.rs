@@ -23,6 +23,7 @@ cases! {
     write_verify "write-and-verify" ["SCS-025"] "WRITE AND VERIFY writes";
     orwrite "or-write" ["SCS-006"] "ORWRITE ors";
     atomic_block "block-atomicity" ["SCS-011"] "A reader never sees a part of a block's write";
+    write_atomic "write-atomic" ["SCS-011" "SCS-004"] "WRITE ATOMIC writes what it is given, and refuses more than the unit claims";
     prefetch "pre-fetch" ["SCS-006"] "PRE-FETCH answers and refuses ranges past the end";
     start_stop "start-stop" ["SCS-026"] "START STOP UNIT and PREVENT ALLOW answer";
     sequence "read-after-write" ["DAT-001" "DAT-008"] "What was acknowledged is read, over every path";
@@ -493,6 +494,79 @@ async fn atomic_block(lab: &Lab) -> Checked {
     }
     reader.bye().await?;
     writer.bye().await
+}
+
+/// WRITE ATOMIC (16) of SBC-4: `boundary` is a length in blocks, 0 for none.
+fn atomically(lba: u64, blocks: u16, boundary: u16, data: Vec<u8>) -> Cmd {
+    let mut cdb = cdb::sixteen(0x9c, 0, lba, 0);
+    cdb[10..12].copy_from_slice(&boundary.to_be_bytes());
+    cdb[12..14].copy_from_slice(&blocks.to_be_bytes());
+    Cmd::write(cdb, data)
+}
+
+async fn write_atomic(lab: &Lab) -> Checked {
+    let mut c = lab.session().await?;
+    let l = limits(&mut c).await?;
+    // Older pages are shorter and claim nothing.
+    let claim = |at: usize| if l.len() >= at + 4 { be(&l, at, 4) } else { 0 };
+    let (most, alignment, granularity) = (claim(44), claim(48).max(1), claim(52).max(1));
+    let (with_boundary, boundary) = (claim(56), claim(60));
+    let old = fill(&mut c, AT, 64, 43).await?;
+    let n = granularity.max(4).next_multiple_of(granularity);
+    let lba = (AT + 8).next_multiple_of(alignment);
+    if n > 32 || lba + n > AT + 64 {
+        return Err(not_claimed("atomic writes are claimed of great lengths only"));
+    }
+    let data = pattern(44, n as usize * 512);
+    let a = c.run(&atomically(lba, n as u16, 0, data.clone())).await?;
+    if most == 0 && !a.good() {
+        return Err(not_claimed("WRITE ATOMIC (16) is not offered"));
+    }
+    must!(
+        a.good(),
+        "SBC-4 WRITE ATOMIC (16)",
+        format!("GOOD for {n} blocks of at most {most}"),
+        "{}",
+        a.words()
+    );
+    let mut wanted = old;
+    let at = (lba - AT) as usize * 512;
+    wanted[at..at + data.len()].copy_from_slice(&data);
+    reads(&mut c, AT, &wanted, "SBC-4 WRITE ATOMIC (16)").await?;
+    if boundary > 0 && (n..=u64::from(u16::MAX)).contains(&boundary) && with_boundary >= n {
+        let a = c.run(&atomically(lba, n as u16, boundary as u16, data.clone())).await?;
+        must!(
+            a.good(),
+            "SBC-4 WRITE ATOMIC (16)",
+            format!("GOOD with a boundary of {boundary}"),
+            "{}",
+            a.words()
+        );
+    }
+    // More than is claimed writes nothing.
+    if let Ok(more) = u16::try_from(most + granularity)
+        && most > 0
+        && most + granularity < 4096
+    {
+        let a = c.run(&atomically(AT, more, 0, vec![0x5d; usize::from(more) * 512])).await?;
+        must!(
+            a.is(5, 0x2400),
+            "SBC-4 WRITE ATOMIC (16)",
+            format!("ILLEGAL REQUEST 24h/00h for {more} blocks"),
+            "{}",
+            a.words()
+        );
+    }
+    let a = c.run(&atomically(lab.blocks() - 1, 2, 0, vec![0x5d; 1024])).await?;
+    must!(
+        a.is(5, 0x2100),
+        "SBC-4 WRITE ATOMIC (16)",
+        "ILLEGAL REQUEST 21h/00h past the end",
+        "{}",
+        a.words()
+    );
+    reads(&mut c, AT, &wanted, "SBC-4 WRITE ATOMIC (16)").await?;
+    c.bye().await
 }
 
 async fn prefetch(lab: &Lab) -> Checked {

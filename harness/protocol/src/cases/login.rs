@@ -33,6 +33,7 @@ cases! {
     not_a_login "login-comes-first" ["ISC-001" "ISC-017"] "Anything but a Login Request on a new connection gets no service";
     command_in_login "login-no-commands" ["ISC-001"] "A SCSI command before full feature phase is not executed";
     continued "login-text-in-pieces" ["ISC-002"] "Login text may be cut anywhere with the C bit";
+    long_text "login-long-text" ["ISC-002"] "Login text of thousands of bytes is taken, in pieces of any length";
     c_and_t "login-c-and-t" ["ISC-001"] "C and T in one request are refused";
     endless "login-endless-text" ["ISC-022"] "Login text without end is refused in bounded memory";
     chatter "login-without-end" ["ISC-022"] "A login that never gets anywhere is ended";
@@ -364,7 +365,36 @@ async fn continued(lab: &Lab) -> Checked {
     let mut client = lab.connect(0, 0).await?;
     let plan = lab.plan(0, 0)?;
     let text = keys::encode(plan.names().into_iter().chain(plan.keys.clone()));
-    let pieces: Vec<&[u8]> = text.chunks(37).collect();
+    let said = in_pieces(&mut client, &plan, &text, 37).await?;
+    must!(said.contains("MaxBurstLength="), "RFC 7143 6.2", "answers to keys that were cut in two", "{said}");
+    Ok(())
+}
+
+/// Both ends take at least 16,384 bytes of keys and values in one negotiation (RFC 7143 section 6.1).
+async fn long_text(lab: &Lab) -> Checked {
+    for piece in [700, 4096] {
+        let mut client = lab.connect(0, 0).await?;
+        let plan = lab.plan(0, 0)?;
+        let mut text = keys::encode(plan.names());
+        // No target knows these; a value may have 255 bytes (RFC 7143 section 6.1).
+        for n in 0..40 {
+            text.extend_from_slice(format!("X-org.sanbench.{n}={}\0", "v".repeat(250)).as_bytes());
+        }
+        text.extend_from_slice(&keys::encode(plan.keys.clone()));
+        let said = in_pieces(&mut client, &plan, &text, piece).await?;
+        must!(
+            said.contains("MaxBurstLength="),
+            "RFC 7143 6.1",
+            format!("an answer to the last of {} bytes of keys", text.len()),
+            "{said}"
+        );
+    }
+    Ok(())
+}
+
+/// A login whose text is cut into pieces; what the target says in its last answer, which has to begin the full feature phase.
+async fn in_pieces(client: &mut Client, plan: &Login, text: &[u8], length: usize) -> Checked<String> {
+    let pieces: Vec<&[u8]> = text.chunks(length).collect();
     let mut end = None;
     for (n, piece) in pieces.iter().enumerate() {
         let last = n + 1 == pieces.len();
@@ -385,10 +415,8 @@ async fn continued(lab: &Lab) -> Checked {
         end = Some(p);
     }
     let (full, text) = end.map(|p| (p.stages.next, p.text)).unwrap_or_default();
-    let said = String::from_utf8_lossy(&text).replace('\0', " ");
-    must!(said.contains("MaxBurstLength="), "RFC 7143 6.2", "answers to keys that were cut in two", "{said}");
     must!(full == Some(Stage::FullFeature), "RFC 7143 6.3", "full feature phase", "{full:?}");
-    Ok(())
+    Ok(String::from_utf8_lossy(&text).replace('\0', " "))
 }
 
 async fn c_and_t(lab: &Lab) -> Checked {

@@ -11,6 +11,7 @@ use crate::raw::{Answer, Client, Cmd};
 cases! {
     copy "copy-blocks" ["SCS-022"] "EXTENDED COPY moves just the blocks that it is asked for";
     results "copy-results" ["SCS-022"] "RECEIVE COPY RESULTS tells what a copy did, where the list wanted that kept";
+    copy_limit "copy-limit" ["SCS-022" "SCS-004"] "A segment may be as long as the unit says, and no longer";
     bad_lists "copy-bad-lists" ["SCS-022" "SCS-028"] "Lists that are cut short or point nowhere move nothing";
     sanitize_overwrite "sanitize-overwrite" ["SCS-026"] "SANITIZE overwrites every block with the pattern";
     sanitize_lists "sanitize-bad-lists" ["SCS-026" "SCS-028"] "SANITIZE refuses what it cannot follow, and changes nothing";
@@ -57,7 +58,8 @@ pub(super) async fn own_name(c: &mut Client) -> Checked<Vec<u8>> {
 async fn copy(lab: &Lab) -> Checked {
     let mut c = lab.session().await?;
     let id = own_name(&mut c).await?;
-    for (from, to, blocks) in [(0u64, 500u64, 3u16), (1, 513, 130), (7, 640, 256)] {
+    // Also between places that lie otherwise within what a unit may keep together.
+    for (from, to, blocks) in [(0u64, 500u64, 3u16), (1, 513, 130), (7, 640, 256), (37, 672, 200)] {
         let source = fill(&mut c, LBA, 300, 71).await?;
         let mut wanted = vec![0x2c; 900 * 512];
         for (n, part) in wanted.chunks(100 * 512).enumerate() {
@@ -162,6 +164,41 @@ async fn results(lab: &Lab) -> Checked {
         let a = c.run(&receive(0, 0, 64)).await?;
         must!(a.is(5, 0x2400), "SPC-4 6.4.3.2", "nothing kept of a list without identifier", "{}", a.words());
     }
+    c.bye().await
+}
+
+async fn copy_limit(lab: &Lab) -> Checked {
+    let mut c = lab.session().await?;
+    let id = own_name(&mut c).await?;
+    let a = c.run(&receive(3, 0, 1024)).await?;
+    if a.unsupported() {
+        return Err(not_claimed("RECEIVE COPY RESULTS is not offered"));
+    }
+    must!(a.good() && a.data.len() > 43, "SPC-4 6.21", "operating parameters", "{}", a.words());
+    // MAXIMUM SEGMENT LENGTH, bytes; 0 states no limit.
+    let most = be(&a.data, 16, 4) / 512;
+    let (from, to) = (LBA, 2 * LBA);
+    if most == 0 || most >= u64::from(u16::MAX) || to + most >= lab.blocks() || from + most >= to {
+        return Err(not_claimed("no length of a segment is claimed that could be tried"));
+    }
+    let head = fill(&mut c, from, 8, 75).await?;
+    let tail = fill(&mut c, from + most - 8, 8, 76).await?;
+    let beyond = fill(&mut c, to + most - 8, 16, 77).await?;
+    // Too long is refused before a block is moved.
+    let a = run_copy(&mut c, &extended_copy(&id, &id, [from, to], most as u16 + 1)).await?;
+    must!(
+        a.key(5) || a.key(0x0a),
+        "SPC-4 6.4",
+        format!("a refusal of {} blocks where {most} are the most", most + 1),
+        "{}",
+        a.words()
+    );
+    reads(&mut c, to + most - 8, &beyond, "SPC-4 6.4").await?;
+    let a = run_copy(&mut c, &extended_copy(&id, &id, [from, to], most as u16)).await?;
+    must!(a.good(), "SPC-4 6.21", format!("GOOD for the {most} blocks that are told"), "{}", a.words());
+    reads(&mut c, to, &head, "SPC-4 6.4").await?;
+    reads(&mut c, to + most - 8, &tail, "SPC-4 6.4").await?;
+    reads(&mut c, to + most, &beyond[8 * 512..], "SPC-4 6.4").await?;
     c.bye().await
 }
 

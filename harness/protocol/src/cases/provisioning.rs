@@ -19,6 +19,7 @@ cases! {
     same "write-same" ["SCS-008"] "WRITE SAME (10) and (16) repeat one block";
     same_none "write-same-no-data" ["SCS-008"] "NDOB writes zeros";
     same_unmap "write-same-unmap" ["SCS-008" "DAT-003"] "WRITE SAME with UNMAP leaves what a read must show";
+    same_claims "write-same-claims" ["SCS-002" "SCS-008"] "WRITE SAME unmaps in the forms that are claimed, and only in those";
     same_end "write-same-to-the-end" ["SCS-008" "SCS-004"] "A length of zero means to the end, or is refused as claimed";
     status "lba-status" ["SCS-009"] "GET LBA STATUS follows writes and unmaps";
 }
@@ -215,6 +216,35 @@ async fn same_unmap(lab: &Lab) -> Checked {
         // Blocks that cannot be unmapped as if they held the data are written (SBC-3 table on UNMAP and ANCHOR).
         wanted[from..to].chunks_mut(512).for_each(|b| b.copy_from_slice(&data));
         reads(&mut c, AT, &wanted, "SBC-3 5.40").await?;
+    }
+    c.bye().await
+}
+
+async fn same_claims(lab: &Lab) -> Checked {
+    let mut c = lab.session().await?;
+    let p = c.run(&Cmd::read(cdb::vpd(0xb2, 64), 64)).await?;
+    let claims = if p.good() { p.data.get(5).copied().unwrap_or(0) } else { 0 };
+    let zeros = vec![0; 512];
+    let (sixteen, ten) = (cdb::sixteen(0x93, 0x08, AT + 8, 8), cdb::ten(0x41, 0x08, AT as u32 + 8, 8));
+    for (name, bit, cmd) in [
+        ("LBPWS", 0x40, Cmd::write(sixteen, zeros.clone())),
+        ("LBPWS10", 0x20, Cmd::write(ten, zeros.clone())),
+    ] {
+        let mut wanted = fill(&mut c, AT, 32, 35).await?;
+        let a = c.run(&cmd).await?;
+        if claims & bit != 0 {
+            must!(a.good(), "SBC-3 6.5.4", format!("GOOD: {name} is claimed"), "{}", a.words());
+            wanted[8 * 512..16 * 512].fill(0);
+        } else {
+            must!(
+                a.is(5, 0x2400) || a.is(5, 0x2000),
+                "SBC-3 6.5.4",
+                format!("ILLEGAL REQUEST 24h/00h: {name} is not claimed"),
+                "{}",
+                a.words()
+            );
+        }
+        reads(&mut c, AT, &wanted, "SBC-3 6.5.4").await?;
     }
     c.bye().await
 }

@@ -1,5 +1,7 @@
 //! Volumes and snapshots come, grow, are flattened and go.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// A volume that was made.
@@ -134,6 +136,22 @@ impl Player<'_> {
         Ok(now.iter().any(|e| e.volume == entry.volume && e.last_used > entry.last_used))
     }
 
+    /// Tells the model of cached volumes that had to go for a new entry: they were deleted as any other volume is.
+    fn evicted(&self, entries: &[CacheEntryView]) -> Result<Vec<Finding>, StepEnd> {
+        let cached: BTreeSet<VolumeId> = entries.iter().map(|e| e.volume).collect();
+        let gone: Vec<VolumeId> = self.judge().internal.difference(&cached).copied().collect();
+        let mut findings = Vec::new();
+        for id in gone {
+            // One that could not be deleted has its row still; who looks at the rows finds it.
+            if self.site.control().volume(id).map_err(broken)?.is_some() {
+                continue;
+            }
+            findings.extend(self.complete(self.begin(), &Operation::DeleteVolume { id }, Answer::Done));
+            self.judge().internal.remove(&id);
+        }
+        Ok(findings)
+    }
+
     /// Tells the models about a volume that was made.
     fn created(
         &self,
@@ -172,6 +190,7 @@ impl Player<'_> {
             }
             (Source::Image(_), Some(image), None) => {
                 let entries = self.site.control().cache_entries().map_err(broken)?;
+                findings.extend(self.evicted(&entries)?);
                 let known = self.judge().internal.clone();
                 let new = entries.into_iter().filter(|e| e.image == image.id && !known.contains(&e.volume));
                 // An entry in another pool came of a try that failed later and was scheduled anew: what it hangs from is not
