@@ -1,8 +1,9 @@
-story "An array of the older line copies what a newer one links, and has its snapshots switched on"
-requires CLN-001 CLN-003 SNP-001 SNP-006 DAT-004 CLU-001
+story "An array of the older line takes short names only, copies what a newer one links, and has its snapshots switched on"
+requires CRE-001 ATT-001 CLN-001 CLN-003 SNP-001 SNP-006 DAT-004 CLU-001
 array product=V500R007C60
 option tengling_max_clone_depth 0
 host compute-1
+tune compute-1 name-length=60
 
 create a size=1GiB
 attach a compute-1

@@ -27,6 +27,9 @@ use crate::vstores::SYSTEM_VSTORE;
 use crate::vstores::VStore;
 use crate::{Command, Defects, Outcome, Refusal};
 
+/// Longest name of an older product, bytes.
+const OLD_NAME_BYTES: usize = 31;
+
 /// The simulated array.
 #[derive(Debug)]
 pub struct Array {
@@ -314,6 +317,11 @@ impl Array {
     pub fn snapshots_born_active(&self) -> bool {
         self.product.as_str() >= "V600R005C00"
     }
+    /// Longest name in bytes: the older lines (V300 and V500) take no more than the 31 that the dialect needs.
+    pub fn name_bytes(&self) -> usize {
+        let old = ["V3", "V5"].iter().any(|line| self.product.starts_with(line));
+        if old { self.limits.name_bytes.min(OLD_NAME_BYTES) } else { self.limits.name_bytes }
+    }
     /// What is added to the place of a portal for its relative target port id.
     pub fn port_base(&self) -> u16 {
         self.port_base
@@ -461,7 +469,7 @@ impl Array {
     /// Checks name and description against the limits.
     pub(crate) fn check_text(&self, name: &str, description: &str) -> Result<(), Refusal> {
         let bad = name.is_empty()
-            || name.len() > self.limits.name_bytes
+            || name.len() > self.name_bytes()
             || description.len() > self.limits.description_bytes
             || name.chars().any(char::is_control);
         if bad { Err(Refusal::BadName) } else { Ok(()) }

@@ -119,7 +119,7 @@ pub struct Limits {
     pub chain: u32,
     /// Largest host LUN id.
     pub host_lun_id: u16,
-    /// Longest name in bytes (the dialect needs at least 31).
+    /// Longest name in bytes (the dialect needs at least 31, and older products take no more, whatever stands here).
     pub name_bytes: usize,
     /// Longest description in bytes.
     pub description_bytes: usize,

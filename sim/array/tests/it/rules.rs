@@ -164,6 +164,17 @@ fn products_differ_in_how_snapshots_are_born() {
 }
 
 #[test]
+fn older_products_take_shorter_names() {
+    for (product, longest) in [("V300R006C50", 31), ("V500R007C61", 31), ("V600R003C00", 255), ("6.1.5", 255)]
+    {
+        let mut a = Array::new(ArrayConfig { product: product.to_owned(), ..ArrayConfig::default() });
+        let id = lun(&mut a, &"n".repeat(longest));
+        let name = "n".repeat(longest + 1);
+        refused(&mut a, Command::RenameLun { lun: id, name, description: None }, Refusal::BadName);
+    }
+}
+
+#[test]
 fn chains_are_bounded() {
     let limits = Limits { chain: 3, ..Limits::default() };
     let mut a = Array::new(ArrayConfig { limits, ..ArrayConfig::default() });
