@@ -104,6 +104,9 @@ pub struct SitePlan {
     /// Linked clones that the simulated array allows one behind another, if not its default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<u64>,
+    /// LUNs and snapshots together that the simulated array takes, if not its default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<u64>,
     /// PRODUCTVERSION of the simulated arrays; none is the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,

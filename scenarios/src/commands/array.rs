@@ -112,6 +112,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         write_cache: false,
         clones: None,
         chain: None,
+        devices: None,
         // What it holds belongs to somebody.
         allow_sanitize: false,
         spin: sanbench_target::SPIN,

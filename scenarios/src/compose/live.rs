@@ -146,7 +146,7 @@ pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
     if plan.site.product.is_some() {
         return Some("the story needs an array of another version than this one".into());
     }
-    if plan.site.clones.is_some() || plan.site.chain.is_some() {
+    if plan.site.clones.is_some() || plan.site.chain.is_some() || plan.site.devices.is_some() {
         return Some(
             "the story needs an array with limits of its own, which only a simulated one has".into(),
         );
@@ -406,6 +406,7 @@ mod tests {
             "array product=V500R007C60",
             "array clones=2",
             "array chain=3",
+            "array devices=3",
             "remote",
             "journal on",
             "write-cache on",

@@ -59,6 +59,8 @@ pub(crate) struct ArrayParts {
     pub(crate) clones: Option<u64>,
     /// Linked clones that it allows one behind another, if not its default.
     pub(crate) chain: Option<u64>,
+    /// LUNs and snapshots together that it takes, if not its default.
+    pub(crate) devices: Option<u64>,
     /// What a fault point calls when it says that the node must crash.
     pub(crate) on_crash: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Which of several arrays that show one LUN this is, from 0: their target port groups and ports have ids of their own.
@@ -93,6 +95,7 @@ impl ArrayParts {
             write_cache: spec.plan.site.write_cache,
             clones: spec.plan.site.clones,
             chain: spec.plan.site.chain,
+            devices: spec.plan.site.devices,
             on_crash: None,
             site: 0,
             links: Vec::new(),
@@ -444,6 +447,9 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
     }
     if let Some(chain) = parts.chain {
         limits.chain = u32::try_from(chain).unwrap_or(u32::MAX);
+    }
+    if let Some(devices) = parts.devices {
+        limits.devices = usize::try_from(devices).unwrap_or(usize::MAX);
     }
     let config = ArrayConfig {
         product: parts.product,

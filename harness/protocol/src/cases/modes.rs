@@ -129,6 +129,19 @@ async fn mode_changeable(lab: &Lab) -> Checked {
     c.bye().await
 }
 
+/// Where the answer says which byte of the parameter list it is about, it is one of these.
+fn points_at(a: &crate::raw::Answer, bytes: std::ops::Range<usize>) -> Checked {
+    if let Some(field) = a.sense.and_then(|s| s.field) {
+        must!(
+            !field.in_cdb && bytes.contains(&usize::from(field.byte)),
+            "SPC-4 4.5.2.4.2",
+            format!("a field pointer to one of the bytes {bytes:?} of the parameter list"),
+            "{field:?}"
+        );
+    }
+    Ok(())
+}
+
 async fn mode_swp(lab: &Lab) -> Checked {
     let mut c = lab.session().await?;
     let (p, mask) = (mode_page(&mut c, 0x0a, 0).await?, mode_page(&mut c, 0x0a, 1).await?);
@@ -421,13 +434,32 @@ async fn mode_descriptor(lab: &Lab) -> Checked {
         let a = c.run(&select(&same)).await?;
         must!(a.good(), "SPC-4 6.9", format!("GOOD for the block descriptor {what}"), "{}", a.words());
     }
-    for (at, value, what) in
-        [(6usize, 0x10u8, "blocks of 4,096 bytes"), (3, told[3] ^ 5, "another number of blocks")]
+    for (at, value, field, what) in
+        [(6usize, 0x10u8, 9..12, "blocks of 4,096 bytes"), (3, told[3] ^ 5, 4..8, "another number of blocks")]
     {
         let mut other = told.clone();
         other[at] = value;
         let a = c.run(&select(&other)).await?;
         must!(a.is(5, 0x2600), "SPC-4 6.9", format!("ILLEGAL REQUEST 26h/00h for {what}"), "{}", a.words());
+        points_at(&a, field)?;
+    }
+    // A page behind the descriptor: what may not be changed in it is found behind it, too.
+    let mask = mode_page(&mut c, 0x0a, 1).await?;
+    if let Some(at) = (2..page.len()).find(|at| mask[*at] != 0xff) {
+        let mut list = vec![0, 0, 0, 8];
+        list.extend_from_slice(&told);
+        list.extend_from_slice(&page);
+        list[12] &= 0x7f;
+        list[12 + at] ^= 1 << (!mask[at]).trailing_zeros();
+        let a = c.run(&Cmd::write(cdb::mode_select_6(list.len() as u8), list)).await?;
+        must!(
+            a.key(5),
+            "SPC-4 6.9",
+            format!("a refusal of a change of byte {at} of page 0Ah"),
+            "{}",
+            a.words()
+        );
+        points_at(&a, 12 + at..13 + at)?;
     }
     let after = c.good(&Cmd::read([0x1a, 0, 0x0a, 0, 255, 0], 255), "SPC-4 6.11").await?;
     must!(after == d, "SPC-4 6.9", "mode data as before", "{after:02x?}");

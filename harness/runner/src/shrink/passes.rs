@@ -357,6 +357,9 @@ fn site(search: &mut Search<'_>) {
         if best.site.chain.is_some() {
             simpler(&|d| d.site.chain = None);
         }
+        if best.site.devices.is_some() {
+            simpler(&|d| d.site.devices = None);
+        }
         if best.site.product.is_some() {
             simpler(&|d| d.site.product = None);
         }

@@ -85,6 +85,7 @@ impl Pins {
                 && site.options == draft.site.options
                 && site.clones == draft.site.clones
                 && site.chain == draft.site.chain
+                && site.devices == draft.site.devices
                 && site.product == draft.site.product
         });
         let kept = |(origin, step): &(usize, Step)| {

@@ -139,6 +139,7 @@ pub(super) const VERBS: [Verb; 14] = [
         named: &[
             key("clones", Type::Count, false, "linked clones that it allows of one source"),
             key("chain", Type::Count, false, "linked clones that it allows one behind another"),
+            key("devices", Type::Count, false, "LUNs and snapshots that it takes together"),
             key(
                 "product",
                 Type::Text,

@@ -394,6 +394,7 @@ fn header(
         "array" => {
             site.clones = args.key(at, "clones", "a number")?.or(site.clones);
             site.chain = args.key(at, "chain", "a number")?.or(site.chain);
+            site.devices = args.key(at, "devices", "a number")?.or(site.devices);
             site.product = args.key(at, "product", "a version")?.or(site.product.take());
         }
         "tune" => {

@@ -34,6 +34,9 @@ pub fn print(plan: &Plan) -> String {
     if let Some(chain) = plan.site.chain {
         line(format!("array chain={chain}"));
     }
+    if let Some(devices) = plan.site.devices {
+        line(format!("array devices={devices}"));
+    }
     if let Some(product) = &plan.site.product {
         line(format!("array product={}", quoted(product, false)));
     }

@@ -158,6 +158,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 journal: steps.len() % 5 < 2,
                 clones: (steps.len() % 3 == 0).then_some(steps.len() as u64),
                 chain: (steps.len() % 4 == 1).then_some(steps.len() as u64),
+                devices: (steps.len() % 5 == 2).then_some(steps.len() as u64),
                 tunes: hosts
                     .iter()
                     .filter(|(_, paths)| *paths == 2)
