@@ -27,6 +27,11 @@ arm "flow.build_volume.make.before" nth=1 do=delay ms=3000
 settle
 verify c
 delete c
+arm "flow.extend_volume.grow.before" nth=1 do=delay ms=3000
+@x extend b size=2GiB
+@y wait 1
+@y create f size=1GiB refused=quota
+settle
 arm "flow.create_snapshot.take.before" nth=1 do=delay ms=3000
 @x snapshot v b
 @y wait 1

@@ -58,8 +58,7 @@ pub(super) async fn own_name(c: &mut Client) -> Checked<Vec<u8>> {
 async fn copy(lab: &Lab) -> Checked {
     let mut c = lab.session().await?;
     let id = own_name(&mut c).await?;
-    // Also between places that lie otherwise within what a unit may keep together.
-    for (from, to, blocks) in [(0u64, 500u64, 3u16), (1, 513, 130), (7, 640, 256), (37, 672, 200)] {
+    for (from, to, blocks) in [(0u64, 500u64, 3u16), (1, 513, 130), (7, 640, 256)] {
         let source = fill(&mut c, LBA, 300, 71).await?;
         let mut wanted = vec![0x2c; 900 * 512];
         for (n, part) in wanted.chunks(100 * 512).enumerate() {
@@ -86,6 +85,13 @@ async fn copy(lab: &Lab) -> Checked {
         );
         reads(&mut c, LBA, &source, "SPC-4 6.4").await?;
     }
+    // Far apart, and between places that lie otherwise within what a unit may keep together.
+    let source = fill(&mut c, LBA, 300, 78).await?;
+    let mut wanted = fill(&mut c, 600, 300, 79).await?;
+    let a = run_copy(&mut c, &extended_copy(&id, &id, [LBA + 37, 640], 200)).await?;
+    must!(a.good(), "SPC-4 6.4", "GOOD for 200 blocks", "{}", a.words());
+    wanted[40 * 512..240 * 512].copy_from_slice(&source[37 * 512..237 * 512]);
+    reads(&mut c, 600, &wanted, "SPC-4 6.4").await?;
     c.bye().await
 }
 

@@ -265,7 +265,7 @@ async fn long_session(lab: &Lab) -> Checked {
     // Whatever room is left in the store by chance, some of these no longer find any.
     for _ in 0..8 {
         let unacknowledged = c.exp_stat_sn();
-        let itt = c.start(&Cmd::read(cdb::read(LBA, 8), 4096)).await;
+        let itt = c.start(&Cmd::read(cdb::read(LBA, 64), 64 * 512)).await;
         c.finish(itt).await?;
         let mut again = snack(&c, SnackType::DATA_OR_R2T, itt, 0, 0);
         again.exp_stat_sn = unacknowledged;
