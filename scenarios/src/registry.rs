@@ -225,6 +225,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "words-that-hold",
     "cache-limits",
     "cache-eviction",
+    "cache-off",
     "snapshot-before-extend",
     "clones-hold",
     "lost-requests",

@@ -1,4 +1,4 @@
-story "A detach that cannot count what is left takes no mapping from the other volumes of the host"
+story "A detach that cannot count what is left removes no mapping of the other volumes of its host"
 requires ATT-004 CLU-001
 host compute-1
 # Whether the host's LUN group is empty stays unknown for longer than the driver is patient: it must count as used.

@@ -1,5 +1,5 @@
 story "A HyperMetro domain is there once on both arrays, and gone from both when it is deleted"
-requires MPX-013 CLU-001
+requires OBS-005 CLU-001
 remote
 
 inspect remote_device as=remote

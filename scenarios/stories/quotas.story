@@ -16,6 +16,9 @@ snapshot s b
 snapshot t b refused=quota
 create c size=1GiB refused=quota
 extend b size=2GiB refused=quota
+# Nothing of it has come to the array.
+inspect lun count=2
+inspect snapshot count=1
 delete-snapshot s
 # What one has reserved and does not use yet another cannot have.
 arm "flow.build_volume.make.before" nth=1 do=delay ms=3000
@@ -32,6 +35,8 @@ arm "flow.extend_volume.grow.before" nth=1 do=delay ms=3000
 @y wait 1
 @y create f size=1GiB refused=quota
 settle
+# The number of snapshots, while there is room for what they count in GiB.
+restart quota_gigabytes=12
 arm "flow.create_snapshot.take.before" nth=1 do=delay ms=3000
 @x snapshot v b
 @y wait 1

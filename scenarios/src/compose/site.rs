@@ -127,6 +127,8 @@ pub(crate) trait Levers: Send + Sync {
 /// A site that stands.
 pub(crate) struct ComposedSite {
     parts: SiteParts,
+    /// Whether the control host has multipathd: no restart of the service changes that.
+    multipath: bool,
     service: Mutex<Service>,
     control_connector: Arc<dyn Connector>,
     connectors: BTreeMap<Name, Arc<Machine>>,
@@ -230,6 +232,7 @@ impl ComposedSite {
             promise: built.promise,
         };
         let site = Self {
+            multipath,
             service: Mutex::new(service),
             control_connector,
             connectors,
@@ -421,6 +424,8 @@ impl Site for ComposedSite {
             service.options.clone()
         };
         let built = build(&self.parts, &options)?;
+        let mut flows = workflow(&self.parts, &options);
+        flows.multipath_for_image_xfer = self.multipath;
         let control = plane(
             &self.parts,
             &built.drivers,
@@ -428,7 +433,7 @@ impl Site for ComposedSite {
             &self.connectors,
             &self.host_names,
             &self.store,
-            workflow(&self.parts, &options),
+            flows,
         )?;
         *self.service() = Service {
             options,

@@ -505,67 +505,59 @@ fn atomically(lba: u64, blocks: u16, boundary: u16, data: Vec<u8>) -> Cmd {
 }
 
 async fn write_atomic(lab: &Lab) -> Checked {
+    const CLAUSE: &str = "SBC-4 WRITE ATOMIC (16)";
     let mut c = lab.session().await?;
     let l = limits(&mut c).await?;
     // Older pages are shorter and claim nothing.
     let claim = |at: usize| if l.len() >= at + 4 { be(&l, at, 4) } else { 0 };
     let (most, alignment, granularity) = (claim(44), claim(48).max(1), claim(52).max(1));
     let (with_boundary, boundary) = (claim(56), claim(60));
-    let old = fill(&mut c, AT, 64, 43).await?;
-    let n = granularity.max(4).next_multiple_of(granularity);
+    let mut wanted = fill(&mut c, AT, 64, 43).await?;
+    let whole = |blocks: u64| blocks / granularity * granularity;
+    let n = whole(most.clamp(1, 4).max(granularity));
     let lba = (AT + 8).next_multiple_of(alignment);
-    if n > 32 || lba + n > AT + 64 {
-        return Err(not_claimed("atomic writes are claimed of great lengths only"));
+    if most == 0 || most < n || lba + n > AT + 56 {
+        return Err(not_claimed("no atomic write of a few blocks is claimed"));
     }
-    let data = pattern(44, n as usize * 512);
-    let a = c.run(&atomically(lba, n as u16, 0, data.clone())).await?;
-    if most == 0 && !a.good() {
-        return Err(not_claimed("WRITE ATOMIC (16) is not offered"));
-    }
-    must!(
-        a.good(),
-        "SBC-4 WRITE ATOMIC (16)",
-        format!("GOOD for {n} blocks of at most {most}"),
-        "{}",
-        a.words()
-    );
-    let mut wanted = old;
     let at = (lba - AT) as usize * 512;
-    wanted[at..at + data.len()].copy_from_slice(&data);
-    reads(&mut c, AT, &wanted, "SBC-4 WRITE ATOMIC (16)").await?;
-    if boundary > 0 && (n..=u64::from(u16::MAX)).contains(&boundary) && with_boundary >= n {
-        let a = c.run(&atomically(lba, n as u16, boundary as u16, data.clone())).await?;
+    let mut written = |seed: u8| {
+        let data = pattern(seed, n as usize * 512);
+        wanted[at..at + data.len()].copy_from_slice(&data);
+        (data, wanted.clone())
+    };
+    let (data, mut wanted) = written(44);
+    let a = c.run(&atomically(lba, n as u16, 0, data)).await?;
+    must!(a.good(), CLAUSE, format!("GOOD for {n} blocks of at most {most}"), "{}", a.words());
+    reads(&mut c, AT, &wanted, CLAUSE).await?;
+    if with_boundary >= n && (n..u64::from(u16::MAX)).contains(&boundary) {
+        let (data, then) = written(45);
+        wanted = then;
+        let a = c.run(&atomically(lba, n as u16, boundary as u16, data)).await?;
+        must!(a.good(), CLAUSE, format!("GOOD with a boundary of {boundary}"), "{}", a.words());
+        reads(&mut c, AT, &wanted, CLAUSE).await?;
+        let beyond = boundary as u16 + 1;
+        let a = c.run(&atomically(lba, n as u16, beyond, vec![0x5d; n as usize * 512])).await?;
         must!(
-            a.good(),
-            "SBC-4 WRITE ATOMIC (16)",
-            format!("GOOD with a boundary of {boundary}"),
+            a.is(5, 0x2400),
+            CLAUSE,
+            format!("ILLEGAL REQUEST 24h/00h for a boundary of {beyond} blocks"),
             "{}",
             a.words()
         );
     }
     // More than is claimed writes nothing.
-    if let Ok(more) = u16::try_from(most + granularity)
-        && most > 0
-        && most + granularity < 4096
-    {
-        let a = c.run(&atomically(AT, more, 0, vec![0x5d; usize::from(more) * 512])).await?;
-        must!(
-            a.is(5, 0x2400),
-            "SBC-4 WRITE ATOMIC (16)",
-            format!("ILLEGAL REQUEST 24h/00h for {more} blocks"),
-            "{}",
-            a.words()
-        );
+    let more = whole(most) + granularity;
+    if more < 4096 {
+        let a = c.run(&atomically(lba, more as u16, 0, vec![0x5d; more as usize * 512])).await?;
+        must!(a.is(5, 0x2400), CLAUSE, format!("ILLEGAL REQUEST 24h/00h for {more} blocks"), "{}", a.words());
     }
-    let a = c.run(&atomically(lab.blocks() - 1, 2, 0, vec![0x5d; 1024])).await?;
-    must!(
-        a.is(5, 0x2100),
-        "SBC-4 WRITE ATOMIC (16)",
-        "ILLEGAL REQUEST 21h/00h past the end",
-        "{}",
-        a.words()
-    );
-    reads(&mut c, AT, &wanted, "SBC-4 WRITE ATOMIC (16)").await?;
+    let last = (lab.blocks() - 1) / alignment * alignment;
+    let past = whole(lab.blocks() - last) + granularity;
+    if past <= most {
+        let a = c.run(&atomically(last, past as u16, 0, vec![0x5d; past as usize * 512])).await?;
+        must!(a.is(5, 0x2100), CLAUSE, "ILLEGAL REQUEST 21h/00h past the end", "{}", a.words());
+    }
+    reads(&mut c, AT, &wanted, CLAUSE).await?;
     c.bye().await
 }
 

@@ -459,7 +459,8 @@ async fn mode_descriptor(lab: &Lab) -> Checked {
             "{}",
             a.words()
         );
-        points_at(&a, 12 + at..13 + at)?;
+        // From byte 8 on there are fields of two bytes: the first of them stands for both.
+        points_at(&a, 12 + if at < 8 { at } else { at & !1 }..13 + at)?;
     }
     let after = c.good(&Cmd::read([0x1a, 0, 0x0a, 0, 255, 0], 255), "SPC-4 6.11").await?;
     must!(after == d, "SPC-4 6.9", "mode data as before", "{after:02x?}");

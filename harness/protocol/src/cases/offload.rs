@@ -85,7 +85,7 @@ async fn copy(lab: &Lab) -> Checked {
         );
         reads(&mut c, LBA, &source, "SPC-4 6.4").await?;
     }
-    // Far apart, and between places that lie otherwise within what a unit may keep together.
+    // Far apart, and with another offset within whatever piece the unit allocates at once.
     let source = fill(&mut c, LBA, 300, 78).await?;
     let mut wanted = fill(&mut c, 600, 300, 79).await?;
     let a = run_copy(&mut c, &extended_copy(&id, &id, [LBA + 37, 640], 200)).await?;
@@ -184,7 +184,7 @@ async fn copy_limit(lab: &Lab) -> Checked {
     // MAXIMUM SEGMENT LENGTH, bytes; 0 states no limit.
     let most = be(&a.data, 16, 4) / 512;
     let (from, to) = (LBA, 2 * LBA);
-    if most == 0 || most >= u64::from(u16::MAX) || to + most >= lab.blocks() || from + most >= to {
+    if !(16..u64::from(u16::MAX)).contains(&most) || to + most + 8 > lab.blocks() || from + most >= to {
         return Err(not_claimed("no length of a segment is claimed that could be tried"));
     }
     let head = fill(&mut c, from, 8, 75).await?;

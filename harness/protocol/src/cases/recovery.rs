@@ -262,7 +262,7 @@ async fn long_session(lab: &Lab) -> Checked {
     let came = ask(lab, &mut c, again).await?;
     let right = matches!(&came[..], [Pdu::ScsiResponse(p)] if p.itt == itt && p.stat_sn == unacknowledged);
     must!(right, "RFC 7143 11.16", "the last response again", "{}", words(&came));
-    // Whatever room is left in the store by chance, some of these no longer find any.
+    // However much room is left in the store, eight answers need more: the oldest have to go, never the newest.
     for _ in 0..8 {
         let unacknowledged = c.exp_stat_sn();
         let itt = c.start(&Cmd::read(cdb::read(LBA, 64), 64 * 512)).await;

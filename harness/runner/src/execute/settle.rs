@@ -157,8 +157,8 @@ impl Player<'_> {
         let known: BTreeMap<VolumeId, Name> =
             self.judge().volumes.iter().map(|(name, v)| (v.id, name.clone())).collect();
         let cached = !control.cache_entries().map_err(broken)?.is_empty();
-        if cached {
-            // What the cache took in meanwhile is not known: it begins anew.
+        if cached || !self.judge().internal.is_empty() {
+            // What the cache took in meanwhile, or gave up for what never came, is not known: it begins anew.
             control
                 .purge_image_cache()
                 .await

@@ -50,7 +50,6 @@ impl Player<'_> {
             drop(judge);
             return Err(StepEnd::Skipped("what the image cache holds is in doubt".to_owned()));
         }
-        let before = self.before(true);
         let begun = self.begin();
         let copy = match source {
             Source::Blank | Source::Image(_) => None,
@@ -96,9 +95,9 @@ impl Player<'_> {
         // Entries are of one pool, as in Cinder: a volume that was scheduled anew into another pool does not meet them.
         let mut entry =
             image.as_ref().and_then(|i| cached.iter().find(|e| e.image == i.id && e.host == host));
-        // A clone of the cached volume that fails is made up for by the image itself.
+        // A clone of the cached volume that fails is made up for by the image itself, and a service that was started again
+        // without the cache leaves alone what it holds.
         if let Some(met) = entry
-            && self.excused(step, &before).is_some()
             && !self.used_since(met)?
         {
             entry = None;
