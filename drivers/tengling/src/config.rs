@@ -110,12 +110,11 @@ const ELSEWHERE: &[&str] = &[
     "image_volume_cache_enabled",
     "image_volume_cache_max_count",
     "image_volume_cache_max_size_gb",
-    "per_volume_size_limit",
-    "quota_gigabytes",
-    "quota_snapshots",
-    "quota_volumes",
     "volume_driver",
 ];
+
+/// What a tenant may have: options of Cinder that the workflow reads; known and checked here for the same reason.
+const TENANT: &[&str] = &["per_volume_size_limit", "quota_gigabytes", "quota_snapshots", "quota_volumes"];
 
 impl TenglingConfig {
     /// Reads a back-end section (`key = value` pairs of a `cinder.conf`).
@@ -153,9 +152,7 @@ impl TenglingConfig {
         section.flag("image_volume_cache_enabled", false)?;
         section.number("image_volume_cache_max_size_gb", 0)?;
         section.number("image_volume_cache_max_count", 0)?;
-        for key in ["quota_volumes", "quota_snapshots", "quota_gigabytes", "per_volume_size_limit"] {
-            section.limit(key)?;
-        }
+        TENANT.iter().try_for_each(|key| section.check_limit(key))?;
         if config.endpoints.iter().any(|e| !e.tls) {
             section.warn("tengling_sanip", "plain http carries the password unprotected");
         }
@@ -193,7 +190,8 @@ impl<'a> Section<'a> {
     fn check_keys(&mut self) -> Result<(), ConfigError> {
         for key in self.options.keys() {
             let key = key.as_str();
-            if Self::OWN.contains(&key) || Self::CINDER.contains(&key) || ELSEWHERE.contains(&key) {
+            let known = [Self::OWN, Self::CINDER, ELSEWHERE, TENANT];
+            if known.iter().any(|keys| keys.contains(&key)) {
                 continue;
             }
             if key.starts_with("tengling_") {
@@ -238,12 +236,11 @@ impl<'a> Section<'a> {
     }
 
     /// A limit of a tenant as Cinder writes it: -1 stands for none.
-    fn limit(&self, key: &str) -> Result<i64, ConfigError> {
-        let limit = self.number(key, -1)?;
-        if limit < -1 {
-            return Err(ConfigError::new(key, "neither a number from 0 up nor -1 for no limit"));
+    fn check_limit(&self, key: &str) -> Result<(), ConfigError> {
+        match self.number(key, -1)? {
+            -1.. => Ok(()),
+            _ => Err(ConfigError::new(key, "neither a number from 0 up nor -1 for no limit")),
         }
-        Ok(limit)
     }
 
     fn percentage(&self, key: &str) -> Result<u32, ConfigError> {

@@ -101,3 +101,16 @@ fn chap_pools_and_ratio() {
     assert_eq!(warnings[0].key, "chap_password");
     assert!(!format!("{config:?}").contains("short"));
 }
+
+#[test]
+fn limits_of_a_tenant_are_checked_though_others_read_them() {
+    for key in TENANT {
+        for (text, right) in [("-1", true), ("0", true), ("10", true), ("-2", false), ("ten", false)] {
+            let read = TenglingConfig::from_options(&section(&[(*key, text)]));
+            match read {
+                Ok((_, warnings)) => assert!(right && warnings.is_empty(), "{key}={text}: {warnings:?}"),
+                Err(problem) => assert!(!right && problem.to_string().starts_with(*key), "{problem}"),
+            }
+        }
+    }
+}
