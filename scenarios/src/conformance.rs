@@ -6,6 +6,7 @@
 //! program itself, which answers the command line when a variable of its environment says so.
 
 use std::fs::{self, File};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
@@ -24,8 +25,12 @@ const COMMAND: &str = "SANBENCH_CONFORMANCE_COMMAND";
 const PROFILE: &str = "SANBENCH_PROFILE";
 /// Environment variable: how many generated plans are played.
 const PLANS: &str = "SANBENCH_PLANS";
-/// Cases of each story, each with its own choices.
-const CASES: u64 = 3;
+/// Environment variable: how many cases of each story are played in simulation.
+const CASES: &str = "SANBENCH_CASES";
+/// Cases of each story without [`CASES`] and where the macro says nothing; each case has its own choices.
+const DEFAULT_CASES: u64 = 3;
+/// Most cases of a story: a test run is no sweep.
+const MOST_CASES: u64 = 1_000;
 /// Generated plans that are played without [`PLANS`].
 const DEFAULT_PLANS: u64 = 64;
 /// Most generated plans: a test run is no sweep.
@@ -38,11 +43,13 @@ const LIMIT: Duration = Duration::from_secs(120);
 const LIMIT_LIVE: Duration = Duration::from_secs(4 * 3600);
 
 /// Makes a test target of every story, requirement and a budget of generated plans. Its `Cargo.toml` says
-/// `harness = false` of the target. The argument is a `fn() -> Registry` whose first driver is the one to judge.
+/// `harness = false` of the target. The argument is a `fn() -> Registry` whose first driver is the one to judge; `cases = N`
+/// behind it plays N cases of each story (1 to 1,000; 3 when it is not said).
 ///
 /// | environment | meaning |
 /// |---|---|
 /// | `SANBENCH_PROFILE=FILE` | judge the array of this profile instead of a simulated one |
+/// | `SANBENCH_CASES=N` | play N cases of each story in simulation, whatever the macro says |
 /// | `SANBENCH_PLANS=N` | play the generated plans of seeds 0 to N-1 (64; 0 is none) |
 ///
 /// ```no_run
@@ -56,18 +63,23 @@ const LIMIT_LIVE: Duration = Duration::from_secs(4 * 3600);
 macro_rules! conformance_tests {
     ($registry:expr) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::conformance::main($registry)
+            $crate::conformance::main($registry, ::std::option::Option::None)
+        }
+    };
+    ($registry:expr,cases = $cases:expr) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::conformance::main($registry, ::std::option::Option::Some($cases))
         }
     };
 }
 
 /// What [`conformance_tests!`](crate::conformance_tests) calls: the tests, or the command when a test asks for it.
-pub fn main(registry: fn() -> Registry) -> ExitCode {
+pub fn main(registry: fn() -> Registry, cases: Option<u64>) -> ExitCode {
     if let Some(code) = as_command(registry) {
         return code;
     }
     let arguments = Arguments::from_args();
-    match tests(&registry()) {
+    match tests(&registry(), cases) {
         Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
         Err(problem) => {
             eprintln!("error: {problem}");
@@ -82,11 +94,12 @@ pub fn as_command(registry: fn() -> Registry) -> Option<ExitCode> {
     std::env::var_os(COMMAND).map(|_| crate::cli(registry()))
 }
 
-/// The tests of a registry, by the environment of the process; see [`as_command`].
+/// The tests of a registry, by the environment of the process, with so many cases of each story where that says nothing; see
+/// [`as_command`].
 ///
 /// # Errors
 /// A variable cannot be understood, or the registry has no suite `default`.
-pub fn tests(registry: &Registry) -> Result<Vec<Trial>, String> {
+pub fn tests(registry: &Registry, cases: Option<u64>) -> Result<Vec<Trial>, String> {
     let profile = std::env::var_os(PROFILE).filter(|p| !p.is_empty());
     let profile = match profile {
         None => None,
@@ -96,6 +109,7 @@ pub fn tests(registry: &Registry) -> Result<Vec<Trial>, String> {
             Some(full.to_str().ok_or_else(|| format!("{PROFILE} is not UTF-8"))?.to_owned())
         }
     };
+    let cases = number(CASES, cases.unwrap_or(DEFAULT_CASES), 1..=MOST_CASES)?;
     let selection = resolve(registry, &[]).map_err(|e| e.to_string())?;
     let mut trials = Vec::new();
     for story in &selection.stories {
@@ -104,7 +118,7 @@ pub fn tests(registry: &Registry) -> Result<Vec<Trial>, String> {
         let kind = if story.plan.steps.is_empty() { "chapter" } else { "story" };
         let id = format!("{kind}::{name}");
         trials.push(match &profile {
-            None => Trial::test(id, move || story_holds(&name)),
+            None => Trial::test(id, move || story_holds(&name, cases)),
             Some(file) => match needs_simulated_array(&story.plan) {
                 None => {
                     let file = file.clone();
@@ -121,7 +135,7 @@ pub fn tests(registry: &Registry) -> Result<Vec<Trial>, String> {
             .push(Trial::test(format!("requirement::{id}"), move || requirement_holds(file.as_deref(), &id)));
     }
     if profile.is_none() {
-        let plans = plans()?;
+        let plans = number(PLANS, DEFAULT_PLANS, 0..=MOST_PLANS)?;
         let firsts = (0..plans).step_by(PLANS_PER_TEST as usize);
         trials.extend(firsts.map(|first| {
             let end = plans.min(first + PLANS_PER_TEST);
@@ -131,14 +145,19 @@ pub fn tests(registry: &Registry) -> Result<Vec<Trial>, String> {
     Ok(trials)
 }
 
-fn plans() -> Result<u64, String> {
-    let Some(value) = std::env::var_os(PLANS).filter(|v| !v.is_empty()) else { return Ok(DEFAULT_PLANS) };
-    let number = value.to_str().and_then(|v| v.parse().ok()).filter(|n| *n <= MOST_PLANS);
-    number.ok_or_else(|| format!("{PLANS}: a number from 0 to {MOST_PLANS} is wanted"))
+/// The number that the environment gives, or `usual`.
+fn number(variable: &str, usual: u64, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let value = match std::env::var_os(variable).filter(|v| !v.is_empty()) {
+        None => Some(usual),
+        Some(value) => value.to_str().and_then(|v| v.parse().ok()),
+    };
+    value
+        .filter(|n| range.contains(n))
+        .ok_or_else(|| format!("{variable}: a number from {} to {} is wanted", range.start(), range.end()))
 }
 
-fn story_holds(name: &str) -> Result<(), Failed> {
-    let ran = run(&["run", name, "--cases", &CASES.to_string()], LIMIT)?;
+fn story_holds(name: &str, cases: u64) -> Result<(), Failed> {
+    let ran = run(&["run", name, "--cases", &cases.to_string()], LIMIT)?;
     ran.well()?;
     if ran.left.is_empty() { Ok(()) } else { Err(format!("files were left behind: {:?}", ran.left).into()) }
 }
@@ -268,9 +287,17 @@ mod unit {
     use super::*;
 
     #[test]
+    fn a_number_out_of_range_is_refused() {
+        let wanted = |usual| number("SANBENCH_NOBODY_SETS_THIS", usual, 1..=3);
+        assert_eq!(wanted(3), Ok(3));
+        assert_eq!(wanted(0), Err("SANBENCH_NOBODY_SETS_THIS: a number from 1 to 3 is wanted".to_owned()));
+        assert!(wanted(4).is_err());
+    }
+
+    #[test]
     fn every_story_and_requirement_is_a_test_of_its_name() {
         let registry = Registry::builtin();
-        let trials = tests(&registry).expect("nothing in the environment");
+        let trials = tests(&registry, None).expect("nothing in the environment");
         let mut kinds = BTreeMap::<&str, usize>::new();
         for trial in &trials {
             let (kind, _) = trial.name().split_once("::").expect("kind::name");

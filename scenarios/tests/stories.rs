@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments = Arguments::from_args();
-    let mut trials = conformance::tests(&Registry::builtin()).unwrap();
+    let mut trials = conformance::tests(&Registry::builtin(), None).unwrap();
     for (defect, reason) in planted() {
         trials.push(match reason {
             None => Trial::test(format!("defect::{defect}"), move || is_caught(&defect)),

@@ -41,8 +41,12 @@ mod tools;
 
 use std::process::ExitCode;
 
+/// Tests at once: most of the time they wait for a foreign program, which waits for a clock.
+const AT_ONCE: usize = 6;
+
 fn main() -> ExitCode {
-    let args = libtest_mimic::Arguments::from_args();
+    let mut args = libtest_mimic::Arguments::from_args();
+    args.test_threads.get_or_insert(AT_ONCE);
     // A listing fetches nothing.
     let foreign = tools::Foreign::look(!args.list);
     let mut trials = Vec::new();
