@@ -7,6 +7,7 @@
 mod bytes_at;
 pub(crate) mod cache;
 mod convert;
+mod counts;
 mod digest;
 mod inspect;
 mod qcow2;
@@ -17,6 +18,7 @@ mod vm_formats;
 
 pub use bytes_at::ImageBytes;
 pub(crate) use convert::{ImageWork, Staged};
+pub use counts::check_counts;
 pub use digest::{ImageDigests, digest};
 pub use inspect::{Format, Inspected, inspect};
 pub use reader::{Chunk, ImageReader, MAX_CHUNK};

@@ -4,7 +4,7 @@
 use super::{ImageBytes, ImageError};
 
 /// Bits 9 to 55 of a table entry: host offset of a cluster.
-const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
+pub(super) const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
 const COMPRESSED: u64 = 1 << 62;
 const ZERO: u64 = 1;
 /// Largest L1 table that is read, in entries (as QEMU: 32 MiB).
@@ -12,7 +12,7 @@ const MAX_L1: u32 = 4 << 20;
 
 /// Where one guest cluster is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cluster {
+pub(super) enum Cluster {
     Zero,
     Plain(u64),
     Compressed { offset: u64, len: usize },
@@ -23,7 +23,7 @@ enum Cluster {
 pub(crate) struct Qcow2Layout {
     pub(crate) virtual_size: u64,
     cluster_bits: u32,
-    version: u32,
+    pub(super) version: u32,
     l1: Vec<u64>,
 }
 
@@ -86,11 +86,16 @@ impl Qcow2Layout {
         Ok(Self { virtual_size, cluster_bits, version, l1 })
     }
 
-    fn cluster_size(&self) -> u64 {
+    pub(super) fn cluster_size(&self) -> u64 {
         1 << self.cluster_bits
     }
 
-    fn l2_table(&self, bytes: &ImageBytes, l1_index: usize) -> Result<Option<Vec<u64>>, ImageError> {
+    /// Entries of the first-level table, as many as the virtual size needs.
+    pub(super) fn l1(&self) -> &[u64] {
+        &self.l1
+    }
+
+    pub(super) fn l2_table(&self, bytes: &ImageBytes, l1_index: usize) -> Result<Option<Vec<u64>>, ImageError> {
         let entry = self.l1.get(l1_index).copied().unwrap_or(0);
         let offset = entry & OFFSET_MASK;
         if offset == 0 {
@@ -105,7 +110,7 @@ impl Qcow2Layout {
         Ok(Some(entries(&table)))
     }
 
-    fn cluster(&self, entry: u64) -> Cluster {
+    pub(super) fn cluster(&self, entry: u64) -> Cluster {
         if entry & COMPRESSED != 0 {
             let split = 62 - (self.cluster_bits - 8);
             let offset = entry & ((1 << split) - 1);

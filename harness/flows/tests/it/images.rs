@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use sanbench_flows::image::{
-    Chunk, Format, ImageBytes, ImageDigests, ImageError, ImageReader, Inspected, MAX_CHUNK, Sample, digest,
-    inspect, sample,
+    Chunk, Format, ImageBytes, ImageDigests, ImageError, ImageReader, Inspected, MAX_CHUNK, Sample,
+    check_counts, digest, inspect, sample,
 };
 use sanbench_world::dice;
 use sha2::{Digest, Sha256};
@@ -68,6 +68,32 @@ fn the_sample_is_what_it_says_and_both_readers_agree() {
             assert_eq!(digests.blocks.get(&(index as u64 * 512)).copied(), want, "block {index}");
         }
     }
+}
+
+#[test]
+fn the_sample_counts_its_references_right_and_one_that_does_not_is_found() {
+    for (seed, mib) in [(1, 1), (2, 3), (3, 8)] {
+        assert_eq!(check_counts(&memory(a_sample(seed, mib).bytes)), Ok(()));
+    }
+    const CLUSTER: usize = 64 << 10;
+    let wrong = |at: usize, bytes: &[u8]| {
+        check_counts(&memory(with(&[(at, bytes)]))).unwrap_err().to_string()
+    };
+    // Counts are in the third cluster, two bytes each: one that is too low, then one that is too high.
+    for (count, said) in [([0, 0], 0), ([0, 2], 2)] {
+        let want = format!("truncated or corrupt: cluster 3 has 1 references, and a reference count of {said}");
+        assert_eq!(wrong(2 * CLUSTER + 6, &count), want);
+    }
+    assert_eq!(
+        wrong(3 * CLUSTER, &(4 * CLUSTER as u64).to_be_bytes()),
+        "truncated or corrupt: bit 63 of the entry of cluster 4 is wrong"
+    );
+    assert_eq!(
+        wrong(CLUSTER, &[0; 8]),
+        "truncated or corrupt: cluster 0 has 1 references, and a reference count of 0"
+    );
+    assert_eq!(wrong(96, &5u32.to_be_bytes()), "not supported: reference counts of 2^5 bits");
+    assert!(wrong(56, &u32::MAX.to_be_bytes()).contains("beyond the end"));
 }
 
 #[test]
