@@ -242,6 +242,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "crossed-failure",
     "device-limit",
     "failed-attach-unreachable",
+    "kinds-of-disks",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -84,6 +84,9 @@ pub struct SitePlan {
     pub options: BTreeMap<String, String>,
     /// Pools of the simulated array, in order; empty means the default two.
     pub pools: Vec<(Name, Size)>,
+    /// What disks those of them are made of that are not of the usual ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disks: BTreeMap<Name, Disks>,
     /// Compute hosts and their number of paths.
     pub hosts: Vec<(Name, u64)>,
     /// Volume types and their extra specs.
@@ -138,6 +141,22 @@ impl Schedule {
     fn is_fifo(&self) -> bool {
         *self == Self::Fifo
     }
+}
+
+/// What disks a pool is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disks {
+    /// Solid-state disks.
+    Ssd,
+    /// SAS disks.
+    Sas,
+    /// Near-line SAS disks.
+    NlSas,
+    /// Some of these and some of those.
+    Mix,
+    /// The pool does not say.
+    Untold,
 }
 
 /// What is unusual about a host.

@@ -96,7 +96,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
     let parts = ArrayParts {
         rest: args.rest,
         portals: args.iscsi.clone(),
-        pools,
+        pools: pool_configs(&pools),
         kept: kept.as_ref().map(|kept| kept.handle.clone()),
         product: args.product.clone(),
         serial,

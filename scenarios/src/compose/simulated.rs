@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sanbench_array::{
-    Array, ArrayConfig, ArrayHandle, ChapCredentials, Command, Defects, JobFault, Limits, Outcome,
+    Array, ArrayConfig, ArrayHandle, ChapCredentials, Command, Defects, Disks, JobFault, Limits, Outcome,
     PoolConfig, Portal, PortalConfig, Secret, TrafficLimits,
 };
 use sanbench_durable::Spoil;
 use sanbench_link::LinkConfig;
 use sanbench_rest::{Desk, RestConfig, RestState};
+use sanbench_runner::plan::{self, Plan};
 use sanbench_runner::{CaseSpec, SiteError};
 use sanbench_target::{TargetConfig, TargetDefects};
 use sanbench_world::{Env, Fault, Listener, Task};
@@ -37,7 +38,7 @@ pub(crate) struct ArrayParts {
     /// Where the portals listen.
     pub(crate) portals: Vec<SocketAddr>,
     /// Pools: name, bytes.
-    pub(crate) pools: Vec<(String, u64)>,
+    pub(crate) pools: Vec<PoolConfig>,
     /// An array that there is already, with a journal; it gets the portals, and nothing else from here. None: a new one in
     /// memory.
     pub(crate) kept: Option<ArrayHandle>,
@@ -84,7 +85,7 @@ impl ArrayParts {
         Self {
             rest,
             portals,
-            pools: pools(&spec.plan),
+            pools: pools_of(&spec.plan),
             kept: None,
             journal: spec.plan.site.journal.then_some(planted.journal),
             product: spec.plan.site.product.clone().unwrap_or_else(|| "V600R003C00".into()),
@@ -403,6 +404,22 @@ pub(crate) fn pool_configs(pools: &[(String, u64)]) -> Vec<PoolConfig> {
     pools.iter().map(|(name, bytes)| PoolConfig::new(name.clone(), bytes / 512)).collect()
 }
 
+/// The pools of a case, of the disks that its story wants.
+fn pools_of(plan: &Plan) -> Vec<PoolConfig> {
+    let mut all = pool_configs(&pools(plan));
+    for pool in &mut all {
+        let wanted = plan.site.disks.iter().find(|(name, _)| name.as_str() == pool.name);
+        pool.disks = match wanted.map(|(_, disks)| disks) {
+            None | Some(plan::Disks::Ssd) => Disks::Ssd,
+            Some(plan::Disks::Sas) => Disks::Sas,
+            Some(plan::Disks::NlSas) => Disks::NlSas,
+            Some(plan::Disks::Mix) => Disks::Mix,
+            Some(plan::Disks::Untold) => Disks::Untold,
+        };
+    }
+    all
+}
+
 /// Starts the links of an array; gives their tasks, and where the listening ones really listen.
 async fn start_links(
     env: &Env,
@@ -455,7 +472,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
         product: parts.product,
         target_iqn: target_iqn(&parts.serial),
         serial: parts.serial,
-        pools: pool_configs(&parts.pools),
+        pools: parts.pools,
         portals: portals
             .iter()
             .zip(0u16..)

@@ -512,6 +512,7 @@ fn make_pool(id: u64, pool: PoolConfig) -> Pool {
     Pool {
         id,
         name: pool.name,
+        disks: pool.disks,
         capacity: pool.capacity_blocks / EXTENT_BLOCKS,
         used: Counter::new(id),
         reserved: 0,

@@ -79,12 +79,43 @@ pub struct PoolConfig {
     pub name: String,
     /// Physical capacity in blocks of 512 bytes, rounded down to whole extents of 128 blocks.
     pub capacity_blocks: u64,
+    /// What disks it is made of.
+    pub disks: Disks,
 }
 
 impl PoolConfig {
-    /// A pool with `capacity_blocks` blocks of 512 bytes.
+    /// A pool with `capacity_blocks` blocks of 512 bytes, on solid-state disks.
     pub fn new(name: impl Into<String>, capacity_blocks: u64) -> Self {
-        Self { name: name.into(), capacity_blocks }
+        Self { name: name.into(), capacity_blocks, disks: Disks::default() }
+    }
+}
+
+/// What disks a pool is made of: how its capacity is told by performance tiers. It makes no difference to what the pool does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Disks {
+    /// Solid-state disks, tier 0.
+    #[default]
+    Ssd,
+    /// SAS disks, tier 1.
+    Sas,
+    /// Near-line SAS disks, tier 2.
+    NlSas,
+    /// Half of the capacity in each of the tiers 0 and 1.
+    Mix,
+    /// The pool does not say.
+    Untold,
+}
+
+impl Disks {
+    /// How so many blocks lie in the tiers 0, 1 and 2; none where the pool does not say.
+    pub fn tiers(self, blocks: u64) -> Option<[u64; 3]> {
+        match self {
+            Self::Ssd => Some([blocks, 0, 0]),
+            Self::Sas => Some([0, blocks, 0]),
+            Self::NlSas => Some([0, 0, blocks]),
+            Self::Mix => Some([blocks / 2, blocks - blocks / 2, 0]),
+            Self::Untold => None,
+        }
     }
 }
 

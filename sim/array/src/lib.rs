@@ -72,7 +72,7 @@ pub use bytes::Bytes;
 pub use cache::{LostWrites, PowerLoss};
 pub use census::Census;
 pub use command::{Command, Outcome};
-pub use config::{ArrayConfig, Limits, PoolConfig, PortalConfig};
+pub use config::{ArrayConfig, Disks, Limits, PoolConfig, PortalConfig};
 pub use defects::Defects;
 pub use durable::{
     Changes, Damage, EXTENT_PAGES, ExtentChange, JournalDefects, MEDIUM_PAGE, Medium, NodeChange,

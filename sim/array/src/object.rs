@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use crate::Medium;
 use crate::access::Access;
 use crate::cache::Cache;
+use crate::config::Disks;
 use crate::durable::forms;
 use crate::paths::{HostAccess, InitiatorPaths};
 use crate::reservation::Reservations;
@@ -77,6 +78,8 @@ pub struct Pool {
     pub id: u64,
     /// Name.
     pub name: String,
+    /// What disks it is made of.
+    pub disks: Disks,
     pub(crate) capacity: u64,
     pub(crate) used: Arc<Counter>,
     pub(crate) reserved: u64,

@@ -349,7 +349,13 @@ fn site(search: &mut Search<'_>) {
             simpler(&|d| d.site.options.clear());
         }
         if !best.site.pools.is_empty() {
-            simpler(&|d| d.site.pools.clear());
+            simpler(&|d| {
+                d.site.pools.clear();
+                d.site.disks.clear();
+            });
+        }
+        if !best.site.disks.is_empty() {
+            simpler(&|d| d.site.disks.clear());
         }
         if best.site.clones.is_some() {
             simpler(&|d| d.site.clones = None);

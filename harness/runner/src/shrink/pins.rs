@@ -81,6 +81,7 @@ impl Pins {
     pub(super) fn hold(&self, draft: &Draft) -> bool {
         let site = self.site.as_ref().is_none_or(|site| {
             site.pools == draft.site.pools
+                && site.disks == draft.site.disks
                 && site.types == draft.site.types
                 && site.options == draft.site.options
                 && site.clones == draft.site.clones

@@ -36,7 +36,12 @@ pub(super) const VERBS: [Verb; 14] = [
         name: "pool",
         place: Place::Header,
         positional: &[pos("POOL", Type::Name, "pool name"), pos("SIZE", Type::Gib, "its capacity")],
-        named: &[],
+        named: &[key(
+            "disks",
+            Type::Word(&["ssd", "sas", "nl-sas", "mix", "untold"]),
+            false,
+            "what disks the array says that it is made of (default ssd)",
+        )],
         help: "Gives the simulated array this pool instead of the default two; an array of its own has its own pools.",
         example: "pool pool0 64GiB",
     },

@@ -378,7 +378,13 @@ fn header(
                 return Err(at.error(first, &format!("option `{key}` is set twice"), None));
             }
         }
-        "pool" => site.pools.push((names.make(at, "pool", first)?, args.pos(at, 1, "a size")?)),
+        "pool" => {
+            let name = names.make(at, "pool", first)?;
+            if let Some(disks) = args.named.get("disks").and_then(|w| from_word(&w.text)) {
+                site.disks.insert(name.clone(), disks);
+            }
+            site.pools.push((name, args.pos(at, 1, "a size")?));
+        }
         "host" => {
             let paths = args.key(at, "paths", "a number")?.unwrap_or(1);
             if !(1..=2).contains(&paths) {

@@ -20,7 +20,8 @@ pub fn print(plan: &Plan) -> String {
         line(format!("option {} {}", quoted(key, false), quoted(value, false)));
     }
     for (name, size) in &plan.site.pools {
-        line(format!("pool {name} {size}"));
+        let disks = plan.site.disks.get(name).map(|disks| format!(" disks={}", word(disks)));
+        line(format!("pool {name} {size}{}", disks.unwrap_or_default()));
     }
     if plan.site.write_cache {
         line("write-cache on".to_owned());

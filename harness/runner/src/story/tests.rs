@@ -128,6 +128,14 @@ fn plan() -> impl Strategy<Value = Plan> {
             let mut plan = Plan { title, requires: requires.into_iter().collect(), ..Plan::default() };
             plan.site = SitePlan {
                 options,
+                disks: pools
+                    .iter()
+                    .filter(|(_, size)| size.0 >> 30 & 1 == 1)
+                    .map(|(name, size)| {
+                        let all = [Disks::Ssd, Disks::Sas, Disks::NlSas, Disks::Mix, Disks::Untold];
+                        (name.clone(), all[(size.0 >> 31) as usize % all.len()])
+                    })
+                    .collect(),
                 pools: pools.into_iter().collect(),
                 hosts: hosts.clone(),
                 types: types.into_iter().collect(),

@@ -3,7 +3,7 @@ story "Every verb, with a \"quoted\" word"
 requires CRE-001 IMG-001 CLN-002
 option tengling_max_clone_depth 2
 pool pool0 64GiB
-pool pool1 32GiB
+pool pool1 32GiB disks=mix
 write-cache on
 journal on
 array clones=8 devices=200 product=V500R007C60

@@ -9,7 +9,7 @@ use crate::query::number;
 use crate::routes::{Kind, Route, get, may, put};
 
 fn object(pool: &Pool) -> Object {
-    Object::new()
+    let object = Object::new()
         .number("ID", pool.id)
         .text("NAME", pool.name.as_str())
         .text("TYPE", "216")
@@ -20,12 +20,15 @@ fn object(pool: &Pool) -> Object {
         .number("DATASPACE", pool.free_blocks())
         .number("LUNCONFIGEDCAPACITY", pool.provisioned_blocks())
         .number("USERCONSUMEDCAPACITYPERCENTAGE", pool.used_blocks() * 100 / pool.capacity_blocks().max(1))
-        .number("USERCONSUMEDCAPACITYTHRESHOLD", pool.threshold())
-        .number("TIER0CAPACITY", pool.capacity_blocks())
-        .text("TIER1CAPACITY", "0")
-        .text("TIER2CAPACITY", "0")
-        .text("HEALTHSTATUS", "1")
-        .text("RUNNINGSTATUS", "27")
+        .number("USERCONSUMEDCAPACITYTHRESHOLD", pool.threshold());
+    let object = match pool.disks.tiers(pool.capacity_blocks()) {
+        Some([ssd, sas, nl_sas]) => object
+            .number("TIER0CAPACITY", ssd)
+            .number("TIER1CAPACITY", sas)
+            .number("TIER2CAPACITY", nl_sas),
+        None => object,
+    };
+    object.text("HEALTHSTATUS", "1").text("RUNNINGSTATUS", "27")
 }
 
 /// The calls on pools. `data` of the list is always sent.
