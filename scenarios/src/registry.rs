@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sanbench_api::VolumeDriver;
+pub use sanbench_check::census::Naming;
 use sanbench_world::Env;
 
 /// Builds a driver from the options of a back-end section.
@@ -46,6 +47,9 @@ pub struct DriverEntry {
     pub defects: &'static [(&'static str, &'static str, &'static str)],
     /// Its constructor.
     pub build: BuildDriver,
+    /// How all clients of its array name what they make there, where that is laid down: stories that need such a name do not ask the
+    /// driver, which must keep the rule to find again what another version of it has made. None: it names things as it likes.
+    pub naming: Option<&'static (dyn Naming + Sync)>,
 }
 
 /// A story that is built in.
@@ -243,6 +247,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "device-limit",
     "failed-attach-unreachable",
     "kinds-of-disks",
+    "earlier-client",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -48,6 +48,8 @@ pub fn entry() -> DriverEntry {
         // Defects that `selftest` may plant in the driver. A driver that has none lists none.
         defects: &[],
         build,
+        // Where the array's documents lay down how its clients name things, and other clients count on it: that rule.
+        naming: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sanbench_api::{Connector, ImageId, VolumeDriver};
+use sanbench_check::census::Naming;
 use sanbench_check::{Finding, ImageDigests};
 use sanbench_flows::ControlPlane;
 use sanbench_world::{Env, Firings, by_point};
@@ -104,6 +105,12 @@ pub trait Site: Send + Sync {
 
     /// The name that the host of this story name really has.
     fn host_name(&self, host: &Name) -> Option<String>;
+
+    /// How all clients of the array name what they make on it, where that is laid down: found without asking the driver. None:
+    /// the driver names things as it likes.
+    fn naming(&self) -> Option<&'static (dyn Naming + Sync)> {
+        None
+    }
 
     /// The control host's connector.
     fn control_connector(&self) -> Arc<dyn Connector>;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sanbench_tengling::{CLASS, DriverDefects, TenglingConfig, TenglingDriver};
 use sanbench_world::Env;
 
+use super::naming::OceanStorNames;
 use crate::registry::{Built, DriverEntry, OptionError};
 
 /// The bench's own option: the driver's first pause after a busy answer, milliseconds. On real sockets pauses cost real
@@ -20,6 +21,7 @@ pub fn tengling_entry() -> DriverEntry {
         title: "Tengling IP SAN (OceanStor-dialect REST, iSCSI)",
         defects: DriverDefects::ALL,
         build,
+        naming: Some(&OceanStorNames),
     }
 }
 

@@ -12,6 +12,7 @@ mod kept;
 mod live;
 mod machine;
 mod monitor;
+mod naming;
 mod options;
 mod protocol;
 mod redact;

@@ -22,7 +22,7 @@ use super::machine::Machine;
 use super::monitor::{Found, MonitoredDriver};
 use super::options;
 use super::sim::world_fault;
-use crate::registry::DriverEntry;
+use crate::registry::{DriverEntry, Naming};
 use crate::safety::Tag;
 
 /// Wraps a driver before the workflow gets it (journal and limits on real arrays).
@@ -399,6 +399,10 @@ impl Site for ComposedSite {
 
     fn host_name(&self, host: &Name) -> Option<String> {
         self.host_names.get(host).cloned()
+    }
+
+    fn naming(&self) -> Option<&'static (dyn Naming + Sync)> {
+        self.parts.driver.naming
     }
 
     fn control_connector(&self) -> Arc<dyn Connector> {

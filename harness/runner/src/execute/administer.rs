@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sanbench_api::{ArrayInventory, SnapshotId, VolumeId};
+use sanbench_check::census::{DriverNames, Naming};
 use serde_json::Value;
 
 use super::*;
@@ -11,12 +12,13 @@ use super::*;
 const KEPT: &str = "DUR-005";
 
 impl Player<'_> {
-    /// A call of an administrator. Whatever it makes or changes is not the run's, and must stay so from now on.
+    /// A call of an administrator. Whatever it makes or changes is not the run's, and must stay so from now on; but it is where it
+    /// stands for what an earlier run left.
     pub(super) async fn manage(
         &self,
         step: &Step,
         (call, far): (&str, bool),
-        code: i64,
+        (code, ours): (i64, bool),
         remember: Option<&Name>,
         fields: &BTreeMap<String, String>,
     ) -> Ended {
@@ -30,7 +32,9 @@ impl Player<'_> {
         let asked = self.site.administer(far, method, &path, &fields).await;
         let (answered, data) = asked.map_err(outages::not_possible)?;
         let after = self.objects().await?;
-        follow(&mut self.judge().baseline, &before, &after);
+        if !ours {
+            follow(&mut self.judge().baseline, &before, &after);
+        }
         if answered != code {
             return Err(self.contradicted(step, format!("code {code}"), format!("code {answered}")));
         }
@@ -130,15 +134,29 @@ impl Player<'_> {
         self.site.connector(name)?.properties().initiator
     }
 
-    /// The name that the driver gives the object of a volume or snapshot, whether that exists or not.
+    /// The name that the object of a volume, snapshot or host must have on the array, whether it exists or not.
     fn name_of(&self, kind: &str, name: &Name) -> Option<String> {
-        let drivers = self.site.drivers();
-        let inventory = drivers.values().find_map(|driver| driver.inventory())?;
+        let id = self.id_bytes(kind, name);
         match kind {
-            "volume" => Some(inventory.lun_name(&VolumeId::from_random(self.id_bytes(kind, name)))),
-            "snapshot" => Some(inventory.snapshot_name(&SnapshotId::from_random(self.id_bytes(kind, name)))),
+            "volume" => self.named(|names| names.lun(VolumeId::from_random(id))),
+            "snapshot" => self.named(|names| names.snapshot(SnapshotId::from_random(id))),
+            "host" => {
+                let host = self.site.host_name(name)?;
+                self.named(|names| names.host(&host))
+            }
             _ => None,
         }
+    }
+
+    /// A name on the array: by the rule that its clients keep, where there is one, so that a driver which has left it is found
+    /// out; else as the driver says.
+    pub(super) fn named(&self, name: impl Fn(&dyn Naming) -> String) -> Option<String> {
+        if let Some(rule) = self.site.naming() {
+            return Some(name(rule));
+        }
+        let drivers = self.site.drivers();
+        let inventory = drivers.values().find_map(|driver| driver.inventory())?;
+        Some(name(&DriverNames(inventory)))
     }
 
     fn remember(&self, name: Option<&Name>, object: &Value) -> Ended {

@@ -376,8 +376,8 @@ impl<'a> Player<'a> {
             Step::Flush { volume } => self.flush(step, volume).await,
             Step::Reimage { volume, image } => self.reimage(step, volume, image).await,
             Step::Squat { volume } => self.squat(volume).await,
-            Step::Manage { call, far, code, remember, fields } => {
-                self.manage(step, (call, *far), *code, remember.as_ref(), fields).await
+            Step::Manage { call, far, code, ours, remember, fields } => {
+                self.manage(step, (call, *far), (*code, *ours), remember.as_ref(), fields).await
             }
             Step::Inspect { path, far, count, remember, fields } => {
                 self.inspect(step, (path, *far), *count, remember.as_ref(), fields).await

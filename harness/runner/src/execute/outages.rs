@@ -334,9 +334,9 @@ impl Player<'_> {
     /// Somebody else makes a LUN with the name that the volume would get.
     pub(super) async fn squat(&self, volume: &Name) -> Ended {
         let id = VolumeId::from_random(self.id_bytes("volume", volume));
-        let drivers = self.site.drivers();
-        let name = drivers.values().find_map(|d| d.inventory().map(|i| i.lun_name(&id)));
-        let Some(name) = name else { return Ok("the driver tells no names".into()) };
+        let Some(name) = self.named(|names| names.lun(id)) else {
+            return Ok("the driver tells no names".into());
+        };
         self.site.squat(&name).await.map_err(|error| match error {
             // There is no room for it.
             SiteError::Internal(why) if self.is_tolerant() => {

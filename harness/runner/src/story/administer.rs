@@ -23,6 +23,7 @@ pub(super) fn manage(at: &At<'_>, names: &mut Names, args: &Args) -> Result<Step
         call: call.text.clone(),
         far: args.is_far(),
         code: args.key(at, "code", "a number")?.unwrap_or(0),
+        ours: args.named.contains_key("ours"),
         fields: fields(at, names, args, call)?,
         remember: remembered(at, names, args)?,
     })
@@ -64,7 +65,8 @@ fn fields(
                 return Err(at.error(word, "a `{` without its `}`", None));
             };
             let free = ["volume:", "snapshot:"].iter().any(|kind| name.starts_with(kind));
-            if !free && !["object", "volume", "snapshot", "host"].iter().any(|kind| names.has(kind, name)) {
+            let host = name.strip_prefix("host:").is_some_and(|name| names.has("host", name));
+            if !free && !host && !["object", "volume", "snapshot", "host"].iter().any(|kind| names.has(kind, name)) {
                 let hint = "`as=` gives an id a name; volumes, snapshots and hosts have theirs".to_owned();
                 return Err(at.error(word, &format!("nothing is called `{name}`"), Some(hint)));
             }

@@ -53,9 +53,10 @@ pub fn plain(step: &Step) -> String {
         Step::Scan { volume } => (format!("Read all of {volume} back"), &None),
         Step::Census => ("Compare array, database and hosts".to_owned(), &None),
         Step::Reimage { volume, image } => (format!("Write image {image} over {volume}"), &None),
-        Step::Manage { call, far, code, .. } => {
+        Step::Manage { call, far, code, ours, .. } => {
             let array = if *far { "far array" } else { "array" };
-            let text = format!("An administrator asks the {array}: {call}");
+            let earlier = if *ours { ", as an earlier run of the driver did" } else { "" };
+            let text = format!("An administrator asks the {array}{earlier}: {call}");
             (if *code == 0 { text } else { format!("{text}; this must be answered with code {code}") }, &None)
         }
         Step::Inspect { path, far, .. } => {

@@ -145,10 +145,13 @@ pub fn print_step(step: &Step) -> String {
         }
         Step::Spoil { volume, at, how } => (format!("spoil {volume} at={at} how={}", word(how)), &None),
         Step::Drain { pool } => (format!("drain {pool}"), &None),
-        Step::Manage { call, far, code, remember, fields } => {
+        Step::Manage { call, far, code, ours, remember, fields } => {
             let mut text = format!("manage {}{}", quoted(call, false), whose(*far, remember.as_ref()));
             if *code != 0 {
                 let _ = write!(text, " code={code}");
+            }
+            if *ours {
+                text += " ours=yes";
             }
             (text + &pairs(fields), &None)
         }

@@ -300,6 +300,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                         call: format!("POST x/{number}"),
                         far: number.is_multiple_of(2),
                         code: i64::from(number % 3) - 1,
+                        ours: number.is_multiple_of(7),
                         remember: number.is_multiple_of(5).then_some(host),
                         fields: [("a".to_owned(), " \"b\\ #=".to_owned())].into(),
                     },

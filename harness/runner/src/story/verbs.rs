@@ -333,13 +333,19 @@ const ONE_ARRAY: &[Verb] = &[
                 false,
                 "the error code that it must be answered with (default 0, success)",
             ),
+            key(
+                "ours",
+                Type::Word(&["yes"]),
+                false,
+                "yes: what it makes is as an earlier run of the driver left it, which may use it and must remove it",
+            ),
             key("", Type::Pairs, false, "the body as key=value"),
         ],
         help: "Lets an administrator ask something of the simulated array, in its own dialect. In path and values `{name}` is an \
                id that got this name, or the id of that volume's or snapshot's object, or the initiator of that host; \
-               `{volume:name}` and `{snapshot:name}` are what the driver calls the objects. What is \
-               made so is somebody else's: it must stay as it is until the administrator changes it. Left out beside woven-in \
-               faults.",
+               `{volume:name}`, `{snapshot:name}` and `{host:name}` are what the objects must be called on the array: by the rule that all its \
+               clients keep where there is one, else as the driver says. What is made so is somebody else's: it must stay as \
+               it is until the administrator changes it. Left out beside woven-in faults.",
         example: "manage \"POST vstore\" NAME=tenant as=tenant",
     },
     Verb {

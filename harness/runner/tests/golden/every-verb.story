@@ -70,6 +70,7 @@ heal compute-2
 squat later
 manage "POST vstore" as=tenant NAME=tenant
 manage "PUT vstore/{tenant}" code=1077948993 NAME=other
+manage "POST host" as=earlier ours=yes NAME={host:compute-1}
 inspect vstore/{tenant} NAME=tenant
 repeat create web
 repeat detach web host=compute-2
