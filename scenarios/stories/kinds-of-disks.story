@@ -1,5 +1,6 @@
 story "Each kind of disks gets the volumes that ask for it, and a pool that does not say passes for none"
 requires SCH-001 CRE-001 CLU-001
+option max_over_subscription_ratio 1
 # The one that does not say has the most room.
 pool flash 64GiB
 pool middle 64GiB disks=sas

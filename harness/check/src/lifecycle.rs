@@ -389,7 +389,12 @@ mod tests {
     fn reserving_once_more_leaves_an_attached_volume_attached() {
         let mut lifecycles = Lifecycles::default();
         let attach = |l: &mut Lifecycles, from, to| l.take(Kind::AttachStatus, "v", from, to);
-        let edges = [("", "detached"), ("detached", "reserved"), ("reserved", "attaching"), ("attaching", "attached")];
+        let edges = [
+            ("", "detached"),
+            ("detached", "reserved"),
+            ("reserved", "attaching"),
+            ("attaching", "attached"),
+        ];
         for (from, to) in edges {
             assert_eq!(attach(&mut lifecycles, Some(from), Some(to)), []);
         }

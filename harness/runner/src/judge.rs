@@ -71,6 +71,8 @@ pub(crate) struct Judge {
     pub(crate) snapshots: BTreeMap<Name, Snapshot>,
     pub(crate) instances: BTreeMap<Name, InstanceId>,
     pub(crate) baseline: ArrayInventory,
+    /// What of it is as an earlier run of the driver left it: the driver's as soon as it is asked for anything.
+    pub(crate) earlier: ArrayInventory,
     /// Ids that administrators have given names.
     pub(crate) remembered: BTreeMap<Name, String>,
     /// The array as last listed; forgotten as soon as a management operation begins.
@@ -214,6 +216,7 @@ impl Judge {
             snapshots: BTreeMap::new(),
             instances: BTreeMap::new(),
             baseline: ArrayInventory::default(),
+            earlier: ArrayInventory::default(),
             remembered: BTreeMap::new(),
             listing: None,
             wwns: BTreeMap::new(),

@@ -488,7 +488,7 @@ pub enum Step {
         /// The code that it must be answered with; 0 is success.
         #[serde(default, skip_serializing_if = "is_success")]
         code: i64,
-        /// What it makes is as an earlier run of the driver left it: the driver's.
+        /// What it makes is as an earlier run of the driver left it: the driver's from its next call on.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         ours: bool,
         /// What the id in the answer is called from now on.

@@ -111,8 +111,9 @@ fn build(kind: ImageKind, size: Size) -> Made {
         return Made { bytes: flat_vmdk().into(), declared: Format::Vmdk, digests: None, refusal: "extent" };
     }
     let sample = image::sample(&mut dice, mib);
-    image::check_counts(&ImageBytes::Memory(sample.bytes.clone()))
-        .expect("the sample that the bench makes is whole: what `qemu-img check` asks is asked of it in every run");
+    image::check_counts(&ImageBytes::Memory(sample.bytes.clone())).expect(
+        "the sample that the bench makes is whole: what `qemu-img check` asks is asked of it in every run",
+    );
     let mut bytes = sample.bytes.to_vec();
     let put =
         |bytes: &mut Vec<u8>, at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);

@@ -95,7 +95,11 @@ impl Qcow2Layout {
         &self.l1
     }
 
-    pub(super) fn l2_table(&self, bytes: &ImageBytes, l1_index: usize) -> Result<Option<Vec<u64>>, ImageError> {
+    pub(super) fn l2_table(
+        &self,
+        bytes: &ImageBytes,
+        l1_index: usize,
+    ) -> Result<Option<Vec<u64>>, ImageError> {
         let entry = self.l1.get(l1_index).copied().unwrap_or(0);
         let offset = entry & OFFSET_MASK;
         if offset == 0 {

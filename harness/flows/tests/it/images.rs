@@ -76,12 +76,12 @@ fn the_sample_counts_its_references_right_and_one_that_does_not_is_found() {
         assert_eq!(check_counts(&memory(a_sample(seed, mib).bytes)), Ok(()));
     }
     const CLUSTER: usize = 64 << 10;
-    let wrong = |at: usize, bytes: &[u8]| {
-        check_counts(&memory(with(&[(at, bytes)]))).unwrap_err().to_string()
-    };
+    let wrong =
+        |at: usize, bytes: &[u8]| check_counts(&memory(with(&[(at, bytes)]))).unwrap_err().to_string();
     // Counts are in the third cluster, two bytes each: one that is too low, then one that is too high.
     for (count, said) in [([0, 0], 0), ([0, 2], 2)] {
-        let want = format!("truncated or corrupt: cluster 3 has 1 references, and a reference count of {said}");
+        let want =
+            format!("truncated or corrupt: cluster 3 has 1 references, and a reference count of {said}");
         assert_eq!(wrong(2 * CLUSTER + 6, &count), want);
     }
     assert_eq!(

@@ -12,8 +12,8 @@ use super::*;
 const KEPT: &str = "DUR-005";
 
 impl Player<'_> {
-    /// A call of an administrator. Whatever it makes or changes is not the run's, and must stay so from now on; but it is where it
-    /// stands for what an earlier run left.
+    /// A call of an administrator. Whatever it makes or changes is not the run's, and must stay so from now on, unless it stands for
+    /// what an earlier run left: then only until the driver has work to do.
     pub(super) async fn manage(
         &self,
         step: &Step,
@@ -32,14 +32,30 @@ impl Player<'_> {
         let asked = self.site.administer(far, method, &path, &fields).await;
         let (answered, data) = asked.map_err(outages::not_possible)?;
         let after = self.objects().await?;
-        if !ours {
-            follow(&mut self.judge().baseline, &before, &after);
+        follow(&mut self.judge().baseline, &before, &after);
+        if ours {
+            follow(&mut self.judge().earlier, &before, &after);
         }
         if answered != code {
             return Err(self.contradicted(step, format!("code {code}"), format!("code {answered}")));
         }
         self.uphold_story();
         self.remember(remember, &data)
+    }
+
+    /// What an earlier run left is this run's now: the driver uses it, and removes it when nothing needs it any more.
+    pub(super) fn hand_over(&self) {
+        let mut judge = self.judge();
+        let earlier = std::mem::take(&mut judge.earlier);
+        let baseline = &mut judge.baseline;
+        baseline.luns.retain(|o| !earlier.luns.contains(o));
+        baseline.snapshots.retain(|o| !earlier.snapshots.contains(o));
+        baseline.hosts.retain(|o| !earlier.hosts.contains(o));
+        baseline.initiators.retain(|o| !earlier.initiators.contains(o));
+        baseline.host_groups.retain(|o| !earlier.host_groups.contains(o));
+        baseline.lun_groups.retain(|o| !earlier.lun_groups.contains(o));
+        baseline.views.retain(|o| !earlier.views.contains(o));
+        baseline.jobs.retain(|o| !earlier.jobs.contains(o));
     }
 
     /// Objects of an array must say of themselves what the story expects.

@@ -365,6 +365,9 @@ impl<'a> Player<'a> {
     async fn act(&self, step: &Step) -> Ended {
         self.skipped(step)?;
         self.whole(step)?;
+        if !matches!(step, Step::Manage { .. } | Step::Inspect { .. }) {
+            self.hand_over();
+        }
         match step {
             Step::Create { volume, size, volume_type, source, pool, .. } => {
                 let gib = size.whole_gib().unwrap_or(1);

@@ -66,7 +66,10 @@ fn fields(
             };
             let free = ["volume:", "snapshot:"].iter().any(|kind| name.starts_with(kind));
             let host = name.strip_prefix("host:").is_some_and(|name| names.has("host", name));
-            if !free && !host && !["object", "volume", "snapshot", "host"].iter().any(|kind| names.has(kind, name)) {
+            if !free
+                && !host
+                && !["object", "volume", "snapshot", "host"].iter().any(|kind| names.has(kind, name))
+            {
                 let hint = "`as=` gives an id a name; volumes, snapshots and hosts have theirs".to_owned();
                 return Err(at.error(word, &format!("nothing is called `{name}`"), Some(hint)));
             }

@@ -337,7 +337,7 @@ const ONE_ARRAY: &[Verb] = &[
                 "ours",
                 Type::Word(&["yes"]),
                 false,
-                "yes: what it makes is as an earlier run of the driver left it, which may use it and must remove it",
+                "yes: it is as an earlier run of the driver left it, which uses and removes it from its next call on",
             ),
             key("", Type::Pairs, false, "the body as key=value"),
         ],

@@ -22,10 +22,9 @@ fn object(pool: &Pool) -> Object {
         .number("USERCONSUMEDCAPACITYPERCENTAGE", pool.used_blocks() * 100 / pool.capacity_blocks().max(1))
         .number("USERCONSUMEDCAPACITYTHRESHOLD", pool.threshold());
     let object = match pool.disks.tiers(pool.capacity_blocks()) {
-        Some([ssd, sas, nl_sas]) => object
-            .number("TIER0CAPACITY", ssd)
-            .number("TIER1CAPACITY", sas)
-            .number("TIER2CAPACITY", nl_sas),
+        Some([ssd, sas, nl_sas]) => {
+            object.number("TIER0CAPACITY", ssd).number("TIER1CAPACITY", sas).number("TIER2CAPACITY", nl_sas)
+        }
         None => object,
     };
     object.text("HEALTHSTATUS", "1").text("RUNNINGSTATUS", "27")
