@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sanbench_api::ConnectorError;
+use sanbench_api::{ConnectorError, MultipathMap};
 use sanbench_flows::Cause;
 
 use super::*;
@@ -78,24 +78,42 @@ impl Player<'_> {
         quiet && self.site.faults_fired().is_empty()
     }
 
-    /// A host that uses several portals has a path over each of them from the start, when all of them work: the next loss of one
-    /// must cost nothing (MPX-001).
+    /// A host that uses several portals has a path over each of them from the start, when all of them work, and one map over
+    /// all: the next loss of one must cost nothing (MPX-001). A host that uses one has the path device itself (os-brick
+    /// without multipath), and no map: a map that nobody asked for is what a later volume may be merged into (MPX-007).
     fn complete_paths(&self, volume: &Name, host: &Name, info: &ConnectionInfo) -> Result<(), StepEnd> {
         let (Some(connector), Some(wwn)) = (self.site.connector(host), info.wwn) else { return Ok(()) };
-        if !connector.properties().multipath {
-            return Ok(());
-        }
+        let multipath = connector.properties().multipath;
         let each = self.plan.site.tunes.get(host).map_or(1, |tune| tune.interfaces.max(1));
         let portals: BTreeSet<_> = info.paths.iter().map(|path| (path.portal, &path.iqn)).collect();
-        let expected = portals.len() as u64 * each;
-        let found = connector.census().devices.iter().filter(|d| d.wwn == Some(wwn)).count() as u64;
-        if found == expected {
-            self.judge().ledger.compared("MPX-001", 1);
+        let (expected, wanted) = match multipath {
+            true => (portals.len() as u64 * each, vec![portals.len() as u64 * each]),
+            false => (1, Vec::new()),
+        };
+        let census = connector.census();
+        let ours = census.devices.iter().filter(|d| d.wwn == Some(wwn));
+        let devices: BTreeSet<&String> = ours.map(|d| &d.name).collect();
+        let found = devices.len() as u64;
+        let over = |map: &MultipathMap| map.paths.iter().filter(|path| devices.contains(path)).count() as u64;
+        let maps: Vec<u64> = census.maps.iter().map(over).filter(|paths| *paths > 0).collect();
+        if found == expected && maps == wanted {
+            let mut judge = self.judge();
+            judge.ledger.compared("MPX-001", u64::from(multipath));
+            judge.ledger.compared("MPX-007", 1);
             return Ok(());
         }
-        let finding = Finding::new("MPX-001", "paths", "device", "count")
-            .says(format!("{host} has not all paths of {volume} although every portal works"))
-            .compared(format!("{expected} paths"), format!("{found} paths"));
+        let (requirement, field, message) = match found == expected {
+            false if multipath => ("MPX-001", "count", format!("{host} has not all paths of {volume}")),
+            false => ("MPX-007", "count", format!("{host} uses one path, and has not one of {volume}")),
+            true if multipath => {
+                ("MPX-007", "map", format!("{host} has not one map over all paths of {volume}"))
+            }
+            true => ("MPX-007", "map", format!("{host} uses one path, and has a map of {volume}")),
+        };
+        let told = |paths: u64, maps: &[u64]| format!("{paths} paths, maps over {maps:?} of them");
+        let finding = Finding::new(requirement, "paths", "device", field)
+            .says(format!("{message} although every portal works"))
+            .compared(told(expected, &wanted), told(found, &maps));
         Err(StepEnd::Findings(vec![finding]))
     }
 
