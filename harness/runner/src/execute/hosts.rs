@@ -122,8 +122,26 @@ impl Player<'_> {
         let (Some(connector), Some(name)) = (self.site.connector(host), self.site.host_name(host)) else {
             return Ok(());
         };
-        // An answer that does not come is the business of whoever reads and writes.
-        let Ok(Some(shown)) = connector.shown_luns(info).await else { return Ok(()) };
+        let shown = match connector.shown_luns(info).await {
+            Ok(Some(shown)) => shown,
+            // Nobody has looked, and that is not the same as having seen nothing wrong.
+            Ok(None) => {
+                let reason = format!("{host} cannot ask its targets for the logical units that they show");
+                self.judge().ledger.undecided("ATT-001", &reason);
+                return Ok(());
+            }
+            // An answer that does not come is the business of whoever reads and writes.
+            Err(_) => return Ok(()),
+        };
+        let logged_in = |path: &sanbench_api::TargetPath| {
+            let sessions = connector.census().sessions;
+            let portal = path.portal.to_string();
+            sessions.iter().any(|s| s.logged_in && s.portal == portal && s.iqn == path.iqn)
+        };
+        if shown.is_empty() && info.paths.iter().any(logged_in) {
+            let reason = format!("{host} is logged in and says of no target what it shows");
+            self.judge().ledger.undecided("ATT-001", &reason);
+        }
         let rows = self.site.control().attachments().map_err(broken)?;
         let mapped: BTreeSet<u16> = rows
             .into_iter()
