@@ -248,6 +248,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "failed-attach-unreachable",
     "kinds-of-disks",
     "earlier-client",
+    "target-names",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -110,6 +110,9 @@ pub struct SitePlan {
     /// LUNs and snapshots together that the simulated array takes, if not its default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<u64>,
+    /// Bytes of the longest name that the target of a simulated array has at a portal, if not as it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_name: Option<u64>,
     /// PRODUCTVERSION of the simulated arrays; none is the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,

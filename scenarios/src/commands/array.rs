@@ -113,6 +113,7 @@ async fn serve_here(args: &ServeArgs) -> Result<u8, Refusal> {
         clones: None,
         chain: None,
         devices: None,
+        target_name: None,
         // What it holds belongs to somebody.
         allow_sanitize: false,
         spin: sanbench_target::SPIN,

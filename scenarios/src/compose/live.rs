@@ -146,6 +146,9 @@ pub(crate) fn needs_simulated_array(plan: &Plan) -> Option<String> {
     if plan.site.product.is_some() {
         return Some("the story needs an array of another version than this one".into());
     }
+    if plan.site.target_name.is_some() {
+        return Some("the story needs a target with a name of its own length".into());
+    }
     if plan.site.clones.is_some() || plan.site.chain.is_some() || plan.site.devices.is_some() {
         return Some(
             "the story needs an array with limits of its own, which only a simulated one has".into(),
@@ -407,6 +410,7 @@ mod tests {
             "array clones=2",
             "array chain=3",
             "array devices=3",
+            "array target-name=223",
             "remote",
             "journal on",
             "write-cache on",

@@ -26,6 +26,8 @@ use crate::defects::Planted;
 /// Name and secret with which the simulated target proves itself to initiators that ask.
 pub(crate) const TARGET_CHAP: (&str, &str) = ("array", "Target-34-chars!");
 
+/// Number of the first port of an array.
+const PORT_NO: u32 = 20200;
 /// Controllers of an array.
 pub(crate) const CONTROLLERS: u16 = 2;
 /// Relative target port ids that an array has for itself, where several show one LUN.
@@ -62,6 +64,8 @@ pub(crate) struct ArrayParts {
     pub(crate) chain: Option<u64>,
     /// LUNs and snapshots together that it takes, if not its default.
     pub(crate) devices: Option<u64>,
+    /// Bytes of the longest name of its target at a portal, if not as it comes.
+    pub(crate) target_name: Option<u64>,
     /// What a fault point calls when it says that the node must crash.
     pub(crate) on_crash: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Which of several arrays that show one LUN this is, from 0: their target port groups and ports have ids of their own.
@@ -97,6 +101,7 @@ impl ArrayParts {
             clones: spec.plan.site.clones,
             chain: spec.plan.site.chain,
             devices: spec.plan.site.devices,
+            target_name: spec.plan.site.target_name,
             on_crash: None,
             site: 0,
             links: Vec::new(),
@@ -399,6 +404,20 @@ pub(crate) fn target_iqn(serial: &str) -> String {
     format!("iqn.2006-08.com.huawei:oceanstor:{serial}")
 }
 
+/// The target name with so much more at its end that its longest name at a portal has `bytes` bytes. (The array puts port number
+/// and address behind it: each portal has a target name of its own.)
+fn lengthened(name: String, portals: &[SocketAddr], bytes: Option<u64>) -> String {
+    let behind = portals.iter().map(|portal| format!("::{PORT_NO}:{}", portal.ip()).len()).max();
+    let has = name.len() + behind.unwrap_or(0);
+    let missing =
+        bytes.and_then(|bytes| usize::try_from(bytes).ok()).map_or(0, |bytes| bytes.saturating_sub(has));
+    match missing {
+        0 => name,
+        1 => format!("{name}x"),
+        _ => format!("{name}-{}", "x".repeat(missing - 1)),
+    }
+}
+
 /// Pools by name and bytes.
 pub(crate) fn pool_configs(pools: &[(String, u64)]) -> Vec<PoolConfig> {
     pools.iter().map(|(name, bytes)| PoolConfig::new(name.clone(), bytes / 512)).collect()
@@ -470,7 +489,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
     }
     let config = ArrayConfig {
         product: parts.product,
-        target_iqn: target_iqn(&parts.serial),
+        target_iqn: lengthened(target_iqn(&parts.serial), &portals, parts.target_name),
         serial: parts.serial,
         pools: parts.pools,
         portals: portals
@@ -478,7 +497,7 @@ pub(crate) async fn start_array(env: &Env, parts: ArrayParts) -> io::Result<Runn
             .zip(0u16..)
             .map(|(address, n)| PortalConfig {
                 address: *address,
-                port_no: 20200 + 256 * u32::from(n),
+                port_no: PORT_NO + 256 * u32::from(n),
                 // Portals take turns on the two controllers; those of one controller are one target port group.
                 tpgt: parts.site * CONTROLLERS + n % CONTROLLERS + 1,
                 controller: (n % CONTROLLERS) as u8,

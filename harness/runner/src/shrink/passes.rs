@@ -366,6 +366,9 @@ fn site(search: &mut Search<'_>) {
         if best.site.devices.is_some() {
             simpler(&|d| d.site.devices = None);
         }
+        if best.site.target_name.is_some() {
+            simpler(&|d| d.site.target_name = None);
+        }
         if best.site.product.is_some() {
             simpler(&|d| d.site.product = None);
         }

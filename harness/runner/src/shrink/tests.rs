@@ -210,7 +210,7 @@ fn an_expected_refusal_keeps_its_reason() {
 /// The last step always fails: what it is about must survive, and nothing else.
 #[test]
 fn what_must_have_been_done_is_done() {
-    let head = "story \"x\"\ntype shared multiattach=true\nhost h1\nhost h2\ntune h2 events=3\narray clones=2 chain=3 devices=9 product=V500R007C60\n";
+    let head = "story \"x\"\ntype shared multiattach=true\nhost h1\nhost h2\ntune h2 events=3\narray clones=2 chain=3 devices=9 target-name=223 product=V500R007C60\n";
     for (steps, least) in [
         (
             "create a size=1GiB\ncreate b size=1GiB\nattach a h1\nwrite a at=0 length=4KiB\nreserve a h1\nwait 5\n\
@@ -242,7 +242,7 @@ fn what_must_have_been_done_is_done() {
         assert!(text.ends_with(&format!("\n{least}")), "{text}");
         assert!(shrunk.site.tunes.is_empty() && shrunk.site.clones.is_none(), "{text}");
         assert!(shrunk.site.chain.is_none() && shrunk.site.product.is_none(), "{text}");
-        assert!(shrunk.site.devices.is_none(), "{text}");
+        assert!(shrunk.site.devices.is_none() && shrunk.site.target_name.is_none(), "{text}");
         assert!(shrunk.site.hosts.len() <= 1, "{text}");
     }
 }

@@ -145,6 +145,7 @@ pub(super) const VERBS: [Verb; 14] = [
             key("clones", Type::Count, false, "linked clones that it allows of one source"),
             key("chain", Type::Count, false, "linked clones that it allows one behind another"),
             key("devices", Type::Count, false, "LUNs and snapshots that it takes together"),
+            key("target-name", Type::Count, false, "bytes of its longest target name, 100 to 223"),
             key(
                 "product",
                 Type::Text,
@@ -152,7 +153,7 @@ pub(super) const VERBS: [Verb; 14] = [
                 "its version (default V600R003C00); others can do less or more",
             ),
         ],
-        help: "Limits and version of the simulated array.",
+        help: "Limits, names and version of the simulated array.",
         example: "array clones=2 product=V500R007C60",
     },
     Verb {

@@ -14,6 +14,9 @@ use crate::plan::{
 
 /// Most lines that a story may have.
 const LINES_MAX: usize = 20_000;
+/// Bytes that a story may make the longest target name of an array have: as it comes it has less than 100, and RFC 7143 section
+/// 4.2.7.1 allows 223.
+const TARGET_NAME: std::ops::RangeInclusive<u64> = 100..=223;
 
 /// Reads a story. The first error ends it.
 ///
@@ -401,6 +404,10 @@ fn header(
             site.clones = args.key(at, "clones", "a number")?.or(site.clones);
             site.chain = args.key(at, "chain", "a number")?.or(site.chain);
             site.devices = args.key(at, "devices", "a number")?.or(site.devices);
+            site.target_name = args.key(at, "target-name", "a number")?.or(site.target_name);
+            if site.target_name.is_some_and(|bytes| !TARGET_NAME.contains(&bytes)) {
+                return Err(at.error(first, "a target name has 100 to 223 bytes", None));
+            }
             site.product = args.key(at, "product", "a version")?.or(site.product.take());
         }
         "tune" => {

@@ -38,6 +38,9 @@ pub fn print(plan: &Plan) -> String {
     if let Some(devices) = plan.site.devices {
         line(format!("array devices={devices}"));
     }
+    if let Some(bytes) = plan.site.target_name {
+        line(format!("array target-name={bytes}"));
+    }
     if let Some(product) = &plan.site.product {
         line(format!("array product={}", quoted(product, false)));
     }

@@ -167,6 +167,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 clones: (steps.len() % 3 == 0).then_some(steps.len() as u64),
                 chain: (steps.len() % 4 == 1).then_some(steps.len() as u64),
                 devices: (steps.len() % 5 == 2).then_some(steps.len() as u64),
+                target_name: (steps.len() % 4 == 2).then_some(100 + steps.len() as u64),
                 tunes: hosts
                     .iter()
                     .filter(|(_, paths)| *paths == 2)

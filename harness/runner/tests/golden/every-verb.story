@@ -6,7 +6,7 @@ pool pool0 64GiB
 pool pool1 32GiB disks=mix
 write-cache on
 journal on
-array clones=8 devices=200 product=V500R007C60
+array clones=8 devices=200 target-name=223 product=V500R007C60
 remote
 schedule random
 host compute-1 paths=2
