@@ -249,6 +249,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "kinds-of-disks",
     "earlier-client",
     "target-names",
+    "one-size",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

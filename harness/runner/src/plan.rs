@@ -192,6 +192,8 @@ pub enum Repeated {
     Detach,
     /// `delete_volume` of one that is gone.
     Delete,
+    /// `connect_volume` on a host that has it.
+    Connect,
 }
 
 /// A call that needs space.

@@ -12,13 +12,13 @@ const ASIDE: u32 = 128;
 
 impl Player<'_> {
     /// The driver of the one back end, asked past the workflow.
-    fn driver(&self) -> Result<Arc<dyn VolumeDriver>, StepEnd> {
+    pub(super) fn driver(&self) -> Result<Arc<dyn VolumeDriver>, StepEnd> {
         let driver = self.site.drivers().values().next().cloned();
         driver.ok_or_else(|| StepEnd::Broken("the site has no driver".into()))
     }
 
     /// The volume as the workflow would name it to the driver; of one that is gone only the identity is left.
-    fn reference(&self, name: &Name) -> Result<VolumeRef, StepEnd> {
+    pub(super) fn reference(&self, name: &Name) -> Result<VolumeRef, StepEnd> {
         let id = VolumeId::from_random(self.id_bytes("volume", name));
         let row = self.site.control().volume(id).map_err(broken)?;
         Ok(VolumeRef {
@@ -33,18 +33,26 @@ impl Player<'_> {
         })
     }
 
-    fn properties(&self, host: &Name) -> Result<ConnectorProperties, StepEnd> {
+    pub(super) fn properties(&self, host: &Name) -> Result<ConnectorProperties, StepEnd> {
         let connector = self.site.connector(host).ok_or_else(|| missing("host", host))?;
         Ok(connector.properties())
     }
 
     /// What is to be repeated was done, unless the story took another turn.
-    fn done_once(&self, what: Repeated, volume: &Name, host: Option<&Name>) -> Result<(), StepEnd> {
+    pub(super) fn done_once(
+        &self,
+        what: Repeated,
+        volume: &Name,
+        host: Option<&Name>,
+    ) -> Result<(), StepEnd> {
         let judge = self.judge();
         let known = judge.volumes.get(volume);
         let done = match (what, host) {
             (Repeated::Create, _) => known.is_some(),
             (Repeated::Delete, _) => known.is_none(),
+            (Repeated::Connect, host) => {
+                host.is_none_or(|host| known.is_some_and(|v| v.hosts.contains(host)))
+            }
             (Repeated::Detach, host) => {
                 host.is_none_or(|host| known.is_some_and(|v| !v.hosts.contains(host)))
             }
@@ -72,7 +80,9 @@ impl Player<'_> {
                 let answer = driver.terminate_connection(&reference, Some(&properties), false).await;
                 ("ATT-003", answer.map(|_| true))
             }
-            (Repeated::Detach, None) => return Err(StepEnd::Broken("`repeat detach` needs a host".into())),
+            (Repeated::Detach, None) | (Repeated::Connect, _) => {
+                return Err(StepEnd::Broken("the call needs a host".into()));
+            }
         };
         let (observed, failed) = match answer {
             Ok(true) => {
@@ -607,6 +617,6 @@ impl Player<'_> {
 }
 
 /// A call of the driver or a host that failed: what was done to the run may excuse it.
-fn excusable(finding: Finding) -> StepEnd {
+pub(super) fn excusable(finding: Finding) -> StepEnd {
     StepEnd::Failed(Box::new(Failed { finding, refused: None, clean: false, raced: false }))
 }

@@ -8,11 +8,13 @@
 //! | `tolerance` | what may fail, and why |
 //! | `settle` | heals, tries again, looks at everything |
 //! | `contract` | what driver and connector promise, asked directly |
+//! | `again` | a host is asked once more to connect what it has |
 //! | `volumes`, `hosts`, `io`, `outages` | the steps |
 //! | `remote` | volumes on two arrays |
 //! | `limits` | volumes that the array slows down |
 
 mod administer;
+mod again;
 mod contract;
 mod hosts;
 mod io;
@@ -42,7 +44,7 @@ use sanbench_world::dice;
 use crate::audit::{self, AuditError};
 use crate::blame;
 use crate::judge::{Judge, Met, Snapshot, Volume};
-use crate::plan::{ImageKind, PairAct, Plan, Refused, Source, Step};
+use crate::plan::{ImageKind, PairAct, Plan, Refused, Repeated, Source, Step};
 use crate::read::{self, ReadError};
 use crate::site::{PathState, Severed, Site, SiteError};
 use crate::story::Name;
@@ -434,6 +436,9 @@ impl<'a> Player<'a> {
                 Ok(String::new())
             }
             Step::Settle => self.settle().await,
+            Step::Repeat { what: Repeated::Connect, volume, host: Some(host) } => {
+                self.connect_again(volume, host).await
+            }
             Step::Repeat { what, volume, host } => self.repeat(*what, volume, host.as_ref()).await,
             Step::Revoke { volume, host, everywhere } => self.revoke(step, volume, host, *everywhere).await,
             Step::Reserve { volume, host } => self.reserve(step, volume, host).await,

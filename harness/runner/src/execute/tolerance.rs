@@ -9,7 +9,7 @@ use sanbench_world::Firings;
 
 use super::*;
 use crate::judge::Met;
-use crate::plan::{FaultAction, PlacedFault, Starved};
+use crate::plan::{FaultAction, PlacedFault, Repeated, Starved};
 
 /// Delays below this many milliseconds only cost time: less than any time-out of driver and initiator.
 const HARMLESS_DELAY_MS: u64 = 4000;
@@ -434,7 +434,10 @@ impl Player<'_> {
         let names = self.names(step);
         let down = self.is_down();
         let judge = self.judge();
-        if let Some(name) = names.volumes.iter().chain(&names.snapshots).find(|n| judge.doubt.contains(n)) {
+        // Whatever is in doubt about a volume, the host that has it must not mix sizes of it.
+        let whatever = matches!(step, Step::Repeat { what: Repeated::Connect, .. });
+        let doubtful = names.volumes.iter().chain(&names.snapshots).find(|n| judge.doubt.contains(n));
+        if let Some(name) = doubtful.filter(|_| !whatever) {
             return skip(format!("{name} is in doubt"));
         }
         if down && is_managed(step) && !matches!(step, Step::Restart { .. } | Step::Settle) {

@@ -248,6 +248,9 @@ impl Scene {
             Step::Repeat { what: Repeated::Detach, volume, host } => {
                 host.as_ref().is_some_and(|host| !on(volume, host))
             }
+            Step::Repeat { what: Repeated::Connect, volume, host } => {
+                host.as_ref().is_some_and(|host| on(volume, host))
+            }
             Step::Repeat { what: Repeated::Delete, volume, .. } => !self.volumes.contains_key(volume),
             Step::Extend { volume, size: wanted, refused } => match refused {
                 None => *wanted > size(volume),

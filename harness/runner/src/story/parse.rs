@@ -587,8 +587,9 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
         "repeat" => {
             let what = from_word::<Repeated>(args.text(0)).unwrap_or(Repeated::Create);
             let host = args.named.get("host").map(|w| names.known(at, "host", w)).transpose()?;
-            if (what == Repeated::Detach) != host.is_some() {
-                return Err(at.error(word(0), "`repeat detach` needs host=, the others take none", None));
+            if matches!(what, Repeated::Detach | Repeated::Connect) != host.is_some() {
+                let why = "`repeat detach` and `repeat connect` need host=, the others take none";
+                return Err(at.error(word(0), why, None));
             }
             Step::Repeat { what, volume: names.known(at, "volume", word(1))?, host }
         }

@@ -76,6 +76,10 @@ pub fn plain(step: &Step) -> String {
             let from = host.as_ref().map(|host| format!(" from {host}")).unwrap_or_default();
             (format!("Ask the driver once more to detach {volume}{from}"), &None)
         }
+        Step::Repeat { what: Repeated::Connect, volume, host } => {
+            let on = host.as_ref().map(|host| format!(" {host}")).unwrap_or_default();
+            (format!("Ask the host{on} once more to connect {volume}, which it has"), &None)
+        }
         Step::Revoke { volume, host, everywhere } => {
             let from = if *everywhere { ", naming no host" } else { "" };
             (format!("Take the mapping of {volume} away behind the back of {host}{from}"), &None)

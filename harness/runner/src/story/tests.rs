@@ -251,8 +251,9 @@ fn plan() -> impl Strategy<Value = Plan> {
                     },
                     20 => Step::Disarm,
                     21 => Step::Settle,
-                    22 => match number % 3 {
+                    22 => match number % 4 {
                         0 => Step::Repeat { what: Repeated::Detach, volume, host: Some(host) },
+                        3 => Step::Repeat { what: Repeated::Connect, volume, host: Some(host) },
                         1 => Step::Repeat { what: Repeated::Create, volume, host: None },
                         _ => Step::Repeat { what: Repeated::Delete, volume, host: None },
                     },

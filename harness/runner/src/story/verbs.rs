@@ -364,9 +364,14 @@ const ONE_ARRAY: &[Verb] = &[
     Verb {
         name: "repeat",
         place: Place::Step,
-        positional: &[pos("CALL", Type::Word(&["create", "detach", "delete"]), "which call"), VOLUME],
-        named: &[key("host", Type::Name, false, "for detach: the host")],
-        help: "Makes a call of the driver once more whose work is done; it must succeed and change nothing.",
+        positional: &[
+            pos("CALL", Type::Word(&["create", "detach", "delete", "connect"]), "which call"),
+            VOLUME,
+        ],
+        named: &[key("host", Type::Name, false, "for detach and connect: the host")],
+        help: "Makes a call of the driver once more whose work is done; it must succeed and change nothing. `connect` is the \
+               host's: a volume that it has is connected anew, and must show one size over all of its paths, or be refused \
+               while a path of the host does not work.",
         example: "repeat create web",
     },
     Verb {

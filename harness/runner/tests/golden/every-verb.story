@@ -74,6 +74,7 @@ manage "POST host" as=earlier ours=yes NAME={host:compute-1}
 inspect vstore/{tenant} NAME=tenant
 repeat create web
 repeat detach web host=compute-2
+repeat connect web host=compute-1
 revoke web compute-2
 reserve web compute-1
 reserved web compute-1
