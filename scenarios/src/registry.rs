@@ -250,6 +250,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "earlier-client",
     "target-names",
     "one-size",
+    "forced-detach",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -420,6 +420,9 @@ pub enum Step {
         volume: Name,
         /// Host.
         host: Name,
+        /// Nothing may be left on the host, even if data is lost that was not flushed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
         /// Expected refusal.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<Refused>,

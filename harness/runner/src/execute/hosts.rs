@@ -203,7 +203,7 @@ impl Player<'_> {
         Err(StepEnd::Findings(vec![finding]))
     }
 
-    pub(super) async fn detach(&self, step: &Step, volume: &Name, host: &Name) -> Ended {
+    pub(super) async fn detach(&self, step: &Step, volume: &Name, host: &Name, force: bool) -> Ended {
         let id = self.volume(volume)?.id;
         let name = self.site.host_name(host).ok_or_else(|| missing("host", host))?;
         let instance = self.instance(host, &name)?;
@@ -211,7 +211,7 @@ impl Player<'_> {
         let begun = self.begin();
         let info = self.connection(id, host).ok();
         let flush = self.judge().data.begin_flush(id)?;
-        if let Err(error) = self.site.control().detach(id, instance, DetachOptions::default()).await {
+        if let Err(error) = self.site.control().detach(id, instance, DetachOptions { force }).await {
             self.judge().data.cancel(flush);
             let ended = self.refused_or_failed(step, begun, &operation, &error);
             let kept = matches!(error.cause(), Some(Cause::Connector(ConnectorError::FlushFailed(_))));
@@ -230,7 +230,13 @@ impl Player<'_> {
         if self.volume(volume)?.hosts.len() > 1 {
             self.judge().expect(volume, &["ATT-004"]);
         }
-        self.judge().data.end_flush(flush, "ATT-007")?;
+        if force {
+            // Who forces asks for no flush that succeeds, but for a host on which nothing is left.
+            self.judge().data.cancel(flush);
+            self.nothing_left(volume, host)?;
+        } else {
+            self.judge().data.end_flush(flush, "ATT-007")?;
+        }
         if self.untroubled()
             && let Some(info) = info
         {
@@ -254,6 +260,26 @@ impl Player<'_> {
             .collect();
         others.iter().for_each(|other| self.judge().expect(other, &["ATT-004"]));
         Ok(String::new())
+    }
+
+    /// A host that had to let go by force has no device, name or map of the volume any more (ATT-008).
+    fn nothing_left(&self, volume: &Name, host: &Name) -> Result<(), StepEnd> {
+        let wwn = self.volume(volume).ok().and_then(|v| self.judge().wwns.get(&v.id).copied());
+        let (Some(connector), Some(wwn)) = (self.site.connector(host), wwn) else { return Ok(()) };
+        let census = connector.census();
+        let devices = census.devices.iter().filter(|d| d.wwn == Some(wwn)).map(|d| d.name.clone());
+        let digits = wwn.to_string();
+        let names = census.by_id.iter().filter(|name| name.contains(&digits)).cloned();
+        let maps = census.maps.iter().filter(|map| map.wwid.contains(&digits)).map(|map| map.name.clone());
+        let left: Vec<String> = devices.chain(names).chain(maps).collect();
+        if left.is_empty() {
+            self.judge().ledger.compared("ATT-008", 1);
+            return Ok(());
+        }
+        let finding = Finding::new("ATT-008", "detach", "host", "left")
+            .says(format!("{host} was to let go of {volume} by force, and still has something of it"))
+            .compared("nothing", left.join(", "));
+        Err(StepEnd::Findings(vec![finding]))
     }
 
     pub(super) async fn depth(&self, volume: &Name, depth: u64) -> Ended {

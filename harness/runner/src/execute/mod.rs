@@ -413,7 +413,7 @@ impl<'a> Player<'a> {
             }
             Step::Snapshot { snapshot, volume, .. } => self.snapshot(step, snapshot, volume).await,
             Step::Flatten { volume, .. } => self.flatten_judged(step, volume).await,
-            Step::Detach { volume, host, .. } => self.detach(step, volume, host).await,
+            Step::Detach { volume, host, force, .. } => self.detach(step, volume, host, *force).await,
             Step::Delete { volume, .. } => self.delete(step, volume).await,
             Step::DeleteSnapshot { snapshot, .. } => self.delete_snapshot(step, snapshot).await,
             Step::Restart { options } => self.restart(step, options).await,
@@ -497,8 +497,9 @@ impl<'a> Player<'a> {
             .flat_map(|(name, v)| v.hosts.iter().map(move |h| (name.clone(), h.clone())))
             .collect();
         for (volume, host) in attached {
-            let step = Step::Detach { volume: volume.clone(), host: host.clone(), refused: None };
-            self.detach(&step, &volume, &host).await?;
+            let step =
+                Step::Detach { volume: volume.clone(), host: host.clone(), force: false, refused: None };
+            self.detach(&step, &volume, &host, false).await?;
         }
         let snapshots: Vec<Name> = self.judge().snapshots.keys().cloned().collect();
         for snapshot in snapshots {

@@ -73,7 +73,7 @@ pub(super) fn relapse(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>
         0 => {
             let (volume, host) = attached(d, belief)?;
             belief.volumes.get_mut(&volume)?.host = None;
-            Step::Detach { volume, host, refused: None }
+            Step::Detach { volume, host, force: false, refused: None }
         }
         1 => {
             let snapshots: Vec<Name> = belief.snapshots.keys().cloned().collect();
@@ -119,7 +119,7 @@ pub(super) fn crowd(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanStep>> 
         for _ in 0..=d.below(3) {
             let (volume, host) = (volume.clone(), host.clone());
             let step = match known.host.take() {
-                Some(host) => Step::Detach { volume, host, refused: None },
+                Some(host) => Step::Detach { volume, host, force: false, refused: None },
                 None => {
                     known.host = Some(host.clone());
                     Step::Attach { volume, host, refused: None }

@@ -169,7 +169,7 @@ impl Family {
         let known = belief.volumes.remove(volume)?;
         self.members.retain(|member| member != volume);
         if let Some(host) = known.host {
-            self.steps.push(Step::Detach { volume: volume.clone(), host, refused: None });
+            self.steps.push(Step::Detach { volume: volume.clone(), host, force: false, refused: None });
         }
         self.steps.push(Step::Delete { volume: volume.clone(), refused: None });
         Some(())

@@ -395,7 +395,7 @@ fn revocation(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
         steps.extend([attach, wrote]);
     }
     steps.push(Step::Verify { volume: other.clone() });
-    steps.push(Step::Detach { volume: volume.clone(), host: host.clone(), refused: None });
+    steps.push(Step::Detach { volume: volume.clone(), host: host.clone(), force: false, refused: None });
     belief.volumes.get_mut(&volume)?.host = None;
     belief.volumes.get_mut(&other)?.host = Some(host);
     steps.push(Step::Verify { volume: other });
@@ -434,7 +434,7 @@ fn forgery(d: &mut Dice, options: &Options, belief: &mut Belief) -> Option<Vec<S
     let known = belief.volumes.get_mut(&volume)?;
     let mut steps = vec![
         Step::Forge { volume: volume.clone(), what },
-        Step::Detach { volume: volume.clone(), host, refused: None },
+        Step::Detach { volume: volume.clone(), host, force: false, refused: None },
     ];
     if known.gib <= options.gib_max && d.chance(1, 2) {
         known.gib += 1;
@@ -454,7 +454,12 @@ fn shared(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
     let volume = new_name(belief);
     let mut known = Volume { gib: 1, host: None, clone: false, written: Vec::new() };
     let on = |host: &Name| Step::Attach { volume: volume.clone(), host: host.clone(), refused: None };
-    let off = |host: &Name| Step::Detach { volume: volume.clone(), host: host.clone(), refused: None };
+    let off = |host: &Name| Step::Detach {
+        volume: volume.clone(),
+        host: host.clone(),
+        force: false,
+        refused: None,
+    };
     let mut steps = vec![
         Step::Create {
             volume: volume.clone(),

@@ -239,7 +239,7 @@ fn attempt(
         Kind::Detach => {
             let volume = pick(d, &attached)?.clone();
             let host = belief.volumes.get_mut(&volume)?.host.take()?;
-            Step::Detach { volume, host, refused: None }
+            Step::Detach { volume, host, force: false, refused: None }
         }
         Kind::Write | Kind::Unmap => {
             let volume = pick(d, &attached)?.clone();

@@ -224,7 +224,7 @@ impl Scene {
                 Some(Refused::State) => taken(volume, host),
                 Some(_) => true,
             },
-            Step::Detach { volume, host, refused } => match refused {
+            Step::Detach { volume, host, refused, .. } => match refused {
                 None => on(volume, host),
                 Some(Refused::State) => !on(volume, host),
                 Some(_) => true,
@@ -303,7 +303,7 @@ impl Scene {
                     v.hosts.insert(host.clone());
                 }
             }
-            Step::Detach { volume, host, refused: None } => {
+            Step::Detach { volume, host, refused: None, .. } => {
                 if let Some(v) = self.volumes.get_mut(volume) {
                     v.hosts.remove(host);
                 }

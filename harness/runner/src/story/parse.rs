@@ -638,7 +638,9 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
             let host = || names.known(at, "host", word(1));
             match verb.name {
                 "attach" => Step::Attach { volume, host: host()?, refused },
-                "detach" => Step::Detach { volume, host: host()?, refused },
+                "detach" => {
+                    Step::Detach { volume, host: host()?, force: args.named.contains_key("force"), refused }
+                }
                 "intrude" => Step::Intrude { volume, host: host()? },
                 "revoke" => {
                     Step::Revoke { volume, host: host()?, everywhere: args.named.contains_key("everywhere") }

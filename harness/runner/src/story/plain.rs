@@ -27,7 +27,10 @@ pub fn plain(step: &Step) -> String {
             (text, refused)
         }
         Step::Attach { volume, host, refused } => (format!("Attach {volume} to {host}"), refused),
-        Step::Detach { volume, host, refused } => (format!("Detach {volume} from {host}"), refused),
+        Step::Detach { volume, host, force, refused } => {
+            let how = if *force { " by force" } else { "" };
+            (format!("Detach {volume} from {host}{how}"), refused)
+        }
         Step::Write { volume, at, length } => {
             (format!("Write {length} of stamped blocks at {at} of {volume}"), &None)
         }

@@ -120,7 +120,10 @@ pub fn print_step(step: &Step) -> String {
         Step::Extend { volume, size, refused } => (format!("extend {volume} size={size}"), refused),
         Step::Snapshot { snapshot, volume, refused } => (format!("snapshot {snapshot} {volume}"), refused),
         Step::Flatten { volume, refused } => (format!("flatten {volume}"), refused),
-        Step::Detach { volume, host, refused } => (format!("detach {volume} {host}"), refused),
+        Step::Detach { volume, host, force, refused } => {
+            let force = if *force { " force=yes" } else { "" };
+            (format!("detach {volume} {host}{force}"), refused)
+        }
         Step::Delete { volume, refused } => (format!("delete {volume}"), refused),
         Step::DeleteSnapshot { snapshot, refused } => (format!("delete-snapshot {snapshot}"), refused),
         Step::Restart { options } => (format!("restart{}", pairs(options)), &None),

@@ -224,7 +224,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                     3 => Step::Unmap { volume, at, length },
                     4 => Step::Extend { volume, size, refused },
                     5 => Step::Snapshot { snapshot: format!("s{n}").parse().unwrap(), volume, refused },
-                    6 => Step::Detach { volume, host, refused },
+                    6 => Step::Detach { volume, host, force: number % 4 == 2, refused },
                     7 => Step::Delete { volume, refused },
                     8 => Step::Restart { options: [("a".to_owned(), " \"b\\ #=".to_owned())].into() },
                     9 => Step::Depth { volume, depth: u64::from(number) },

@@ -236,7 +236,15 @@ const ONE_ARRAY: &[Verb] = &[
         name: "detach",
         place: Place::Step,
         positional: &[VOLUME, HOST],
-        named: &[REFUSED],
+        named: &[
+            key(
+                "force",
+                Type::Word(&["yes"]),
+                false,
+                "yes: nothing may be left on the host, whatever cannot be flushed any more",
+            ),
+            REFUSED,
+        ],
         help: "Detaches the volume, guest first.",
         example: "detach web compute-1",
     },

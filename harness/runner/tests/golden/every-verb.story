@@ -110,7 +110,7 @@ arm flow.delete_volume.delete_lun.before nth=1 do=crash
 @a verify web
 disarm
 settle
-detach web compute-1
+detach web compute-1 force=yes
 reimage web image=small
 delete web
 census
