@@ -1,5 +1,6 @@
 //! TLS of the management connection: rustls with the ring provider, certificate checking as configured.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,15 +30,17 @@ pub(crate) fn client_config(policy: &TlsPolicy) -> Result<Arc<ClientConfig>, Str
         ));
     }
     let mut roots = RootCertStore::empty();
+    let mut problem = None;
     match &policy.ca {
-        Some(path) => add_path(&mut roots, path)?,
+        Some(path) => problem = add_path(&mut roots, path),
         None => {
             let found = rustls_native_certs::load_native_certs();
             roots.add_parsable_certificates(found.certs);
         }
     }
     if roots.is_empty() {
-        return Err("driver_ssl_cert_verify is on, but no trusted certificate was found".to_owned());
+        let none = || "driver_ssl_cert_verify is on, but no trusted certificate was found".to_owned();
+        return Err(problem.unwrap_or_else(none));
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
@@ -45,34 +48,44 @@ pub(crate) fn client_config(policy: &TlsPolicy) -> Result<Arc<ClientConfig>, Str
     Ok(Arc::new(builder.with_webpki_verifier(verifier).with_no_client_auth()))
 }
 
-fn add_path(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
-    let shown = path.display();
+/// Adds every certificate of the file, or of the files of the directory, and says what was wrong first, if anything. What is no
+/// certificate is passed over: there may be other files, and other things in them. Fewer certificates never let more through,
+/// and with none at all the caller refuses.
+fn add_path(roots: &mut RootCertStore, path: &Path) -> Option<String> {
+    let mut problem = None;
+    let mut wrong = |e: &dyn Display| {
+        problem.get_or_insert_with(|| format!("driver_ssl_cert_path {}: {e}", path.display()));
+    };
     let mut files = Vec::new();
     if path.is_dir() {
-        let entries = std::fs::read_dir(path).map_err(|e| format!("driver_ssl_cert_path {shown}: {e}"))?;
-        files.extend(entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| p.is_file()));
+        match std::fs::read_dir(path) {
+            Ok(entries) => files.extend(entries.filter_map(Result::ok).map(|e| e.path())),
+            Err(e) => wrong(&e),
+        }
+        files.retain(|p| p.is_file());
         files.sort();
     } else {
         files.push(path.to_owned());
     }
     for file in files.iter().take(MOST_CERTS) {
-        let certs = match CertificateDer::pem_file_iter(file) {
-            Ok(certs) => certs,
-            // A directory may hold other files as well.
-            Err(_) if files.len() > 1 => continue,
-            Err(e) => return Err(format!("driver_ssl_cert_path {shown}: {e}")),
-        };
-        for cert in certs.take(MOST_CERTS) {
-            match cert {
-                Ok(cert) => {
-                    roots.add_parsable_certificates([cert]);
+        match CertificateDer::pem_file_iter(file) {
+            Ok(certs) => {
+                for cert in certs.take(MOST_CERTS) {
+                    match cert {
+                        Ok(cert) => {
+                            roots.add_parsable_certificates([cert]);
+                        }
+                        Err(e) => {
+                            wrong(&e);
+                            break;
+                        }
+                    }
                 }
-                Err(_) if files.len() > 1 => break,
-                Err(e) => return Err(format!("driver_ssl_cert_path {shown}: {e}")),
             }
+            Err(e) => wrong(&e),
         }
     }
-    Ok(())
+    problem
 }
 
 /// Takes any certificate, as Cinder drivers do by default; signatures of the handshake are still checked.

@@ -69,6 +69,16 @@ fn certificates_are_checked_exactly_when_configured() {
         let (url, other) = (address.to_string(), other.to_string());
         let ca = dir.path().join("ca.pem");
         std::fs::write(&ca, pem + &other_pem).unwrap();
+        // A directory may hold other things as well, but it must hold a certificate.
+        let broken = "-----BEGIN CERTIFICATE-----\nno base64 at all!\n-----END CERTIFICATE-----\n";
+        let [mixed, other_things] = ["mixed", "other"].map(|name| dir.path().join(name));
+        for place in [&mixed, &other_things] {
+            std::fs::create_dir(place).unwrap();
+            std::fs::write(place.join("a.pem"), broken).unwrap();
+            std::fs::write(place.join("README"), "Certificates.\n").unwrap();
+        }
+        std::fs::copy(&ca, mixed.join("ca.pem")).unwrap();
+        let [mixed, other_things] = [&mixed, &other_things].map(|p| p.to_str().unwrap());
         let ca = ca.to_str().unwrap();
         let on = [("driver_ssl_cert_verify", "True")];
         let with_ca = [on[0], ("driver_ssl_cert_path", ca)];
@@ -77,11 +87,13 @@ fn certificates_are_checked_exactly_when_configured() {
         for refused in [
             setup(&env, &url, &on).await,
             setup(&env, &url, &[on[0], ("driver_ssl_cert_path", "/nonexistent")]).await,
+            setup(&env, &url, &[on[0], ("driver_ssl_cert_path", other_things)]).await,
             // The certificate is trusted, but it names another host.
             setup(&env, &other, &with_ca).await,
         ] {
             assert!(matches!(refused, Err(DriverError::Unreachable { .. })), "{refused:?}");
         }
         setup(&env, &url, &with_ca).await.unwrap();
+        setup(&env, &url, &[on[0], ("driver_ssl_cert_path", mixed)]).await.unwrap();
     });
 }
