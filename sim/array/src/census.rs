@@ -64,10 +64,10 @@ impl Walk {
                 self.faults.push(format!("{what}: garbage behind the size"));
             }
         }
-        if let Some(link) = content.link()
-            && self.layers.insert(link.layer.id)
+        if let Some(layer) = content.link()
+            && self.layers.insert(layer.id)
         {
-            self.visit(&link.layer.content, what);
+            self.visit(&layer.content, what);
         }
     }
 }

@@ -296,7 +296,7 @@ impl Array {
         let total = match &job.kind {
             JobKind::Split { lun } => {
                 let link = self.luns.get(*lun).and_then(|lun| lun.content.link());
-                link.map_or(0, |link| extents(link.overlap))
+                link.map_or(0, |layer| extents(layer.content.blocks()))
             }
             JobKind::LunCopy { source, .. } | JobKind::ClonePair { source, .. } => extents(source.blocks()),
             // Rounds after the first only fetch what has changed meanwhile.

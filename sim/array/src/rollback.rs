@@ -7,7 +7,6 @@
 use crate::jobs::{Job, JobKind, paced};
 use crate::migration::next_difference;
 use crate::object::{CopyStatus, DeviceId, Rollback};
-use crate::store::EXTENT_BLOCKS;
 use crate::{Array, Outcome, Refusal};
 
 impl Array {
@@ -32,11 +31,7 @@ impl Array {
         while done.is_ok()
             && let Some(index) = next_difference(&frozen, &lun.content, at)
         {
-            done = if index * EXTENT_BLOCKS < frozen.blocks() {
-                lun.content.copy_extent(index, &frozen, &space)
-            } else {
-                Ok(())
-            };
+            done = lun.content.copy_extent(index, &frozen, &space);
             copied += 1;
             at = index + 1;
         }

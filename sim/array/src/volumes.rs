@@ -83,13 +83,7 @@ impl Array {
             return Err(Refusal::TooDeep);
         }
         let origin = CloneOrigin { source, overlap_blocks: blocks };
-        Ok(self.insert_lun(
-            (name, description),
-            (pool, place),
-            Content::over(layer, blocks),
-            None,
-            Some(origin),
-        ))
+        Ok(self.insert_lun((name, description), (pool, place), Content::over(layer), None, Some(origin)))
     }
 
     /// Planted defect D18: the content of a snapshot without the extents that the snapshot before it did not have.

@@ -112,7 +112,6 @@ pub(crate) struct ContentForm {
     pub(crate) blocks: u64,
     pub(crate) root: u64,
     pub(crate) layer: Option<u64>,
-    pub(crate) overlap: u64,
 }
 
 /// Kinds of objects that are none of the shelves'.
@@ -350,12 +349,10 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn content(&mut self, content: &Content) -> ContentForm {
-        let link = content.link();
         ContentForm {
             blocks: content.blocks(),
             root: self.root(content.map().root()).0,
-            layer: link.map(|link| link.layer.id),
-            overlap: link.map_or(0, |link| link.overlap),
+            layer: content.link().map(|layer| layer.id),
         }
     }
 

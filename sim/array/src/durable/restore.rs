@@ -10,7 +10,7 @@ use super::tracked::from_json;
 use super::{JournalDefects, Medium, Places};
 use crate::array::wwn_base;
 use crate::config::PoolConfig;
-use crate::store::content::{Layer, Link};
+use crate::store::Layer;
 use crate::store::extent::{Body, Extent, SpaceToken};
 use crate::store::kept::Kept;
 use crate::store::map::{Leaf, Map, Mid, Slot};
@@ -302,13 +302,8 @@ impl Graph {
 
     fn content(&self, form: &ContentForm, layers: &BTreeMap<u64, Arc<Layer>>) -> Result<Content, Damage> {
         let map = self.roots.get(&form.root).cloned().ok_or(missing("map")(form.root))?;
-        let link = match form.layer {
-            None => None,
-            Some(id) => {
-                let layer = layers.get(&id).cloned().ok_or(missing("layer")(id))?;
-                Some(Link { layer, overlap: form.overlap })
-            }
-        };
+        let layer = |id| layers.get(&id).cloned().ok_or(missing("layer")(id));
+        let link = form.layer.map(layer).transpose()?;
         Ok(Content::adopted(map, link, form.blocks))
     }
 }

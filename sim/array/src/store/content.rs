@@ -19,21 +19,14 @@ pub(crate) struct Layer {
     pub(crate) mark: Mark,
 }
 
-/// A link to a parent.
-#[derive(Debug, Clone)]
-pub(crate) struct Link {
-    pub(crate) layer: Arc<Layer>,
-    /// Blocks from 0 on that fall through to the parent: its size, for LUNs never shrink.
-    pub(crate) overlap: u64,
-}
-
 /// Blocks, sparse, over an optional parent. Cloning freezes it in O(1): the maps part at the next write.
 ///
-/// Invariant: nothing but zeros lies in the last extent behind the size, so that growing shows zeros.
+/// Invariant: nothing but zeros lies behind the size, so that growing shows zeros. A link therefore needs no end of its own:
+/// whatever lies behind the parent's size falls through to nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     map: Map,
-    link: Option<Link>,
+    link: Option<Arc<Layer>>,
     blocks: u64,
 }
 
@@ -72,7 +65,7 @@ impl Default for Content {
 
 impl Content {
     /// Content that comes from disk.
-    pub(crate) fn adopted(map: Map, link: Option<Link>, blocks: u64) -> Self {
+    pub(crate) fn adopted(map: Map, link: Option<Arc<Layer>>, blocks: u64) -> Self {
         Self { map, link, blocks }
     }
 
@@ -81,15 +74,17 @@ impl Content {
         Self { map: Map::default(), link: None, blocks }
     }
 
-    /// Content of `blocks` blocks (the layer's size) that falls through to the layer everywhere.
-    pub(crate) fn over(layer: Arc<Layer>, blocks: u64) -> Self {
-        Self { map: Map::default(), link: Some(Link { layer, overlap: blocks }), blocks }
+    /// Content of the layer's size that falls through to the layer everywhere.
+    pub(crate) fn over(layer: Arc<Layer>) -> Self {
+        let blocks = layer.content.blocks;
+        Self { map: Map::default(), link: Some(layer), blocks }
     }
 
     pub(crate) fn blocks(&self) -> u64 {
         self.blocks
     }
-    pub(crate) fn link(&self) -> Option<&Link> {
+    /// The parent.
+    pub(crate) fn link(&self) -> Option<&Arc<Layer>> {
         self.link.as_ref()
     }
     pub(crate) fn map(&self) -> &Map {
@@ -109,7 +104,7 @@ impl Content {
         let mut link = self.link.as_ref();
         while let Some(up) = link {
             chain += 1;
-            link = up.layer.content.link.as_ref();
+            link = up.content.link.as_ref();
         }
         chain
     }
@@ -122,13 +117,10 @@ impl Content {
     fn inherited(&self, index: u64) -> Option<&Arc<Extent>> {
         let mut link = self.link.as_ref();
         while let Some(up) = link {
-            if index * EXTENT_BLOCKS >= up.overlap {
-                return None;
-            }
-            match up.layer.content.map.get(index) {
+            match up.content.map.get(index) {
                 Some(Slot::Data(extent)) => return Some(extent),
                 Some(Slot::Zero) => return None,
-                Some(Slot::Absent) | None => link = up.layer.content.link.as_ref(),
+                Some(Slot::Absent) | None => link = up.content.link.as_ref(),
             }
         }
         None
@@ -157,9 +149,7 @@ impl Content {
     pub(crate) fn next_visible(&self, mut from: u64) -> Option<u64> {
         loop {
             let own = self.map.next_occupied(from);
-            let inherited = self.link.as_ref().and_then(|up| {
-                up.layer.content.next_visible(from).filter(|index| index * EXTENT_BLOCKS < up.overlap)
-            });
+            let inherited = self.link.as_ref().and_then(|up| up.content.next_visible(from));
             match (own, inherited) {
                 (Some((index, _)), Some(up)) if up < index => return Some(up),
                 (None, up) => return up,
@@ -349,8 +339,7 @@ impl Content {
     pub(crate) fn next_inherited(&self, mut from: u64) -> Option<u64> {
         let link = self.link.as_ref()?;
         loop {
-            let index =
-                link.layer.content.next_visible(from).filter(|index| index * EXTENT_BLOCKS < link.overlap)?;
+            let index = link.content.next_visible(from)?;
             if matches!(self.map.get(index), None | Some(Slot::Absent)) {
                 return Some(index);
             }
@@ -438,10 +427,8 @@ mod tests {
         for extent in [3, 700, 70_000, 20_000_000] {
             content.write(extent * EXTENT_BLOCKS, &[1; 512], &space, false).unwrap();
         }
-        let child = Content::over(
-            Arc::new(Layer { id: 1, content: content.clone(), mark: Mark::default() }),
-            1 << 40,
-        );
+        let layer = Layer { id: 1, content: content.clone(), mark: Mark::default() };
+        let child = Content::over(Arc::new(layer));
         let mut seen = Vec::new();
         let mut at = 0;
         while let Some(index) = child.next_visible(at) {

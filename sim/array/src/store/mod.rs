@@ -5,8 +5,8 @@
 //! * [`kept`]: the same content on the medium of an array with a journal; [`mark`]: what of all this is kept there.
 //! * [`content`]: a map, its size and its link to a frozen parent: read, write, unmap, copy up.
 //!
-//! Slots have three states. *Absent* falls through to the parent inside the overlap and reads zero elsewhere; *zero*
-//! hides the parent; *data* is an extent. Physical space is the number of extents alive, each counted once however many
+//! Slots have three states. *Absent* falls through to the parent, and reads zero where that has nothing; *zero* hides the
+//! parent; *data* is an extent. Physical space is the number of extents alive, each counted once however many
 //! maps share it.
 //!
 //! What it costs in memory, without a journal: an extent its written pages and about 120 bytes (one written in parts 600),
