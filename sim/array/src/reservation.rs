@@ -1,6 +1,5 @@
 //! What one logical unit remembers for all its I_T nexuses, as a pure value: registrations and persistent reservations
-//! (SPC-4 clause 5.13), the reservation of RESERVE (SPC-2 clause 5.5.1), alerts that wait for a nexus, and the mode
-//! parameters that all nexuses share.
+//! (SPC-4 clause 5.13), the reservation of RESERVE (SPC-2 clause 5.5.1), and the mode parameters that all nexuses share.
 //!
 //! It must not know CDBs, sense data or sessions; it answers who may do what, and whom an action concerns.
 
@@ -10,8 +9,6 @@ use serde::{Deserialize, Serialize};
 
 /// Registrations of one unit, at most.
 const MAX_REGISTRANTS: usize = 1_024;
-/// Nexuses that alerts wait for, at most.
-const MAX_ALERTED: usize = 4_096;
 
 /// An I_T nexus as reservations know it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -155,7 +152,7 @@ struct Held {
     kind: ReservationKind,
 }
 
-/// Registrations, reservations, alerts and mode parameters of one device.
+/// Registrations, reservations and mode parameters of one device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservations {
     registrants: BTreeMap<NexusId, u64>,
@@ -165,8 +162,9 @@ pub struct Reservations {
     /// Holder of RESERVE.
     #[serde(skip)]
     legacy: Option<NexusId>,
+    /// Whom the last service action concerns beside its sender.
     #[serde(skip)]
-    alerts: BTreeMap<NexusId, Vec<Alert>>,
+    alerts: Vec<(NexusId, Alert)>,
     mode: ModeState,
     saved_mode: ModeState,
     /// Changes of mode parameters, and who made the last one.
@@ -180,7 +178,7 @@ impl Reservations {
 
     /// Whether nothing here can concern any command: the short way of reads and writes.
     pub fn is_idle(&self) -> bool {
-        self.held.is_none() && self.legacy.is_none() && self.alerts.is_empty()
+        self.held.is_none() && self.legacy.is_none()
     }
 
     /// Whether a command of this nexus conflicts with a reservation.
@@ -337,7 +335,7 @@ impl Reservations {
         for other in &gone {
             self.registrants.remove(other);
             if other != nexus {
-                self.alert(other, Alert::RegistrationsPreempted);
+                self.alerts.push((other.clone(), Alert::RegistrationsPreempted));
             }
         }
         if takes_over {
@@ -430,10 +428,7 @@ impl Reservations {
 
     /// A session of a nexus began: what an earlier one left goes.
     pub fn session_begun(&mut self, nexus: &NexusId) {
-        if self.legacy.as_ref() == Some(nexus) {
-            self.legacy = None;
-        }
-        self.alerts.remove(nexus);
+        self.session_lost(nexus);
     }
 
     /// The unit was reset: RESERVE goes, mode parameters return to their saved values, registrations stay.
@@ -445,7 +440,6 @@ impl Reservations {
     /// Power is lost: what was not made to persist goes.
     pub fn power_loss(&mut self) {
         self.reset();
-        self.alerts.clear();
         self.generation = 0;
         if !self.persist {
             self.registrants.clear();
@@ -453,9 +447,11 @@ impl Reservations {
         }
     }
 
-    /// Takes the alerts that wait for a nexus.
-    pub fn take_alerts(&mut self, nexus: &NexusId) -> Vec<Alert> {
-        if self.alerts.is_empty() { Vec::new() } else { self.alerts.remove(nexus).unwrap_or_default() }
+    /// Who must be told of what, after a service action. A nexus without a session has nothing to be told: its next one begins
+    /// anew (SAM-5 clause 5.14).
+    #[must_use]
+    pub fn take_alerts(&mut self) -> Vec<(NexusId, Alert)> {
+        std::mem::take(&mut self.alerts)
     }
 
     // ---- mode parameters
@@ -518,19 +514,7 @@ impl Reservations {
     }
 
     fn alert_others(&mut self, but: &NexusId, alert: Alert) {
-        let others: Vec<NexusId> = self.registrants.keys().filter(|other| *other != but).cloned().collect();
-        for other in others {
-            self.alert(&other, alert);
-        }
-    }
-
-    fn alert(&mut self, nexus: &NexusId, alert: Alert) {
-        if self.alerts.len() >= MAX_ALERTED && !self.alerts.contains_key(nexus) {
-            return;
-        }
-        let waiting = self.alerts.entry(nexus.clone()).or_default();
-        if !waiting.contains(&alert) {
-            waiting.push(alert);
-        }
+        let others = self.registrants.keys().filter(|other| *other != but);
+        self.alerts.extend(others.map(|other| (other.clone(), alert)));
     }
 }

@@ -191,6 +191,7 @@ impl Full {
             }
             Event::Farewell(how) => self.farewell(common, how),
             Event::Announce(device, asc) => self.announce(common, device, asc),
+            Event::Attention(device, asc) => self.alert(|nexus| nexus.alert(device, asc)),
             Event::DeviceReset(device) => {
                 self.tasks.retain(|task| task.device != device);
                 self.limited.forget_device(device);

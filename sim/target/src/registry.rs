@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sanbench_array::DeviceId;
+use sanbench_array::{DeviceId, NexusId};
 use sanbench_wire::pdu::AsyncEvent;
 use sanbench_wire::scsi::sense::Asc;
 use tokio::sync::Notify;
@@ -37,6 +37,8 @@ pub(crate) enum Event {
     Farewell(AsyncEvent),
     /// A unit attention that is told at once (asynchronous event 0).
     Announce(DeviceId, Asc),
+    /// A unit attention that waits for the next command.
+    Attention(DeviceId, Asc),
 }
 
 /// Where a session receives its events.
@@ -101,6 +103,8 @@ pub(crate) struct Joiner {
     pub(crate) cid: u16,
     /// Address of the portal.
     pub(crate) local: SocketAddr,
+    /// Relative target port identifier of the portal.
+    pub(crate) port: u16,
 }
 
 #[derive(Debug)]
@@ -108,6 +112,7 @@ struct Entry {
     nexus: NexusName,
     cid: u16,
     local: SocketAddr,
+    port: u16,
     mailbox: Arc<Mailbox>,
 }
 
@@ -179,8 +184,8 @@ impl Registry {
         defects: TargetDefects,
     ) -> Result<u16, JoinError> {
         let mut sessions = lock(&self.0.sessions);
-        let Joiner { nexus, tsih, cid, local } = joiner;
-        let entry = Entry { nexus, cid, local, mailbox: Arc::clone(mailbox) };
+        let Joiner { nexus, tsih, cid, local, port } = joiner;
+        let entry = Entry { nexus, cid, local, port, mailbox: Arc::clone(mailbox) };
         if tsih != 0 {
             let old =
                 sessions.get(&tsih).filter(|old| old.nexus == entry.nexus).ok_or(JoinError::NoSuchSession)?;
@@ -236,10 +241,13 @@ impl Registry {
         sessions.values().filter(expect).for_each(|entry| entry.mailbox.ring.notify_one());
     }
 
-    /// Tells the sessions of an initiator port.
-    pub(crate) fn tell_nexus(&self, initiator: &str, isid: [u8; 6], event: Event) {
+    /// Tells the session of a nexus, if it has one.
+    pub(crate) fn tell_nexus(&self, nexus: &NexusId, event: Event) {
         let sessions = lock(&self.0.sessions);
-        let own = |entry: &&Entry| entry.nexus.initiator == initiator && entry.nexus.isid == isid;
+        let own = |entry: &&Entry| {
+            let name = &entry.nexus;
+            name.initiator == nexus.initiator && name.isid == nexus.isid && entry.port == nexus.port
+        };
         sessions.values().filter(own).for_each(|entry| entry.mailbox.post(event));
     }
 

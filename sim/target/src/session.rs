@@ -387,7 +387,13 @@ impl Session {
         let mut seed = [0; 2];
         common.around.entropy(&mut seed);
         let known = nexus.clone();
-        let joiner = Joiner { nexus, tsih: agreed.tsih, cid: agreed.cid, local: common.portal.local };
+        let joiner = Joiner {
+            nexus,
+            tsih: agreed.tsih,
+            cid: agreed.cid,
+            local: common.portal.local,
+            port: common.portal.relative_port,
+        };
         let seed = u16::from_be_bytes(seed);
         let joined = common.registry.join(joiner, seed, &common.mailbox, common.config.defects);
         let tsih = joined.map_err(|error| {

@@ -15,7 +15,7 @@ use sanbench_wire::scsi::sense::{Asc, Sense, SenseKey};
 use crate::common::{Common, serial_less};
 use crate::full::Full;
 use crate::limit::toll;
-use crate::registry::{Event, TaskSlot};
+use crate::registry::TaskSlot;
 use crate::scsi;
 use crate::tasks::{Asker, Interrupted, first_burst, interrupted};
 
@@ -133,6 +133,9 @@ impl Full {
                 None => {
                     let before = array.promised();
                     let done = scsi::finish(&mut array, now, nexus, task.lun, task.device, &task.cdb, data);
+                    for (other, event) in nexus.take_concerned() {
+                        common.registry.tell_nexus(&other, event);
+                    }
                     let promise = scsi::promise_since(&array, before, nexus, task.lun);
                     let what = (task.lun, task.cdb[0]);
                     let toll = toll(&mut array, now, nexus, what, data.len() as u64);
@@ -163,10 +166,6 @@ impl Full {
             true => first_burst,
             false => task.wanted,
         };
-        let preempted = self.nexus.as_mut().map(scsi::Nexus::take_preempted).unwrap_or_default();
-        for (nexus, device) in preempted {
-            common.registry.tell_nexus(&nexus.initiator, nexus.isid, Event::TasksCleared(device));
-        }
         if common.config.defects.unmap_answers_twice && asker.opcode == op::UNMAP && done.is_err() {
             self.reply(common, now, asker, done.clone(), moved);
         }

@@ -9,6 +9,7 @@ use sanbench_wire::scsi::sense::Asc;
 use super::Unit;
 use super::copy::CopyResults;
 use crate::defects::TargetDefects;
+use crate::registry::Event;
 
 /// The target port of a nexus, for the device identification page.
 #[derive(Clone, Debug)]
@@ -48,8 +49,8 @@ pub(crate) struct Nexus {
     pub(super) allow_sanitize: bool,
     /// Results of copies that the initiator may still ask for.
     pub(super) copies: CopyResults,
-    /// Nexuses whose tasks on a device a PREEMPT AND ABORT of this one ends.
-    preempted: Vec<(NexusId, DeviceId)>,
+    /// What a service action of this nexus means to others.
+    concerned: Vec<(NexusId, Event)>,
     /// What a unit that is new to the nexus has to say first.
     birth: Asc,
     view_generation: u64,
@@ -87,7 +88,7 @@ impl Nexus {
             defects,
             allow_sanitize,
             copies: CopyResults::default(),
-            preempted: Vec::new(),
+            concerned: Vec::new(),
             birth,
             view_generation: array.view_generation(initiator),
             luns_changed: false,
@@ -173,13 +174,6 @@ impl Nexus {
                 }
             }
         }
-        if array.reservations(unit.device).is_some_and(|reservations| !reservations.is_idle())
-            && let Some(reservations) = array.reservations_mut(unit.device)
-        {
-            for alert in reservations.take_alerts(&self.id) {
-                push(&mut state.attentions, alert_code(alert));
-            }
-        }
     }
 
     /// The nexus changes access states of a device itself and needs not be told.
@@ -215,14 +209,21 @@ impl Nexus {
         }
     }
 
-    /// Tasks of these nexuses on a device must end.
+    /// The tasks of these nexuses on a device must end.
     pub(super) fn preempt_tasks(&mut self, device: DeviceId, of: Vec<NexusId>) {
-        self.preempted.extend(of.into_iter().map(|nexus| (nexus, device)));
+        self.concerned.extend(of.into_iter().map(|nexus| (nexus, Event::TasksCleared(device))));
     }
 
-    /// Whose tasks on which device must end now; asked after every command.
-    pub(crate) fn take_preempted(&mut self) -> Vec<(NexusId, DeviceId)> {
-        std::mem::take(&mut self.preempted)
+    /// These nexuses must hear of what became of reservations and registrations of a device.
+    pub(super) fn tell(&mut self, device: DeviceId, alerts: Vec<(NexusId, Alert)>) {
+        let told =
+            alerts.into_iter().map(|(nexus, alert)| (nexus, Event::Attention(device, alert_code(alert))));
+        self.concerned.extend(told);
+    }
+
+    /// What other nexuses must be told now; asked after every command, while the array is still locked.
+    pub(crate) fn take_concerned(&mut self) -> Vec<(NexusId, Event)> {
+        std::mem::take(&mut self.concerned)
     }
 }
 

@@ -140,6 +140,8 @@ pub(super) fn change(
         }
         _ => return Err(bad_field(1, Some(4)).into()),
     };
+    let alerts = state.take_alerts();
+    nexus.tell(unit.device, alerts);
     done.map_err(failure)
 }
 
