@@ -47,6 +47,7 @@ fn main() -> ExitCode {
             hosts: vec![host("one"), host("two")],
             blocks,
             hidden: None,
+            window: None,
             grow: None,
             patience: Duration::from_millis(1500),
             quiet: Duration::from_millis(100),

@@ -55,6 +55,8 @@ pub struct Setup {
     pub blocks: u64,
     /// LUN of a second unit that only the second host may use.
     pub hidden: Option<u16>,
+    /// Bytes that a connection holds before their receiver must read some, where that is known.
+    pub window: Option<usize>,
     /// Makes the scratch unit larger and gives its new number of blocks; the last case of a chapter may ask for it.
     pub grow: Option<Grow>,
     /// Longest wait for an answer that has to come.

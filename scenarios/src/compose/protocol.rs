@@ -154,6 +154,7 @@ async fn prepare(site: &ComposedSite, ground: &mut Ground) -> Result<Setup, Driv
         grow,
         blocks: GIB << 21,
         hidden,
+        window: site.window(),
         patience: Duration::from_secs(6),
         quiet: Duration::from_millis(200),
         limit: Duration::from_secs(90),

@@ -12,7 +12,7 @@ use sanbench_durable::Spoil;
 use sanbench_runner::plan::{FaultAction, Plan, Schedule as Order, Side, Way};
 use sanbench_runner::story::Name;
 use sanbench_runner::{CaseOutcome, CaseSpec, PathState, Remote, Severed, SiteError};
-use sanbench_world::sim::Shape;
+use sanbench_world::sim::{Shape, WINDOW};
 use sanbench_world::{
     Crash, Delivery, Env, Fault, FaultPlan, Schedule, Segment, SimConfig, SimWorld, Wrong, dice,
 };
@@ -477,6 +477,10 @@ impl Levers for SimLevers {
 
     fn disarm(&self) {
         self.world.clear_faults();
+    }
+
+    fn window(&self) -> Option<usize> {
+        Some(WINDOW)
     }
 
     fn heal(&self) {

@@ -122,6 +122,10 @@ pub(crate) trait Levers: Send + Sync {
     fn disarm(&self);
     /// Everything that is broken in the network works again.
     fn heal(&self) {}
+    /// Bytes that a connection holds before their receiver must read some; none where only the machine knows.
+    fn window(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A site that stands.
@@ -253,6 +257,11 @@ impl ComposedSite {
     /// The node of a host.
     pub(super) fn node(&self, host: &Name) -> Option<Env> {
         self.connectors.get(host).map(|machine| machine.env())
+    }
+
+    /// Bytes that a connection holds, see [`Levers::window`].
+    pub(super) fn window(&self) -> Option<usize> {
+        self.parts.levers.as_ref()?.window()
     }
 
     /// The run's tag as its type.

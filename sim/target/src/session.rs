@@ -467,10 +467,17 @@ impl Session {
             }
         };
         let delayed = self.delayed.as_ref().map(|(due, _)| *due);
-        let stalled = (!config.stall_timeout.is_zero() && !self.common.out.is_empty())
-            .then(|| self.progressed + config.stall_timeout);
         let limited = self.full.as_ref().and_then(|full| full.limited.due());
-        [idle, delayed, self.common.hold_output, stalled, self.leave_by, limited].into_iter().flatten().min()
+        [idle, delayed, self.common.hold_output, self.gives_up_at(), self.leave_by, limited]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When a peer is given up that takes none of the answers that wait for it; while none do, that moves on.
+    fn gives_up_at(&self) -> Option<Duration> {
+        let limit = self.common.config.stall_timeout;
+        (!limit.is_zero()).then(|| self.progressed + limit)
     }
 
     /// Acts on what is due: login time limit, pings, delayed PDUs. Call [`Session::handle`] afterwards, since a delay may
@@ -487,8 +494,7 @@ impl Session {
             full.release_limited(&mut self.common, now);
         }
         let config = Arc::clone(&self.common.config);
-        let stalled = !config.stall_timeout.is_zero() && now >= self.progressed + config.stall_timeout;
-        if stalled && !self.common.out.is_empty() {
+        if self.gives_up_at().is_some_and(|due| due <= now) {
             return self.common.cut("the peer takes no answers");
         }
         if self.leave_by.is_some_and(|due| due <= now) {

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use sanbench_wire::bhs::{Bhs, Opcode, RESERVED_TAG};
 use sanbench_wire::keys;
-use sanbench_wire::pdu::{LoginStatus, NopOut, ScsiCommand, Stage, Stages, TaskAttribute};
-use sanbench_wire::scsi::luns::Lun;
+use sanbench_wire::pdu::{LoginStatus, ScsiCommand, Stage, Stages, TaskAttribute};
 use sanbench_wire::{Pdu, RawPdu};
 
 use super::cases;
@@ -628,16 +627,7 @@ async fn own_target(lab: &Lab) -> Checked {
     lists(lab, &text)?;
     let names = text.matches("TargetName=").count();
     must!(names == 1, "RFC 7143 appendix C", "this target only", "{names} targets");
-    let nop = NopOut {
-        immediate: true,
-        lun: Lun::ZERO,
-        itt: RESERVED_TAG,
-        ttt: RESERVED_TAG,
-        cmd_sn: client.cmd_sn,
-        exp_stat_sn: client.exp_stat_sn(),
-        data: Bytes::new(),
-    };
-    client.send(nop).await;
+    client.sign_of_life().await;
     client.alive("SendTargets").await?;
     client.bye().await
 }

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use sanbench_wire::bhs::{Bhs, Opcode, RESERVED_TAG};
 use sanbench_wire::pdu::{
-    DataOut, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, Snack, SnackType, TaskFunction,
+    DataOut, LogoutReason, LogoutRequest, LogoutResponseCode, Snack, SnackType, TaskFunction,
 };
-use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::{Pdu, RawPdu};
 
 use super::{cases, difference, pattern};
@@ -234,16 +233,7 @@ async fn echo_cut(lab: &Lab) -> Checked {
 
 async fn no_reply(lab: &Lab) -> Checked {
     let mut c = lab.session().await?;
-    let nop = NopOut {
-        immediate: true,
-        lun: Lun::ZERO,
-        itt: RESERVED_TAG,
-        ttt: RESERVED_TAG,
-        cmd_sn: c.cmd_sn,
-        exp_stat_sn: c.exp_stat_sn(),
-        data: Bytes::new(),
-    };
-    c.send(nop).await;
+    c.sign_of_life().await;
     c.quiet(lab.quiet(), "RFC 7143 11.18.1", "no answer to a NOP-Out with the reserved task tag").await?;
     c.alive("a NOP-Out without a tag").await?;
     c.bye().await

@@ -1,15 +1,18 @@
 //! Task management.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sanbench_wire::Pdu;
 use sanbench_wire::bhs::RESERVED_TAG;
 use sanbench_wire::pdu::{TaskFunction, TaskResponse};
 use sanbench_wire::scsi::luns::Lun;
+use sanbench_wire::scsi::status::Status;
 
 use super::{cases, pattern};
 use crate::cdb;
 use crate::lab::{Lab, settle};
-use crate::outcome::{Checked, must};
+use crate::outcome::{Checked, fail, must, not_claimed};
 use crate::raw::{Client, Cmd, End};
 
 cases! {
@@ -27,11 +30,16 @@ cases! {
     reassign "task-reassign" ["ISC-012"] "TASK REASSIGN is not supported at error recovery level 0";
     clear_aca "clear-aca" ["ISC-012"] "CLEAR ACA is answered";
     unknown_function "function-unknown" ["ISC-012" "ISC-017"] "An unknown function is refused";
+    unread "unread-answers" ["ISC-024"] "A peer that takes no answers, but goes on talking, keeps nobody out for ever";
     warm_reset "target-warm-reset" ["ISC-012"] "TARGET WARM RESET is done or refused, and the session lives";
 }
 
 const KEYS: [(&str, &str); 2] = [("InitialR2T", "Yes"), ("ImmediateData", "No")];
 const AT: u64 = 7000;
+/// Within this time a target must have given a peer up that takes nothing.
+const GIVEN_UP: Duration = Duration::from_secs(80);
+/// How often that peer says something.
+const PAUSE: Duration = Duration::from_secs(5);
 
 async fn waiting(c: &mut Client, lba: u64, fill: u8) -> Checked<(u32, u32, sanbench_wire::pdu::R2t)> {
     let sn = c.cmd_sn;
@@ -295,6 +303,48 @@ async fn unknown_function(lab: &Lab) -> Checked {
     }
     c.alive("an unknown function").await?;
     c.bye().await
+}
+
+/// The process hangs, its host does not: nothing is read, and somebody goes on sending. What the nexus has reserved must not stay
+/// with it, which others can see (SPC-2 clause 5.5.1: RESERVE ends with the nexus).
+async fn unread(lab: &Lab) -> Checked {
+    /// Bytes of one answer.
+    const PART: usize = 256 << 10;
+    let Some(window) = lab.setup.window else {
+        return Err(not_claimed("how much a connection holds is not known here"));
+    };
+    let mut b = lab.session_of(1, 0).await?;
+    let mut a = lab.session().await?;
+    let r = a.run(&Cmd::none([0x16, 0, 0, 0, 0, 0])).await?;
+    if r.unsupported() {
+        return Err(not_claimed("RESERVE (6) is not offered"));
+    }
+    must!(r.good(), "SPC-2 7.21", "GOOD", "{}", r.words());
+    // More than the connection holds, and less than the target may queue without hearing its peer any more.
+    for _ in 0..window.div_ceil(PART) + 1 {
+        a.start(&Cmd::read(cdb::read(0, (PART / 512) as u32), PART as u32)).await;
+    }
+    let tur = Cmd::none(cdb::test_unit_ready());
+    let mut answer = b.run(&tur).await?;
+    must!(
+        answer.status == Status::RESERVATION_CONFLICT,
+        "SPC-2 5.5.1",
+        "RESERVATION CONFLICT while the holder is there",
+        "{}",
+        answer.words()
+    );
+    let env = &lab.host(0)?.env;
+    let pauses = GIVEN_UP.as_secs() / PAUSE.as_secs();
+    for _ in 0..pauses {
+        env.sleep(PAUSE).await;
+        a.sign_of_life().await;
+        answer = b.run(&tur).await?;
+        if answer.status != Status::RESERVATION_CONFLICT {
+            settle(&mut b).await?;
+            return b.bye().await;
+        }
+    }
+    Err(fail("RFC 7143 7.1.4", format!("the end of that session within {GIVEN_UP:?}"), answer.words()))
 }
 
 async fn warm_reset(lab: &Lab) -> Checked {

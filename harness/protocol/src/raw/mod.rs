@@ -343,6 +343,20 @@ impl Client {
         itt
     }
 
+    /// A NOP-Out that wants no answer (RFC 7143 section 11.18.1).
+    pub(crate) async fn sign_of_life(&mut self) {
+        let nop = NopOut {
+            immediate: true,
+            lun: Lun::ZERO,
+            itt: RESERVED_TAG,
+            ttt: RESERVED_TAG,
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn(),
+            data: Bytes::new(),
+        };
+        self.send(nop).await;
+    }
+
     /// The connection still works: a ping is answered.
     pub(crate) async fn alive(&mut self, after: &str) -> Checked {
         let itt = self.ping(Bytes::from_static(b"still there?"), true).await;
