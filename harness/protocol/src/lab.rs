@@ -53,7 +53,7 @@ pub struct Setup {
     pub hosts: Vec<Host>,
     /// Size of the scratch unit in blocks of 512 bytes, as its maker asked for.
     pub blocks: u64,
-    /// LUN of a second unit that only the second host may use.
+    /// LUN of a second unit of that size that only the second host may use. Where that can be had it is fully provisioned.
     pub hidden: Option<u16>,
     /// Bytes that a connection holds before their receiver must read some, where that is known.
     pub window: Option<usize>,
@@ -166,6 +166,18 @@ impl Lab {
     /// A session of the first host over the first path.
     pub(crate) async fn session(&self) -> Checked<Client> {
         self.session_of(0, 0).await
+    }
+
+    /// Sessions for every unit of the setup, each with its unit as the one that commands go to.
+    pub(crate) async fn units(&self) -> Checked<Vec<Client>> {
+        let mut all = vec![self.session().await?];
+        if let Some(unit) = self.setup.hidden.and_then(Lun::from_number) {
+            let mut client = self.session_of(1, 0).await?;
+            client.lun = unit;
+            settle(&mut client).await?;
+            all.push(client);
+        }
+        Ok(all)
     }
 
     /// A session of the first host with changed keys, unit attentions behind it.

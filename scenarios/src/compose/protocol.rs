@@ -18,6 +18,12 @@ use super::site::ComposedSite;
 
 /// Size of the scratch volume.
 const GIB: u64 = 1;
+/// How long an array may move an empty volume.
+const MOVE_LIMIT: Duration = Duration::from_secs(60);
+/// How often it is asked whether it has.
+const MOVE_PAUSE: Duration = Duration::from_millis(100);
+/// RUNNINGSTATUS of a LUN migration at its end.
+const MOVED: &str = "76";
 /// Lines of the trace that a finding shows; the history has them all.
 const SHOWN: usize = 14;
 
@@ -129,6 +135,9 @@ async fn prepare(site: &ComposedSite, ground: &mut Ground) -> Result<Setup, Driv
         }
         hosts.extend(found);
     }
+    if let Some(scratch) = ground.volumes.get(1) {
+        provision_fully(site, ground, &scratch.volume.name_id).await?;
+    }
     let mut hidden = None;
     if let (Some(scratch), Some(name)) = (ground.volumes.get_mut(1), names.get(1))
         && let Some(connector) = site.connector(name)
@@ -159,6 +168,40 @@ async fn prepare(site: &ComposedSite, ground: &mut Ground) -> Result<Setup, Driv
         quiet: Duration::from_millis(200),
         limit: Duration::from_secs(90),
     })
+}
+
+/// An administrator moves a volume to a fully provisioned place, where there is one: the driver only makes thin ones.
+async fn provision_fully(site: &ComposedSite, ground: &Ground, volume: &VolumeId) -> Result<(), DriverError> {
+    let wrong = |what: String| DriverError::Fault { message: format!("no fully provisioned volume: {what}") };
+    let call = async |method: &str, path: &str, fields: &[(&str, &str)]| {
+        let body = fields.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        match site.administer(false, method, path, &body).await {
+            Ok((0, data)) => Ok(data),
+            Ok((code, _)) => Err(wrong(format!("{method} {path} is refused with code {code}"))),
+            Err(e) => Err(wrong(e.to_string())),
+        }
+    };
+    let Some(inventory) = ground.driver.inventory().filter(|_| site.is_administered()) else { return Ok(()) };
+    let listing = inventory.list().await?;
+    let Some(lun) = listing.lun_by_name(&inventory.lun_name(volume)) else {
+        return Err(wrong("the array does not show it".to_owned()));
+    };
+    let (id, blocks) = (lun.id.as_str(), (GIB << 21).to_string());
+    let place = [("NAME", "place"), ("PARENTID", "0"), ("CAPACITY", &blocks), ("ALLOCTYPE", "0")];
+    let place = call("POST", "lun", &place).await?;
+    let place = place["ID"].as_str().unwrap_or_default();
+    call("POST", "lun_migration", &[("PARENTID", id), ("TARGETLUNID", place), ("SPEED", "4")]).await?;
+    let task = format!("lun_migration/{id}");
+    let until = site.env().now() + MOVE_LIMIT;
+    while site.env().now() < until {
+        if call("GET", &task, &[]).await?["RUNNINGSTATUS"] == MOVED {
+            call("DELETE", &task, &[]).await?;
+            call("DELETE", &format!("lun/{place}"), &[]).await?;
+            return Ok(());
+        }
+        site.env().sleep(MOVE_PAUSE).await;
+    }
+    Err(wrong(format!("it is not moved within {MOVE_LIMIT:?}")))
 }
 
 fn host(env: &Env, properties: &ConnectorProperties, info: &ConnectionInfo) -> Option<Host> {

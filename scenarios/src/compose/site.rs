@@ -259,6 +259,11 @@ impl ComposedSite {
         self.connectors.get(host).map(|machine| machine.env())
     }
 
+    /// Whether an administrator of the array works here.
+    pub(super) fn is_administered(&self) -> bool {
+        !self.parts.desks.is_empty()
+    }
+
     /// Bytes that a connection holds, see [`Levers::window`].
     pub(super) fn window(&self) -> Option<usize> {
         self.parts.levers.as_ref()?.window()

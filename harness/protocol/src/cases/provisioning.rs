@@ -1,7 +1,7 @@
 //! Unmapping, repeating, and what GET LBA STATUS says of it.
 
 use super::blocks::{fill, offered, reads};
-use super::truth::limits;
+use super::truth::{limits, supported};
 use super::{cases, difference, pattern};
 use crate::cdb::{self, be};
 use crate::lab::Lab;
@@ -15,11 +15,11 @@ cases! {
     unmap_many "unmap-many" ["SCS-007"] "Several descriptors are all unmapped, empty ones do nothing";
     unmap_partly "unmap-partly-wrong" ["SCS-007" "ISC-008"] "A descriptor past the end fails the command, once";
     unmap_lists "unmap-bad-lists" ["SCS-007" "SCS-028"] "Parameter lists that are too short are refused or do nothing";
-    unmap_claims "unmap-claims" ["SCS-002" "SCS-007"] "LBPU, the block limits and UNMAP agree";
+    unmap_claims "unmap-claims" ["SCS-002" "SCS-007"] "LBPU, the block limits, the list of commands and UNMAP agree, thin or not";
     same "write-same" ["SCS-008"] "WRITE SAME (10) and (16) repeat one block";
     same_none "write-same-no-data" ["SCS-008"] "NDOB writes zeros";
     same_unmap "write-same-unmap" ["SCS-008" "DAT-003"] "WRITE SAME with UNMAP leaves what a read must show";
-    same_claims "write-same-claims" ["SCS-002" "SCS-008"] "WRITE SAME unmaps in the forms that are claimed, and only in those";
+    same_claims "write-same-claims" ["SCS-002" "SCS-008"] "WRITE SAME unmaps in the forms that are claimed, and only in those, thin or not";
     same_end "write-same-to-the-end" ["SCS-008" "SCS-004"] "A length of zero means to the end, or is refused as claimed";
     status "lba-status" ["SCS-009"] "GET LBA STATUS follows writes and unmaps";
 }
@@ -147,27 +147,37 @@ async fn unmap_lists(lab: &Lab) -> Checked {
 }
 
 async fn unmap_claims(lab: &Lab) -> Checked {
-    let mut c = lab.session().await?;
-    let p = c.run(&Cmd::read(cdb::vpd(0xb2, 64), 64)).await?;
-    let claimed = p.good() && p.data.get(5).is_some_and(|b| b & 0x80 != 0);
-    let a = unmap_run(&mut c, &[(AT, 8)]).await?;
-    if claimed {
-        must!(a.good(), "SBC-3 6.5.4", "GOOD: LBPU is claimed", "{}", a.words());
-        let l = limits(&mut c).await?;
-        must!(
-            be(&l, 20, 4) > 0 && be(&l, 24, 4) > 0,
-            "SBC-3 6.5.3",
-            "UNMAP limits other than 0",
-            "{} blocks, {} descriptors",
-            be(&l, 20, 4),
-            be(&l, 24, 4)
-        );
+    for mut c in lab.units().await? {
+        let p = c.run(&Cmd::read(cdb::vpd(0xb2, 64), 64)).await?;
+        let claimed = p.good() && p.data.get(5).is_some_and(|b| b & 0x80 != 0);
+        let kept = fill(&mut c, AT, 8, 36).await?;
+        let a = unmap_run(&mut c, &[(AT, 8)]).await?;
         let d = c.good(&Cmd::read(cdb::read_capacity_16(32), 32), "SBC-3 5.16").await?;
-        must!(d[14] & 0x80 != 0, "SBC-3 5.16", "LBPME together with LBPU", "0");
-    } else {
-        must!(!a.good(), "SBC-3 6.5.4", "a refusal: LBPU is not claimed", "{}", a.words());
+        let managed = d.get(14).is_some_and(|b| b & 0x80 != 0);
+        if claimed {
+            must!(a.good(), "SBC-3 6.5.4", "GOOD: LBPU is claimed", "{}", a.words());
+            let l = limits(&mut c).await?;
+            must!(
+                be(&l, 20, 4) > 0 && be(&l, 24, 4) > 0,
+                "SBC-3 6.5.3",
+                "UNMAP limits other than 0",
+                "{} blocks, {} descriptors",
+                be(&l, 20, 4),
+                be(&l, 24, 4)
+            );
+            must!(managed, "SBC-3 5.16", "LBPME together with LBPU", "0");
+        } else {
+            must!(a.key(5), "SBC-3 6.5.4", "ILLEGAL REQUEST: LBPU is not claimed", "{}", a.words());
+            reads(&mut c, AT, &kept, "SPC-4 4.5").await?;
+        }
+        if let Some(listed) = supported(&mut c, 0x42).await? {
+            let words =
+                ["UNMAP not to be listed: LBPU is not claimed", "UNMAP to be listed: LBPU is claimed"];
+            must!(listed == claimed, "SPC-4 6.35", words[usize::from(claimed)], "the contrary");
+        }
+        c.bye().await?;
     }
-    c.bye().await
+    Ok(())
 }
 
 async fn same(lab: &Lab) -> Checked {
@@ -221,7 +231,13 @@ async fn same_unmap(lab: &Lab) -> Checked {
 }
 
 async fn same_claims(lab: &Lab) -> Checked {
-    let mut c = lab.session().await?;
+    for c in lab.units().await? {
+        same_as_claimed(c).await?;
+    }
+    Ok(())
+}
+
+async fn same_as_claimed(mut c: Client) -> Checked {
     let p = c.run(&Cmd::read(cdb::vpd(0xb2, 64), 64)).await?;
     let claims = if p.good() { p.data.get(5).copied().unwrap_or(0) } else { 0 };
     let zeros = vec![0; 512];
