@@ -7,6 +7,7 @@ pub(crate) mod data;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod modes;
+pub(crate) mod moves;
 pub(crate) mod nexus;
 pub(crate) mod offload;
 pub(crate) mod provisioning;

@@ -6,6 +6,7 @@ use sanbench_wire::scsi::luns::Lun;
 use sanbench_wire::scsi::status::Status;
 
 use super::modes::mode_page;
+use super::moves::moved;
 use super::offload::run_copy;
 use super::{cases, difference, pattern};
 use crate::cdb::{self, be};
@@ -22,6 +23,7 @@ cases! {
     clear "reservation-clear" ["SCS-012" "SCS-015"] "CLEAR removes everything and tells the others";
     full_status "reservation-full-status" ["SCS-012"] "READ FULL STATUS names the registrants";
     capabilities "reservation-capabilities" ["SCS-012"] "REPORT CAPABILITIES is well-formed";
+    moved "reservation-move" ["SCS-012" "SCS-015"] "REGISTER AND MOVE makes another nexus the holder, whether it has a session or not";
     across_paths "reservation-other-path" ["MPX-009" "SCS-012"] "A reservation binds the other path of the same host too";
     relogin "reservation-relogin" ["SCS-012" "ISC-014"] "The same ISID on the same path is the same nexus after a new login";
     legacy "reserve-6" ["SCS-014" "SCS-012"] "RESERVE (6) keeps others out until released";
@@ -34,8 +36,8 @@ cases! {
 }
 
 const AT: u64 = 12_000;
-const A: u64 = 0xa11c_e000_0000_0001;
-const B: u64 = 0xb0b0_0000_0000_0002;
+pub(super) const A: u64 = 0xa11c_e000_0000_0001;
+pub(super) const B: u64 = 0xb0b0_0000_0000_0002;
 
 pub(super) async fn out(c: &mut Client, action: u8, kind: u8, key: u64, action_key: u64) -> Checked<Answer> {
     c.run(&Cmd::write(cdb::pr_out(action, 0, kind), cdb::pr_out_data(key, action_key, false))).await
@@ -63,7 +65,7 @@ pub(super) async fn reservation(c: &mut Client) -> Checked<Option<(u64, u8)>> {
     Ok((be(&d, 4, 4) == 16).then(|| (be(&d, 8, 8), d[21] & 15)))
 }
 
-fn conflict(a: &Answer, what: &str) -> Checked {
+pub(super) fn conflict(a: &Answer, what: &str) -> Checked {
     must!(
         a.status == Status::RESERVATION_CONFLICT,
         "SPC-4 5.14",
@@ -75,7 +77,7 @@ fn conflict(a: &Answer, what: &str) -> Checked {
 }
 
 /// Two hosts' sessions, with no registration left of anything before.
-async fn pair(lab: &Lab) -> Checked<(Client, Client)> {
+pub(super) async fn pair(lab: &Lab) -> Checked<(Client, Client)> {
     let mut a = lab.session_of(0, 0).await?;
     let mut b = lab.session_of(1, 0).await?;
     wipe(&mut a, A).await?;
@@ -89,7 +91,7 @@ pub(super) async fn wipe(c: &mut Client, key: u64) -> Checked {
     good(c, 3, 0, key, 0).await
 }
 
-async fn done(mut a: Client, mut b: Client) -> Checked {
+pub(super) async fn done(mut a: Client, mut b: Client) -> Checked {
     settle(&mut a).await?;
     wipe(&mut a, A).await?;
     settle(&mut b).await?;
