@@ -251,6 +251,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "target-names",
     "one-size",
     "forced-detach",
+    "journal-pace",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -120,10 +120,14 @@ impl Gate {
 
     // ---- for the committer
 
+    /// Whether there is nothing to do for a committer, be it a thread or a task: all that is wanted is durable, and it is to go on.
+    fn is_idle(&self, state: &State) -> bool {
+        !state.stops && state.wanted <= self.durable()
+    }
+
     /// Waits until somebody wants a commit, at most for `idle`; answers whether this is the last one.
     pub fn wait_for_work(&self, idle: Duration) -> bool {
-        let has_nothing = |state: &mut State| !state.stops && state.wanted <= self.durable();
-        let waited = self.bell.wait_timeout_while(self.state(), idle, has_nothing);
+        let waited = self.bell.wait_timeout_while(self.state(), idle, |state| self.is_idle(state));
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.stops
     }
@@ -132,11 +136,11 @@ impl Gate {
     pub async fn work(&self) {
         std::future::poll_fn(|cx| {
             let mut state = self.state();
-            if state.stops || state.wanted > self.durable() {
-                return Poll::Ready(());
+            if self.is_idle(&state) {
+                state.committer = Some(cx.waker().clone());
+                return Poll::Pending;
             }
-            state.committer = Some(cx.waker().clone());
-            Poll::Pending
+            Poll::Ready(())
         })
         .await;
     }
