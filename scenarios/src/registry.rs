@@ -252,6 +252,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "one-size",
     "forced-detach",
     "journal-pace",
+    "put-back-grown",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -443,6 +443,14 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<Refused>,
     },
+    /// The array's own management puts a volume back to a snapshot of it.
+    PutBack {
+        /// Snapshot.
+        snapshot: Name,
+        /// Expected refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refused>,
+    },
     /// Restart the volume service with changed options.
     Restart {
         /// Options to change.
@@ -727,6 +735,7 @@ impl Step {
         matches!(
             self,
             Self::Squat { .. }
+                | Self::PutBack { .. }
                 | Self::Manage { .. }
                 | Self::Inspect { .. }
                 | Self::Fill { .. }
@@ -748,7 +757,13 @@ impl Step {
     /// Whether nothing may go on beside it.
     pub fn runs_alone(&self) -> bool {
         self.is_of_two_arrays()
-            || matches!(self, Self::Reboot { .. } | Self::RestartInitiator { .. } | Self::Spoil { .. })
+            || matches!(
+                self,
+                Self::Reboot { .. }
+                    | Self::RestartInitiator { .. }
+                    | Self::Spoil { .. }
+                    | Self::PutBack { .. }
+            )
     }
 
     /// Whether it changes how paths of a host carry bytes.

@@ -40,6 +40,9 @@ pub(super) fn requirement(
         // Newer than the snapshot: it is not frozen. Otherwise it was not right to begin with.
         return if from_after { "SNP-002" } else { "SNP-001" };
     }
+    if view.change == Some(Change::PutBack) {
+        return "SNP-008";
+    }
     if lba >= view.born {
         return if *expected == Expected::Zero || view.change == Some(Change::Extend) {
             "EXT-001"
@@ -60,7 +63,7 @@ pub(super) fn requirement(
     match view.change {
         Some(Change::Flatten) => return "FLT-001",
         Some(Change::Extend) => return "EXT-001",
-        Some(Change::Image | Change::PowerLoss(_)) | None => {}
+        Some(Change::Image | Change::PutBack | Change::PowerLoss(_)) | None => {}
     }
     if of_image && !matches!(view.origin, Origin::Clone | Origin::FromSnapshot) {
         // Data where the image has a hole is what stood there before.

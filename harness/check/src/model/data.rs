@@ -144,6 +144,8 @@ pub(super) enum Change {
     Extend,
     Flatten,
     Image,
+    /// It was put back to a snapshot.
+    PutBack,
     /// The array lost power; the requirement is the one under which its content was durable.
     PowerLoss(&'static str),
 }

@@ -6,6 +6,7 @@ pub mod data;
 pub mod group;
 pub mod overlap;
 mod replica;
+mod restore;
 pub mod runs;
 mod walk;
 pub mod world;

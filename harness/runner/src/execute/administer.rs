@@ -10,6 +10,14 @@ use super::*;
 
 /// What is charged where the story names no requirement.
 const KEPT: &str = "DUR-005";
+/// Code of the simulated array: the pool has no space left.
+const POOL_FULL: i64 = 1_077_936_876;
+/// Code of the simulated array: something is being copied from, to or behind the object.
+const IN_COPY: i64 = 1_077_936_874;
+/// RUNNINGSTATUS of a snapshot to which its LUN is being put back.
+const ROLLING_BACK: &str = "44";
+/// Time between two looks at how far that is.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Player<'_> {
     /// A call of an administrator. Whatever it makes or changes is not the run's, and must stay so from now on, unless it stands for
@@ -91,6 +99,51 @@ impl Player<'_> {
         }
         self.uphold_story();
         self.remember(remember, fitting.first().copied().unwrap_or(&Value::Null))
+    }
+
+    /// The array's own management puts a volume back to a snapshot: hosts see at once what it has frozen, or (when the array
+    /// cannot hold that) what they had, all of it.
+    pub(super) async fn put_back(&self, step: &Step, name: &Name) -> Ended {
+        self.alone()?;
+        let snapshot = self.snapshot_of(name)?;
+        let volume = self.volume(&snapshot.volume)?;
+        let listing = self.objects().await?;
+        let drivers = self.site.drivers();
+        let named = drivers.values().find_map(|d| d.inventory().map(|i| i.snapshot_name(&snapshot.id)));
+        let object = listing.snapshots.iter().find(|s| Some(&s.name) == named.as_ref());
+        let id = &object.ok_or_else(|| StepEnd::Broken(format!("the array does not list {name}")))?.id;
+        let body = [("ID", id.as_str()), ("ROLLBACKSPEED", "4")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let asked = self.site.administer(false, "PUT", "snapshot/rollback", &body.into()).await;
+        let (code, _) = asked.map_err(outages::not_possible)?;
+        // Done or refused, it is looked at.
+        self.judge().expect(&snapshot.volume, &["SNP-008"]);
+        let class = match code {
+            0 => None,
+            POOL_FULL => Some(Refused::NoSpace),
+            IN_COPY => Some(Refused::Busy),
+            _ => Some(Refused::State),
+        };
+        match (class, refused(step)) {
+            (None, _) => {}
+            (Some(class), Some(wanted)) if class == wanted => {
+                return Err(StepEnd::Refused(format!("code {code}")));
+            }
+            (Some(_), Some(wanted)) => return Err(self.not_refused(step, wanted, &format!("code {code}"))),
+            (Some(_), None) => return Err(self.failed(step, &format!("code {code}"))),
+        }
+        self.judge().data.put_back(volume.id, snapshot.id)?;
+        self.judge().changed(&snapshot.volume, false);
+        let path = format!("snapshot/{id}");
+        loop {
+            let looked = self.site.administer(false, "GET", &path, &BTreeMap::new()).await;
+            let (code, object) = looked.map_err(outages::not_possible)?;
+            match (code, text(&object["RUNNINGSTATUS"]).as_str(), text(&object["ROLLBACKRATE"]).as_str()) {
+                (0, ROLLING_BACK, _) => self.site.env().sleep(LOOK).await,
+                (0, _, "100") => return Ok(String::new()),
+                (0, _, rate) => return Err(self.failed(step, &format!("it was given up at {rate} %"))),
+                (code, ..) => return Err(self.failed(step, &format!("code {code}"))),
+            }
+        }
     }
 
     /// Beside faults that nobody has thought of, an administrator's calls fail as well, and what follows means nothing.

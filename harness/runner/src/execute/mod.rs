@@ -416,6 +416,7 @@ impl<'a> Player<'a> {
             Step::Detach { volume, host, force, .. } => self.detach(step, volume, host, *force).await,
             Step::Delete { volume, .. } => self.delete(step, volume).await,
             Step::DeleteSnapshot { snapshot, .. } => self.delete_snapshot(step, snapshot).await,
+            Step::PutBack { snapshot, .. } => self.put_back(step, snapshot).await,
             Step::Restart { options } => self.restart(step, options).await,
             Step::Depth { volume, depth } => self.depth(volume, *depth).await,
             Step::Intrude { volume, host } => self.intrude(volume, host).await,
@@ -712,6 +713,7 @@ fn refused(step: &Step) -> Option<Refused> {
         | Step::Detach { refused, .. }
         | Step::Delete { refused, .. }
         | Step::DeleteSnapshot { refused, .. }
+        | Step::PutBack { refused, .. }
         | Step::Pair { act: PairAct::WriteRemote { refused, .. }, .. } => *refused,
         _ => None,
     }

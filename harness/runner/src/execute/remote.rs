@@ -100,10 +100,14 @@ impl Player<'_> {
             | Step::Reimage { volume, .. }
             | Step::Forge { volume, .. }
             | Step::OutOfSpace { volume, .. }
-            | Step::Spoil { volume, .. } => volume,
+            | Step::Spoil { volume, .. } => volume.clone(),
+            Step::PutBack { snapshot, .. } => match self.judge().snapshots.get(snapshot) {
+                Some(snapshot) => snapshot.volume.clone(),
+                None => return Ok(()),
+            },
             _ => return Ok(()),
         };
-        match self.halves.borrow().all.contains_key(volume) {
+        match self.halves.borrow().all.contains_key(&volume) {
             true => Err(self.out_of_place(format!("{volume} is mirrored: `unmirror` comes first"))),
             false => Ok(()),
         }

@@ -85,6 +85,7 @@ fn needs_space(step: &Step) -> bool {
             | Step::Snapshot { .. }
             | Step::DeleteSnapshot { .. }
             | Step::Flatten { .. }
+            | Step::PutBack { .. }
             | Step::Reimage { .. }
     )
 }
@@ -179,7 +180,9 @@ impl Player<'_> {
                 add(volume);
                 snapshot = Some(taken);
             }
-            Step::DeleteSnapshot { snapshot: gone, .. } => snapshot = Some(gone),
+            Step::DeleteSnapshot { snapshot: named, .. } | Step::PutBack { snapshot: named, .. } => {
+                snapshot = Some(named);
+            }
             Step::Attach { volume, .. }
             | Step::Write { volume, .. }
             | Step::Unmap { volume, .. }

@@ -54,7 +54,7 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
         | Step::Limit { volume: v, .. }
         | Step::Squat { volume: v } => volume(v),
         Step::Snapshot { snapshot, volume: v, .. } => Mentions { snapshots: vec![snapshot], ..volume(v) },
-        Step::DeleteSnapshot { snapshot, .. } => {
+        Step::DeleteSnapshot { snapshot, .. } | Step::PutBack { snapshot, .. } => {
             Mentions { snapshots: vec![snapshot], ..Mentions::default() }
         }
         Step::Reimage { volume: v, image } => Mentions { image: Some(image), ..volume(v) },

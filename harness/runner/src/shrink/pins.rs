@@ -30,9 +30,10 @@ impl Pins {
         let groups = start.plan().groups();
         let end = groups.iter().find(|g| g.contains(&at)).map_or(at + 1, |g| g.end);
         let refused = match &shown.step {
-            Step::Create { refused, .. } | Step::Extend { refused, .. } | Step::Snapshot { refused, .. } => {
-                *refused
-            }
+            Step::Create { refused, .. }
+            | Step::Extend { refused, .. }
+            | Step::Snapshot { refused, .. }
+            | Step::PutBack { refused, .. } => *refused,
             // Whether there is space is the doing of everything before.
             Step::OutOfSpace { .. } => Some(Refused::NoSpace),
             _ => None,

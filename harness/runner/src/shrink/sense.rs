@@ -268,6 +268,11 @@ impl Scene {
                     Some(_) => true,
                 }
             }
+            // A refusal must have its reason.
+            Step::PutBack { snapshot, refused } => {
+                !self.snapshots.get(snapshot).is_some_and(|(of, _)| mirrored(of))
+                    && (*refused != Some(Refused::NoSpace) || !self.full.is_empty())
+            }
             Step::Intrude { volume, host } => !on(volume, host),
             Step::Reimage { volume, image } => {
                 !attached(volume)

@@ -549,6 +549,7 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
         "delete-snapshot" => {
             Step::DeleteSnapshot { snapshot: names.known(at, "snapshot", word(0))?, refused }
         }
+        "put-back" => Step::PutBack { snapshot: names.known(at, "snapshot", word(0))?, refused },
         "restart" => Step::Restart { options: args.pairs() },
         "census" => Step::Census,
         "arm" => Step::Arm { fault: fault(at, args)? },

@@ -43,6 +43,9 @@ pub fn plain(step: &Step) -> String {
         Step::Flatten { volume, refused } => (format!("Flatten {volume}"), refused),
         Step::Delete { volume, refused } => (format!("Delete volume {volume}"), refused),
         Step::DeleteSnapshot { snapshot, refused } => (format!("Delete snapshot {snapshot}"), refused),
+        Step::PutBack { snapshot, refused } => {
+            (format!("An administrator has the array put the volume of {snapshot} back to it"), refused)
+        }
         Step::Restart { options } if options.is_empty() => ("Restart the volume service".to_owned(), &None),
         Step::Restart { options } => {
             let all: Vec<String> = options.iter().map(|(k, v)| format!("{k} = {v}")).collect();

@@ -126,6 +126,7 @@ pub fn print_step(step: &Step) -> String {
         }
         Step::Delete { volume, refused } => (format!("delete {volume}"), refused),
         Step::DeleteSnapshot { snapshot, refused } => (format!("delete-snapshot {snapshot}"), refused),
+        Step::PutBack { snapshot, refused } => (format!("put-back {snapshot}"), refused),
         Step::Restart { options } => (format!("restart{}", pairs(options)), &None),
         Step::Depth { volume, depth } => (format!("depth {volume} {depth}"), &None),
         Step::Intrude { volume, host } => (format!("intrude {volume} {host}"), &None),

@@ -121,7 +121,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(name(), prop::collection::btree_map("[a-z_:]{1,12}", text(), 0..3), 0..3),
         prop::collection::vec((text(), 0u64..9, 0u64..36), 0..3),
     );
-    let steps = prop::collection::vec((0u8..43, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
+    let steps = prop::collection::vec((0u8..44, any::<prop::sample::Index>(), any::<u16>(), gib()), 1..30);
     (text(), prop::collection::btree_set("[A-Z]{3}-[0-9]{3}", 0..14), site, steps).prop_map(
         |(title, requires, (options, pools, hosts, types, faults), steps)| {
             let hosts: Vec<_> = hosts.into_iter().collect();
@@ -189,6 +189,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 product: steps.len().is_multiple_of(5).then(|| "V500R007C60 SPC".to_owned()),
             };
             let mut volumes: Vec<Name> = vec!["v0".parse().unwrap()];
+            let mut snapshots: Vec<Name> = Vec::new();
             plan.steps.push(PlanStep::from(Step::Create {
                 volume: volumes[0].clone(),
                 size: Size(1 << 30),
@@ -223,7 +224,13 @@ fn plan() -> impl Strategy<Value = Plan> {
                     2 => Step::Write { volume, at, length },
                     3 => Step::Unmap { volume, at, length },
                     4 => Step::Extend { volume, size, refused },
-                    5 => Step::Snapshot { snapshot: format!("s{n}").parse().unwrap(), volume, refused },
+                    5 => {
+                        let new: Name = format!("s{n}").parse().unwrap();
+                        if refused.is_none() {
+                            snapshots.push(new.clone());
+                        }
+                        Step::Snapshot { snapshot: new, volume, refused }
+                    }
                     6 => Step::Detach { volume, host, force: number % 4 == 2, refused },
                     7 => Step::Delete { volume, refused },
                     8 => Step::Restart { options: [("a".to_owned(), " \"b\\ #=".to_owned())].into() },
@@ -315,6 +322,9 @@ fn plan() -> impl Strategy<Value = Plan> {
                     },
                     38 => Step::Reboot { host, off: u64::from(number % 3600) + 1 },
                     41 => Step::RestartInitiator { host },
+                    42 if !snapshots.is_empty() => {
+                        Step::PutBack { snapshot: snapshots[pick.index(snapshots.len())].clone(), refused }
+                    }
                     _ => Step::Census,
                 };
                 let lane = lane.filter(|_| !step.runs_alone());

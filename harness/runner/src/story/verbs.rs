@@ -265,6 +265,15 @@ const ONE_ARRAY: &[Verb] = &[
         example: "delete-snapshot monday",
     },
     Verb {
+        name: "put-back",
+        place: Place::Step,
+        positional: &[pos("SNAPSHOT", Type::Name, "a snapshot")],
+        named: &[REFUSED],
+        help: "Has the simulated array's own management put a volume back to this snapshot of it, and waits for the copying: what \
+               was written since is gone, what an extend has added reads zero. Left out beside woven-in faults.",
+        example: "put-back monday",
+    },
+    Verb {
         name: "restart",
         place: Place::Step,
         positional: &[],

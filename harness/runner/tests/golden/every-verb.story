@@ -40,6 +40,8 @@ snapshot monday web
 create copy size=3GiB volume=web
 create old size=4GiB snapshot=monday
 delete-snapshot monday refused=busy
+put-back monday
+put-back monday refused=no-space
 depth copy 1
 flatten copy
 intrude web compute-2
