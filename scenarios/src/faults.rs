@@ -89,8 +89,8 @@ pub(crate) const POINTS: &[Point] = &[
     },
     Point {
         name: "link.send:<message>",
-        what: "An array is about to say something to another one.",
-        promise: "What was acknowledged is on both halves or noted as different; only one half serves.",
+        what: "An array is about to say something to another one (garbage: what it says makes no sense).",
+        promise: "What was acknowledged is on both halves or noted as different; only one half serves; nonsense ends the connection and changes nothing.",
         environments: "sim, loopback",
     },
     Point {

@@ -253,6 +253,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "forced-detach",
     "journal-pace",
     "put-back-grown",
+    "nonsense-between-arrays",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -16,7 +16,10 @@
 //!
 //! `link.send:<message>` with the message's name (`Op`, `Commit`, `Greeting`, ...): `Fail` closes the connection instead of
 //! sending it, `DropReply` sends it and closes the connection, `Delay` holds everything behind it up, `CrashNode` calls
-//! [`LinkConfig::on_crash`].
+//! [`LinkConfig::on_crash`]. `Garbage` makes nonsense of it: a value outside of its range ([`Message::distort`]), or, where
+//! every value has a meaning, a frame that is not what was sent. Other wrong answers are as `Fail`.
+//!
+//! [`Message::distort`]: sanbench_array::pair::Message::distort
 
 mod frame;
 mod pump;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use sanbench_array::{ArrayHandle, Secret};
-use sanbench_world::{Env, Fault, Listener, Stream};
+use sanbench_world::{Env, Fault, Listener, Stream, Wrong};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
@@ -218,9 +218,11 @@ impl LinkEnd {
         }
         while out.len() < OUT_ENOUGH && !*close {
             let next = self.meant(number, |array| array.poll_link(self.env.now(), self.remote))?;
-            let Some(message) = next else { break };
+            let Some(mut message) = next else { break };
+            let mut torn = false;
             match self.env.fault(&format!("link.send:{}", message.name())) {
                 None => {}
+                Some(Fault::Answer(Wrong::Garbage)) => torn = !message.distort(),
                 Some(Fault::Fail | Fault::Answer(_) | Fault::Message(_)) => return Err(End::Fault),
                 Some(Fault::Delay(delay)) => self.env.sleep(delay).await,
                 Some(Fault::DropReply) => *close = true,
@@ -232,6 +234,9 @@ impl LinkEnd {
                 }
             }
             codec.encode(&message, out)?;
+            if let (true, Some(last)) = (torn, out.last_mut()) {
+                *last ^= 0xff;
+            }
         }
         // What is said here may acknowledge what is not durable yet: it leaves when it is.
         if !out.is_empty()

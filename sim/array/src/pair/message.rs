@@ -222,14 +222,14 @@ pub enum Message {
         /// Which.
         pair: u64,
     },
-    /// A group or domain was made.
+    /// A group or domain that the sender has: said when it is made, and at the beginning of each connection.
     CreateSet(NewSet),
     /// A group or domain was deleted.
     DeleteSet {
         /// Which.
         set: u64,
     },
-    /// A pair has joined a group, or left it.
+    /// A pair has joined a group, or left it; said by its primary at the beginning of each connection, too.
     Member {
         /// The pair.
         pair: u64,
@@ -414,6 +414,20 @@ kinds!(
 );
 
 impl Message {
+    /// Puts a number outside of its range, as only an array says it that has lost its mind. False: whatever is said so has a
+    /// meaning.
+    pub fn distort(&mut self) -> bool {
+        const BEYOND: u64 = 1 << 48;
+        match self {
+            Self::Differences { runs, .. } => runs.push(BEYOND..BEYOND + 1),
+            Self::Extent { index, .. } => *index = BEYOND,
+            Self::Op { change: Change::Write { lba, .. } | Change::Unmap { lba, .. }, .. } => *lba = BEYOND,
+            Self::Pong { stamp } => *stamp = Duration::MAX,
+            _ => return false,
+        }
+        true
+    }
+
     /// Bytes of data that it carries, for bounds.
     pub fn weight(&self) -> usize {
         match self {
