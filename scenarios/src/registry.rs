@@ -254,6 +254,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "journal-pace",
     "put-back-grown",
     "nonsense-between-arrays",
+    "lost-sets",
 ];
 
 /// Chapters of the protocol cases. They are no stories: nobody writes them in the story language.

@@ -216,11 +216,6 @@ impl Array {
 
     // ---- identity and lookup
 
-    /// An id that the other array will not give.
-    fn shared_id(&mut self) -> u64 {
-        (self.wwn_base & 0x7fff) << 32 | self.new_id()
-    }
-
     /// Role of this end in a unit, and the other array.
     fn role_in(&self, unit: u64) -> Result<(Role, u64), Refusal> {
         if self.mirror.pairs.get(&unit).is_some_and(|pair| pair.group.is_some()) {
@@ -269,7 +264,7 @@ impl Array {
         Ok(remote)
     }
 
-    fn room_for_pairs(&self) -> Result<(), Refusal> {
+    pub(super) fn room_for_pairs(&self) -> Result<(), Refusal> {
         let mirror = &self.mirror;
         match mirror.pairs.len() + mirror.groups.len() + mirror.domains.len() {
             count if count >= self.limits.objects => Err(Refusal::LimitReached),
@@ -288,17 +283,9 @@ impl Array {
         let kind = PairKind::Replication { mode: Mode::Sync };
         let remote = self.remote_for(kind, remote)?;
         let id = self.shared_id();
-        let set = NewSet {
-            id,
-            name: name.clone(),
-            description: description.clone(),
-            kind: None,
-            speed: 2,
-            auto_recovery: true,
-            interval: Duration::ZERO,
-        };
-        self.mirror.domains.insert(id, Domain { id, name, description, remote });
-        self.mirror.say(remote, Message::CreateSet(set));
+        let domain = Domain { id, name, description, remote };
+        self.mirror.say(remote, Message::CreateSet(NewSet::from(&domain)));
+        self.mirror.domains.insert(id, domain);
         Ok(Outcome::Created(id))
     }
 
@@ -328,12 +315,9 @@ impl Array {
         }
         let remote = self.remote_for(kind, remote)?;
         let id = self.shared_id();
-        let (of, text) = (name.clone(), description.clone());
-        let set =
-            NewSet { id, name: of, description: text, kind: Some(kind), speed, auto_recovery, interval };
         let group = PairGroup { id, name, description, remote, kind, speed, auto_recovery, interval };
+        self.mirror.say(remote, Message::CreateSet(NewSet::from(&group)));
         self.mirror.groups.insert(id, group);
-        self.mirror.say(remote, Message::CreateSet(set));
         Ok(Outcome::Created(id))
     }
 

@@ -439,6 +439,7 @@ impl Array {
                 recover.push(pair.id);
             }
         }
+        self.tell_sets(remote);
         for pair in recover {
             let unit = self.mirror.unit_of(pair);
             // Pairs of a group come here one after the other; the first one starts them all.

@@ -34,6 +34,7 @@
 //! | `commands` | management |
 //! | `changes` | commands of hosts on a LUN in a pair |
 //! | `link` | connections: greeting, lease, loss; messages in and out |
+//! | `sets` | groups and domains, told to the other array |
 //! | `sync` | synchronisation runs |
 //! | `ticket` | what an acknowledgement waits for |
 
@@ -43,6 +44,7 @@ mod extents;
 mod link;
 mod message;
 mod objects;
+mod sets;
 mod sync;
 mod ticket;
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::link::LinkError;
 use super::objects::{Access, Pair, PairState, Role};
-use super::{Change, ExtentSet, MESSAGE_RUNS, Message, NewSet};
+use super::{Change, ExtentSet, MESSAGE_RUNS, Message};
 use crate::object::{DeviceId, SplitStatus};
 use crate::store::content::extents;
 use crate::store::map::Slot;
@@ -312,10 +312,7 @@ impl Array {
                 }
             }
             Message::CreateSet(set) => self.install_set(remote, set),
-            Message::DeleteSet { set } => {
-                self.mirror.domains.retain(|id, domain| *id != set || domain.remote != remote);
-                self.mirror.groups.retain(|id, group| *id != set || group.remote != remote);
-            }
+            Message::DeleteSet { set } => self.drop_set(remote, set),
             Message::DeletePair { pair } | Message::PairRefused { pair } => {
                 let refused = matches!(message, Message::PairRefused { .. });
                 match self.mirror.pairs.get_mut(&pair).filter(|pair| pair.remote == remote) {
@@ -508,33 +505,6 @@ impl Array {
         self.access_changed();
         // Other pairs of the group may still be following.
         self.mirror.say(remote, Message::Pause { unit });
-    }
-
-    fn install_set(&mut self, remote: u64, set: NewSet) {
-        let NewSet { id, name, description, kind, speed, auto_recovery, interval } = set;
-        let taken = self.mirror.groups.contains_key(&id) || self.mirror.domains.contains_key(&id);
-        let full = self.mirror.groups.len() + self.mirror.domains.len() >= self.limits.objects;
-        if taken || full || self.check_text(&name, &description).is_err() {
-            return;
-        }
-        match kind {
-            None => {
-                self.mirror.domains.insert(id, super::Domain { id, name, description, remote });
-            }
-            Some(kind) => {
-                let group = super::PairGroup {
-                    id,
-                    name,
-                    description,
-                    remote,
-                    kind,
-                    speed: speed.clamp(1, 4),
-                    auto_recovery,
-                    interval,
-                };
-                self.mirror.groups.insert(id, group);
-            }
-        }
     }
 
     /// Whether what the array reads of a LUN for others is that of a pair's lower half: for audits.
