@@ -1,5 +1,5 @@
 story "What a link loses of sets of pairs, both arrays agree on again when they hear each other"
-requires MPX-013 DAT-009 CLU-001
+requires DAT-009 CLU-001
 remote
 host compute-1
 
