@@ -130,6 +130,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "journal-write-through",
     "controller-failover",
     "path-loss",
+    "patience",
     "one-way-paths",
     "broken-connections",
     "host-reboots",

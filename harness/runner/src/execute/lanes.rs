@@ -28,7 +28,7 @@ impl Player<'_> {
     /// Plays a group; `first` is the number of its first step. Answers its steps in the order of their ends, and what was
     /// found once all lanes had ended.
     pub(crate) async fn group(&self, steps: &[PlanStep], first: u32) -> (Vec<Played>, Option<StepEnd>) {
-        let before = self.before(true);
+        let (before, begun) = (self.before(true), self.site.env().now());
         let of_lane =
             |step: &PlanStep| step.lane.clone().map(|lane| Running { lane, names: self.names(step) });
         let in_group = steps.iter().filter_map(of_lane).collect();
@@ -60,7 +60,9 @@ impl Player<'_> {
         if stop.get() {
             return (played, None);
         }
-        if let Some(finding) = self.held_up(steps, &played, &before) {
+        let last = steps.last().map_or(&Step::Disarm, |s| &s.step);
+        let waited = self.held_up(steps, &played, &before).or_else(|| self.impatient(last, begun, &before));
+        if let Some(finding) = waited {
             return (played, Some(StepEnd::Findings(vec![finding])));
         }
         let findings = self.judge().control.complete_group(operations);
@@ -79,7 +81,6 @@ impl Player<'_> {
             .for_each(|n| self.judge().expect(n, &["CON-001"]));
         let managed = steps.iter().any(|step| is_managed(step));
         // An upset that one lane made concerns what all read back.
-        let last = steps.last().map_or(&Step::Disarm, |s| &s.step);
         let looked = match last {
             Step::Verify { .. } | Step::Scan { .. } | Step::Depth { .. } | Step::Census => {
                 self.look(&Step::Disarm, managed, &before).await

@@ -12,6 +12,7 @@
 //! | `volumes`, `hosts`, `io`, `outages` | the steps |
 //! | `remote` | volumes on two arrays |
 //! | `limits` | volumes that the array slows down |
+//! | `patience` | how often what never works is tried |
 
 mod administer;
 mod again;
@@ -21,6 +22,7 @@ mod io;
 mod lanes;
 mod limits;
 mod outages;
+mod patience;
 mod remote;
 mod settle;
 mod spoil;
@@ -39,7 +41,7 @@ use sanbench_check::{Finding, ModelError, Operation, Source as ModelSource, Tick
 use sanbench_flows::{
     AttachOptions, CacheEntryView, CreateRequest, DetachOptions, FlowError, Source as FlowSource,
 };
-use sanbench_world::dice;
+use sanbench_world::{Firings, dice};
 
 use crate::audit::{self, AuditError};
 use crate::blame;
@@ -182,6 +184,9 @@ impl<'a> Player<'a> {
         let Ok(ended) = self.site.env().timeout(LONGEST_STEP, self.act(step)).await else {
             return self.hung(step);
         };
+        if let Some(finding) = self.impatient(step, begun, &before) {
+            return StepEnd::Findings(vec![finding]);
+        }
         if let Some(finding) = self.waited_out(step, begun, &before) {
             return StepEnd::Findings(vec![finding]);
         }

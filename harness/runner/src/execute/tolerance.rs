@@ -5,8 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use sanbench_world::Firings;
-
 use super::*;
 use crate::judge::Met;
 use crate::plan::{FaultAction, PlacedFault, Repeated, Starved};
@@ -467,6 +465,7 @@ mod tests {
             nth: 1,
             action: FaultAction::Code(1_077_936_861),
             masked,
+            most: None,
         };
         assert!(may_fail(&fault(false)));
         assert!(!may_fail(&fault(true)));

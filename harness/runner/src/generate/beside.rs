@@ -21,7 +21,7 @@ fn lane(lane: &str, step: Step) -> PlanStep {
 }
 
 fn armed(point: &str, nth: u64, action: FaultAction) -> PlanStep {
-    Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked: true } }.into()
+    Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked: true, most: None } }.into()
 }
 
 /// A flatten that takes half a minute: other volumes do not feel it; or nobody can look at its job for a while, which does not
@@ -143,6 +143,7 @@ pub(super) fn straggler(d: &mut Dice, belief: &mut Belief) -> Option<Vec<PlanSte
         nth: 1 + d.below(2),
         action: FaultAction::Delay(40_000),
         masked: true,
+        most: None,
     };
     let path = 1 + d.below(2);
     Some(vec![

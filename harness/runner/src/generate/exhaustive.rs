@@ -207,8 +207,13 @@ impl Short {
             let behind = [Step::Restart { options: Default::default() }, Step::Settle];
             plan.steps.splice(at + 1..at + 1, behind.map(PlanStep::from));
         }
-        let fault =
-            PlacedFault { point: kind.point.to_owned(), nth: place.nth, action: kind.action, masked: false };
+        let fault = PlacedFault {
+            point: kind.point.to_owned(),
+            nth: place.nth,
+            action: kind.action,
+            masked: false,
+            most: None,
+        };
         plan.steps.insert(at, PlanStep::from(Step::Arm { fault }));
         Some(plan)
     }

@@ -439,6 +439,7 @@ pub const KINDS: &[FaultKind] = &[
                 nth,
                 action: FaultAction::Fail,
                 masked: true,
+                most: None,
             };
             (1..3).map(|nth| Step::Arm { fault: busy(nth) }).collect()
         },

@@ -62,7 +62,7 @@ impl Pair<'_> {
     }
 
     fn arm(&mut self, point: &str, nth: u64, action: FaultAction) {
-        let fault = PlacedFault { point: point.to_owned(), nth, action, masked: false };
+        let fault = PlacedFault { point: point.to_owned(), nth, action, masked: false, most: None };
         self.steps.push(Step::Arm { fault });
     }
 

@@ -387,7 +387,9 @@ fn revocation(d: &mut Dice, belief: &mut Belief) -> Option<Vec<Step>> {
         // One path is found too late; whoever looks later for what was there before gets no answer at all.
         let silent = |nth| {
             let point = "target.command.before:INQUIRY".to_owned();
-            Step::Arm { fault: PlacedFault { point, nth, action: FaultAction::DropReply, masked: false } }
+            Step::Arm {
+                fault: PlacedFault { point, nth, action: FaultAction::DropReply, masked: false, most: None },
+            }
         };
         steps.extend([silent(1), attach, wrote, silent(0), Step::Wait { seconds: 120 }, Step::Disarm]);
         steps.extend([Step::Wait { seconds: 60 }, write(d, &other, belief.volumes.get_mut(&other)?)]);

@@ -161,6 +161,10 @@ pub struct PlacedFault {
     /// not. Faults of the header excuse nobody anyway.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,
+    /// How often it may be met before it is taken away, where the story says so: whoever tries again more often than that, or
+    /// without a pause, has no bounded back-off (API-006).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u64>,
 }
 
 impl PlacedFault {

@@ -446,7 +446,8 @@ fn fault(at: &At<'_>, args: &Args) -> Result<PlacedFault, StoryError> {
     let action = fault_action(at, args)?;
     let nth = args.key(at, "nth", "a number")?.unwrap_or(1);
     let masked = args.named.contains_key("masked");
-    Ok(PlacedFault { point: args.text(0).to_owned(), nth, action, masked })
+    let most = args.key(at, "most", "a number")?;
+    Ok(PlacedFault { point: args.text(0).to_owned(), nth, action, masked, most })
 }
 
 /// What a placed fault does, and whether its point can do it.

@@ -206,7 +206,11 @@ pub fn plain_fault(fault: &PlacedFault) -> String {
         FaultAction::Crash if fault.is_of_job() => "the controller that works on it fails".to_owned(),
         plain => plain.words().map_or("", |(_, what)| what).to_owned(),
     };
-    format!("{when} {}, {what}", fault.point)
+    let most = match fault.most {
+        None => String::new(),
+        Some(most) => format!(", and nobody tries more often than {most} times, or without pauses"),
+    };
+    format!("{when} {}, {what}{most}", fault.point)
 }
 
 /// All paths of a host, or one, and what they do.

@@ -91,7 +91,8 @@ fn placed(fault: &PlacedFault) -> String {
         plain => format!("do={}", plain.words().map_or("fail", |(word, _)| word)),
     };
     let masked = if fault.masked { " masked=yes" } else { "" };
-    format!("{} nth={} {action}{masked}", quoted(&fault.point, false), fault.nth)
+    let most = fault.most.map(|most| format!(" most={most}")).unwrap_or_default();
+    format!("{} nth={} {action}{masked}{most}", quoted(&fault.point, false), fault.nth)
 }
 
 /// One step as a line without its end.

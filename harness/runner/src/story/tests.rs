@@ -159,7 +159,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                             _ if action.is_answer() => format!("rest.after:{point}"),
                             _ => point,
                         };
-                        PlacedFault { point, nth, action, masked: false }
+                        PlacedFault { point, nth, action, masked: false, most: None }
                     })
                     .collect(),
                 write_cache: steps.len() % 2 == 0,
@@ -254,6 +254,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                             nth: u64::from(number),
                             action: FaultAction::Delay(u64::from(number)),
                             masked: number % 2 == 0,
+                            most: (number % 3 == 0).then_some(u64::from(number) + 1),
                         },
                     },
                     20 => Step::Disarm,

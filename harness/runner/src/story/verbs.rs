@@ -118,9 +118,16 @@ const MASKED: Param = key(
     false,
     "yes: who meets it has to succeed all the same (default: it may fail)",
 );
-/// Those of [`FAULT`], and whether the fault excuses who meets it. (One of the header excuses nobody.)
+const MOST: Param = key(
+    "most",
+    Type::Count,
+    false,
+    "how often it may be met until it is disarmed, with pauses: more is no bounded back-off (default: not counted)",
+);
+/// Those of [`FAULT`], whether the fault excuses who meets it (one of the header excuses nobody), and how often it may be met.
 const ARMED: &[Param] = &{
-    let mut all = [MASKED; FAULT.len() + 1];
+    let mut all = [MASKED; FAULT.len() + 2];
+    all[FAULT.len() + 1] = MOST;
     let mut i = 0;
     while i < FAULT.len() {
         all[i] = FAULT[i];

@@ -6,7 +6,7 @@ use crate::plan::{FaultAction, PlacedFault, Plan, Source, Step};
 use crate::story::Name;
 
 pub(super) fn fault(point: &str, nth: u64, action: FaultAction) -> Vec<Step> {
-    vec![Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked: false } }]
+    vec![Step::Arm { fault: PlacedFault { point: point.to_owned(), nth, action, masked: false, most: None } }]
 }
 
 pub(super) fn one(d: &mut Dice, points: &[&str], action: FaultAction, most: u64) -> Vec<Step> {
