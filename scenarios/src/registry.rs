@@ -131,6 +131,7 @@ pub const STORIES: &[StoryEntry] = stories![
     "controller-failover",
     "path-loss",
     "patience",
+    "paged-lists",
     "one-way-paths",
     "broken-connections",
     "host-reboots",

@@ -34,10 +34,6 @@ impl Record for LunCopy {
         })
     }
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
     fn name(&self) -> &str {
         &self.name
     }
@@ -68,10 +64,6 @@ impl Record for ClonePair {
             copy: obj.text_or_empty("copyStatus"),
             sync: obj.text_or_empty("syncStatus"),
         })
-    }
-
-    fn id(&self) -> &str {
-        &self.id
     }
 
     fn name(&self) -> &str {

@@ -25,10 +25,6 @@ impl Record for Host {
         Ok(Self { id: obj.need("ID")?, name: obj.need("NAME")? })
     }
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
     fn name(&self) -> &str {
         &self.name
     }
@@ -54,10 +50,6 @@ impl Record for Initiator {
             uses_chap: obj.flag("USECHAP").unwrap_or(false),
             chap_name: obj.text("CHAPNAME").filter(|n| !n.is_empty()).map(|n| n.into_owned()),
         })
-    }
-
-    fn id(&self) -> &str {
-        &self.iqn
     }
 
     fn name(&self) -> &str {

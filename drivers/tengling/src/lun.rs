@@ -83,10 +83,6 @@ impl Record for Lun {
         })
     }
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
     fn name(&self) -> &str {
         &self.name
     }

@@ -24,10 +24,6 @@ impl Record for Named {
         Ok(Self { id: obj.need("ID")?, name: obj.need("NAME")? })
     }
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
     fn name(&self) -> &str {
         &self.name
     }
@@ -51,10 +47,6 @@ impl Record for MappedLun {
     fn read(value: &Value) -> Result<Self, BadAnswer> {
         let obj = Obj::new("lun", value)?;
         Ok(Self { id: obj.need("ID")?, metadata: obj.text_or_empty("ASSOCIATEMETADATA") })
-    }
-
-    fn id(&self) -> &str {
-        &self.id
     }
 
     fn name(&self) -> &str {

@@ -53,10 +53,6 @@ impl Record for Pool {
         })
     }
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
     fn name(&self) -> &str {
         &self.name
     }

@@ -37,10 +37,6 @@ impl Record for TargetPort {
         Ok(Self { id: obj.need("ID")?, ethernet: obj.text("ETHPORTID").map(|e| e.into_owned()), port })
     }
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
     fn name(&self) -> &str {
         &self.id
     }
@@ -58,10 +54,6 @@ impl Record for EthernetPort {
         let healthy = obj.number("HEALTHSTATUS").is_none_or(|h| h == 1);
         let linked = obj.number("RUNNINGSTATUS").is_none_or(|r| r == 10);
         Ok(Self { id: obj.need("ID")?, up: healthy && linked })
-    }
-
-    fn id(&self) -> &str {
-        &self.id
     }
 
     fn name(&self) -> &str {

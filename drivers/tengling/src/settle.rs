@@ -172,26 +172,24 @@ impl Client {
         let joint = if path.contains('?') { '&' } else { '?' };
         for _ in 0..RESTARTS {
             let mut all: Vec<T> = Vec::new();
+            let mut last: Option<String> = None;
             loop {
                 let from = all.len().saturating_sub(1);
-                let page: Vec<T> =
-                    records(&self.get(&format!("{path}{joint}range=%5B{from}-{}%5D", from + PAGE)).await?)?;
-                let whole = page.len() != PAGE;
-                if from == 0 && all.is_empty() {
-                    all = page;
-                } else {
-                    let mut page = page.into_iter();
-                    if page.next().is_none_or(|r| r.id() != all[from].id()) {
-                        break;
-                    }
-                    all.extend(page);
+                let data = self.get(&format!("{path}{joint}range=%5B{from}-{}%5D", from + PAGE)).await?;
+                let page: Vec<T> = records(&data)?;
+                let objects = data.as_array().map_or(&[][..], Vec::as_slice);
+                if last.is_some() && id_of(objects.first())? != last {
+                    break;
                 }
+                let whole = page.len() != PAGE;
+                all.extend(page.into_iter().skip(usize::from(last.is_some())));
                 if whole {
                     return Ok(all);
                 }
                 if all.len() > MOST_OBJECTS {
                     return Err(CallError::Malformed(format!("GET {path}: the list does not end")));
                 }
+                last = id_of(objects.last())?;
             }
         }
         Err(CallError::Malformed(format!("GET {path}: the list kept changing")))
@@ -202,6 +200,11 @@ impl Client {
         let data = self.get(path).await?;
         Ok(Obj::new("count", &data)?.need_number("COUNT")?)
     }
+}
+
+/// The array's id of an object of a list.
+fn id_of(object: Option<&Value>) -> Result<Option<String>, CallError> {
+    Ok(object.map(|object| Obj::new("object", object)?.need("ID")).transpose()?)
 }
 
 /// The objects of a list answer; an empty list may be left out altogether.

@@ -49,10 +49,6 @@ impl Record for Snapshot {
         })
     }
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
     fn name(&self) -> &str {
         &self.name
     }

@@ -76,8 +76,6 @@ impl<'a> Obj<'a> {
 pub(crate) trait Record: Sized {
     /// Reads one object.
     fn read(value: &Value) -> Result<Self, BadAnswer>;
-    /// The array's id of it.
-    fn id(&self) -> &str;
     /// Its name; for objects without names the id.
     fn name(&self) -> &str;
 }

@@ -8,7 +8,8 @@ use sanbench_check::Finding;
 use sanbench_check::access::{PathView, check_paths};
 use sanbench_check::capacity::{ExpectedPool, check_stats};
 use sanbench_check::census::{
-    Census, DbAttachment, DbCensus, DbMapping, DbSnapshot, DbVolume, DriverNames, Quota, Rules,
+    Census, DbAttachment, DbCensus, DbMapping, DbSnapshot, DbVolume, DriverNames, Quota, Rules, came_or_went,
+    listed,
 };
 use sanbench_check::locks::Lock;
 use sanbench_check::scheduler::{self, check_decision};
@@ -367,7 +368,18 @@ pub(crate) async fn capacity(site: &dyn Site, judge: &RefCell<Judge>) -> Result<
     for driver in site.drivers().values() {
         let Some(inventory) = driver.inventory() else { continue };
         let both = async || Ok((driver.get_volume_stats().await?, inventory.list().await?));
+        // What others have is known without this listing, also what somebody takes away or makes meanwhile.
+        let before = judge.borrow().baseline.clone();
         let (stats, listing) = look(site, both).await?;
+        let mut missed = listed(&listing, &before, &judge.borrow().baseline);
+        if !missed.is_empty() {
+            // On an array that others use as well, somebody may have removed what was his.
+            let again = look(site, async || inventory.list().await).await?;
+            missed = listed(&listing, &before, &again);
+        }
+        let moved = missed.is_empty() && came_or_went(&before, &judge.borrow().baseline);
+        judge.borrow_mut().ledger.compared("API-012", u64::from(moved));
+        findings.extend(missed);
         let expected = stats
             .pools
             .iter()

@@ -507,9 +507,12 @@ pub enum Step {
         /// What it makes is as an earlier run of the driver left it: the driver's from its next call on.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         ours: bool,
-        /// What the id in the answer is called from now on.
+        /// What the id in the (first) answer is called from now on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         remember: Option<Name>,
+        /// How often it is asked, one after another: `{n}` in path and values is then which time it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        times: Option<u64>,
         /// The body.
         fields: BTreeMap<String, String>,
     },

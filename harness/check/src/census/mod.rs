@@ -15,6 +15,7 @@
 //! | mapping without attachment / missing mapping | ATT-001 / ATT-004 |
 //! | host, group, view or initiator of nobody; job left | CLU-001 |
 //! | foreign object changed or gone | CLU-002 |
+//! | object listed twice, or not although it lived throughout | CLU-005 and API-012 |
 //! | row missing or left over / status that is not so | CLU-005 / OBS-005 |
 //! | attachment row left over / missing | ATT-012 / ATT-004 |
 //! | quota that does not add up | QTA-001 |
@@ -28,8 +29,11 @@
 mod array;
 mod db;
 mod hosts;
+mod paged;
 #[cfg(test)]
 mod tests;
+
+pub use paged::{came_or_went, listed};
 
 use std::collections::BTreeMap;
 

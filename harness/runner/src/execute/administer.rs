@@ -7,6 +7,7 @@ use sanbench_check::census::{DriverNames, Naming};
 use serde_json::Value;
 
 use super::*;
+use crate::story::NUMBER;
 
 /// What is charged where the story names no requirement.
 const KEPT: &str = "DUR-005";
@@ -19,14 +20,40 @@ const ROLLING_BACK: &str = "44";
 /// Time between two looks at how far that is.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// How often a call is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Numbers {
+    /// Once, without a number.
+    Once,
+    /// So many times, each with its number.
+    Each(u64),
+}
+
+impl Numbers {
+    fn all(self) -> std::ops::RangeInclusive<u64> {
+        match self {
+            Self::Once => 1..=1,
+            Self::Each(times) => 1..=times,
+        }
+    }
+
+    fn in_text(self, text: &str, number: u64) -> String {
+        match self {
+            Self::Once => text.to_owned(),
+            Self::Each(_) => text.replace(&format!("{{{NUMBER}}}"), &number.to_string()),
+        }
+    }
+}
+
 impl Player<'_> {
-    /// A call of an administrator. Whatever it makes or changes is not the run's, and must stay so from now on, unless it stands for
-    /// what an earlier run left: then only until the driver has work to do.
+    /// A call of an administrator, or several one after another. Whatever it makes or changes is not the run's, and must stay so
+    /// from now on, unless it stands for what an earlier run left: then only until the driver has work to do.
     pub(super) async fn manage(
         &self,
         step: &Step,
         (call, far): (&str, bool),
         (code, ours): (i64, bool),
+        numbers: Numbers,
         remember: Option<&Name>,
         fields: &BTreeMap<String, String>,
     ) -> Ended {
@@ -35,10 +62,21 @@ impl Player<'_> {
             return Err(StepEnd::Broken(format!("`{call}` is no method and path")));
         };
         let before = self.objects().await?;
-        let path = self.filled_in(path, &before)?;
-        let fields = self.all_filled_in(fields, &before)?;
-        let asked = self.site.administer(far, method, &path, &fields).await;
-        let (answered, data) = asked.map_err(outages::not_possible)?;
+        let mut first = None;
+        let mut answered = code;
+        for number in numbers.all() {
+            let path = self.filled_in(&numbers.in_text(path, number), &before)?;
+            let fields =
+                fields.iter().map(|(key, text)| (key.clone(), numbers.in_text(text, number))).collect();
+            let fields = self.all_filled_in(&fields, &before)?;
+            let asked = self.site.administer(far, method, &path, &fields).await;
+            let (got, data) = asked.map_err(outages::not_possible)?;
+            answered = got;
+            first.get_or_insert(data);
+            if answered != code {
+                break;
+            }
+        }
         let after = self.objects().await?;
         follow(&mut self.judge().baseline, &before, &after);
         if ours {
@@ -48,7 +86,7 @@ impl Player<'_> {
             return Err(self.contradicted(step, format!("code {code}"), format!("code {answered}")));
         }
         self.uphold_story();
-        self.remember(remember, &data)
+        self.remember(remember, &first.unwrap_or_default())
     }
 
     /// What an earlier run left is this run's now: the driver uses it, and removes it when nothing needs it any more.

@@ -8,6 +8,9 @@ use super::parse::{Args, At, Names};
 use super::value::Name;
 use crate::plan::Step;
 
+/// What stands for the number of a call that is made several times.
+pub(crate) const NUMBER: &str = "n";
+
 /// What the management API knows.
 const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
 
@@ -26,6 +29,7 @@ pub(super) fn manage(at: &At<'_>, names: &mut Names, args: &Args) -> Result<Step
         ours: args.named.contains_key("ours"),
         fields: fields(at, names, args, call)?,
         remember: remembered(at, names, args)?,
+        times: args.key(at, "times", "a number")?,
     })
 }
 
@@ -64,7 +68,8 @@ fn fields(
             let Some((name, tail)) = tail.split_once('}') else {
                 return Err(at.error(word, "a `{` without its `}`", None));
             };
-            let free = ["volume:", "snapshot:"].iter().any(|kind| name.starts_with(kind));
+            let free = ["volume:", "snapshot:"].iter().any(|kind| name.starts_with(kind))
+                || (name == NUMBER && args.named.contains_key("times"));
             let host = name.strip_prefix("host:").is_some_and(|name| names.has("host", name));
             if !free
                 && !host

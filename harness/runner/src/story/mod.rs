@@ -15,6 +15,7 @@ mod print;
 mod value;
 pub mod verbs;
 
+pub(crate) use administer::NUMBER;
 pub use error::StoryError;
 pub use parse::{edit_distance, parse};
 pub use plain::{plain, plain_fault};

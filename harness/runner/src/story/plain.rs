@@ -59,10 +59,11 @@ pub fn plain(step: &Step) -> String {
         Step::Scan { volume } => (format!("Read all of {volume} back"), &None),
         Step::Census => ("Compare array, database and hosts".to_owned(), &None),
         Step::Reimage { volume, image } => (format!("Write image {image} over {volume}"), &None),
-        Step::Manage { call, far, code, ours, .. } => {
+        Step::Manage { call, far, code, ours, times, .. } => {
             let array = if *far { "far array" } else { "array" };
+            let often = times.map(|times| format!(" {times} times")).unwrap_or_default();
             let earlier = if *ours { ", as an earlier run of the driver did" } else { "" };
-            let text = format!("An administrator asks the {array}{earlier}: {call}");
+            let text = format!("An administrator asks the {array}{often}{earlier}: {call}");
             (if *code == 0 { text } else { format!("{text}; this must be answered with code {code}") }, &None)
         }
         Step::Inspect { path, far, .. } => {

@@ -153,13 +153,16 @@ pub fn print_step(step: &Step) -> String {
         }
         Step::Spoil { volume, at, how } => (format!("spoil {volume} at={at} how={}", word(how)), &None),
         Step::Drain { pool } => (format!("drain {pool}"), &None),
-        Step::Manage { call, far, code, ours, remember, fields } => {
+        Step::Manage { call, far, code, ours, remember, times, fields } => {
             let mut text = format!("manage {}{}", quoted(call, false), whose(*far, remember.as_ref()));
             if *code != 0 {
                 let _ = write!(text, " code={code}");
             }
             if *ours {
                 text += " ours=yes";
+            }
+            if let Some(times) = times {
+                let _ = write!(text, " times={times}");
             }
             (text + &pairs(fields), &None)
         }

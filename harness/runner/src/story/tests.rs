@@ -312,6 +312,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                         code: i64::from(number % 3) - 1,
                         ours: number.is_multiple_of(7),
                         remember: number.is_multiple_of(5).then_some(host),
+                        times: number.is_multiple_of(4).then_some(u64::from(number)),
                         fields: [("a".to_owned(), " \"b\\ #=".to_owned())].into(),
                     },
                     40 => Step::Inspect {

@@ -350,7 +350,7 @@ const ONE_ARRAY: &[Verb] = &[
         positional: &[pos("CALL", Type::Text, "method and path, such as \"POST vstore\"")],
         named: &[
             ARRAY,
-            key("as", Type::Name, false, "what the id in the answer is called from now on"),
+            key("as", Type::Name, false, "what the id in the (first) answer is called from now on"),
             key(
                 "code",
                 Type::Integer,
@@ -363,6 +363,7 @@ const ONE_ARRAY: &[Verb] = &[
                 false,
                 "yes: it is as an earlier run of the driver left it, which uses and removes it from its next call on",
             ),
+            key("times", Type::Count, false, "how often, one after another; `{n}` is then which time it is"),
             key("", Type::Pairs, false, "the body as key=value"),
         ],
         help: "Lets an administrator ask something of the simulated array, in its own dialect. In path and values `{name}` is an \
