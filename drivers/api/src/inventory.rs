@@ -144,6 +144,9 @@ pub struct JobEntry {
     pub id: String,
     /// Name or kind.
     pub name: String,
+    /// Array id of the LUN that it writes, where the driver tells: a job without a name of its own belongs to whoever has that.
+    #[serde(default)]
+    pub lun: Option<String>,
 }
 
 /// Everything that the bench can see on an array, each list ordered by id.

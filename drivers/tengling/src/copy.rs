@@ -43,7 +43,8 @@ impl Record for LunCopy {
 #[derive(Debug, Clone)]
 pub(crate) struct ClonePair {
     pub(crate) id: String,
-    target: String,
+    /// The LUN that it writes.
+    pub(crate) target: String,
     copy: String,
     sync: String,
 }

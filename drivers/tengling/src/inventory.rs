@@ -85,10 +85,18 @@ impl Client {
             id: h.id,
             name: h.name,
         });
-        let mut jobs: Vec<JobEntry> =
-            self.lun_copies().await?.into_iter().map(|j| JobEntry { id: j.id, name: j.name }).collect();
+        let mut jobs: Vec<JobEntry> = self
+            .lun_copies()
+            .await?
+            .into_iter()
+            .map(|j| JobEntry { id: j.id, name: j.name, lun: None })
+            .collect();
         let pairs = self.clone_pairs().await?;
-        jobs.extend(pairs.into_iter().map(|p| JobEntry { name: format!("{PAIR}{}", p.id), id: p.id }));
+        jobs.extend(pairs.into_iter().map(|p| JobEntry {
+            name: format!("{PAIR}{}", p.id),
+            id: p.id,
+            lun: Some(p.target),
+        }));
         Ok(ArrayInventory {
             luns: by_id(luns, |l| &l.id),
             snapshots: by_id(snapshots.collect(), |s| &s.id),

@@ -32,4 +32,4 @@ pub mod story;
 pub use case::{CaseOutcome, CaseSpec};
 pub use remote::{PairState, Remote};
 pub use run::run_case;
-pub use site::{PathState, Promise, Severed, Site, SiteError, SiteImage};
+pub use site::{Cleaned, PathState, Promise, Severed, Site, SiteError, SiteImage};

@@ -612,6 +612,9 @@ pub enum Step {
         /// Pool.
         pool: Name,
     },
+    /// The volume service and its database are lost, hosts lose their power; what the run has left on the array is removed by its
+    /// inventory.
+    Clean,
     /// The array loses its power, and gets it back.
     PowerLoss,
     /// A controller of the array fails.
@@ -739,6 +742,7 @@ impl Step {
             self,
             Self::Squat { .. }
                 | Self::PutBack { .. }
+                | Self::Clean
                 | Self::Manage { .. }
                 | Self::Inspect { .. }
                 | Self::Fill { .. }
@@ -762,7 +766,8 @@ impl Step {
         self.is_of_two_arrays()
             || matches!(
                 self,
-                Self::Reboot { .. }
+                Self::Clean
+                    | Self::Reboot { .. }
                     | Self::RestartInitiator { .. }
                     | Self::Spoil { .. }
                     | Self::PutBack { .. }

@@ -51,6 +51,15 @@ pub enum SiteError {
     Internal(String),
 }
 
+/// What a clean-up by the array's inventory did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Objects removed, as `kind name`.
+    pub removed: Vec<String>,
+    /// Objects that could not be removed, as `kind name: why`.
+    pub left: Vec<String>,
+}
+
 /// How a path carries bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathState {
@@ -198,6 +207,15 @@ pub trait Site: Send + Sync {
     /// As [`Site::reboot`].
     async fn restart_initiator(&self, _host: &Name) -> Result<(), SiteError> {
         Err(not_here("kill a host's initiator"))
+    }
+
+    /// The volume service is lost with its database, compute hosts lose their power; then the array is cleaned by the tag of the
+    /// run, as the command for that does it, and the service begins anew. The control host is taken to have nothing connected.
+    ///
+    /// # Errors
+    /// The site cannot do it; or ([`SiteError::Unreachable`]) the array could not be listed, or the service does not start.
+    async fn clean(&self) -> Result<Cleaned, SiteError> {
+        Err(not_here("lose the volume service for good"))
     }
 
     /// Makes a LUN of somebody else under this name, 1 GiB.

@@ -5,7 +5,7 @@ use crate::config::Profile;
 use crate::failure::Refusal;
 use crate::registry::Registry;
 use crate::run::print;
-use crate::safety::{Journal, Tag, clean as clean_up};
+use crate::safety::{Journal, Tag, clean_by};
 
 /// Exit code 0 when nothing is left, 3 when tagged objects remain, 2 when the array cannot be reached.
 pub(super) fn clean(registry: &Registry, args: &CleanArgs) -> Result<u8, Refusal> {
@@ -35,39 +35,26 @@ pub(super) fn clean(registry: &Registry, args: &CleanArgs) -> Result<u8, Refusal
         let env = crate::compose::probe_env(scratch.path()).map_err(|e| Refusal::new(e.to_string()))?;
         let built = (driver.build)(&env, &profile.backend.options(), &[])
             .map_err(|e| Refusal::new(format!("{}: {}", e.key, e.problem)))?;
-        if let Err(e) = built.driver.do_setup().await {
-            eprintln!("sanbench: {e}");
-            return Ok(2);
-        }
-        let code = match built.driver.inventory() {
-            None => {
-                eprintln!("sanbench: the driver offers no inventory, so what is left cannot be found");
-                2
+        let cleaned = match clean_by(&*built.driver, &tags).await {
+            Ok(cleaned) => cleaned,
+            Err(e) => {
+                eprintln!("sanbench: {e}");
+                return Ok(2);
             }
-            Some(inventory) => match clean_up(inventory, &tags).await {
-                Err(e) => {
-                    eprintln!("sanbench: {e}");
-                    2
-                }
-                Ok(cleaned) => {
-                    for object in &cleaned.removed {
-                        let _ = print(&format!("removed {object}\n"));
-                    }
-                    for object in &cleaned.left {
-                        eprintln!("sanbench: left: {object}");
-                    }
-                    let _ =
-                        print(&format!("{} removed, {} left\n", cleaned.removed.len(), cleaned.left.len()));
-                    if cleaned.left.is_empty() {
-                        for (_, path) in &open {
-                            Journal::close(path).map_err(|e| Refusal::new(e.to_string()))?;
-                        }
-                    }
-                    if cleaned.left.is_empty() { 0 } else { 3 }
-                }
-            },
         };
-        built.driver.shutdown().await;
-        Ok(code)
+        for object in &cleaned.removed {
+            let _ = print(&format!("removed {object}\n"));
+        }
+        for object in &cleaned.left {
+            eprintln!("sanbench: left: {object}");
+        }
+        let _ = print(&format!("{} removed, {} left\n", cleaned.removed.len(), cleaned.left.len()));
+        if !cleaned.left.is_empty() {
+            return Ok(3);
+        }
+        for (_, path) in &open {
+            Journal::close(path).map_err(|e| Refusal::new(e.to_string()))?;
+        }
+        Ok(0)
     })
 }

@@ -6,7 +6,7 @@ use crate::compose::LiveSetup;
 use crate::config::Profile;
 use crate::failure::Refusal;
 use crate::registry::{DriverEntry, Registry};
-use crate::safety::{Tag, clean};
+use crate::safety::{CleanError, Tag, clean_by};
 
 /// The driver that a profile names; without `volume_driver` the only one there is.
 pub(super) fn driver_of(registry: &Registry, profile: &Profile) -> Result<DriverEntry, Refusal> {
@@ -62,30 +62,25 @@ pub(super) async fn tidy(
         Err(_) => None,
     };
     let Some(driver) = driver else { return Vec::new() };
-    if let Err(e) = driver.do_setup().await {
-        notes.push(format!("clean-up could not log in: {e}"));
-        return Vec::new();
-    }
     let mut left = Vec::new();
-    match driver.inventory() {
-        None => notes.push("array inventory not checked: the driver offers none".to_owned()),
-        Some(inventory) => match clean(inventory, &[tag]).await {
-            Ok(cleaned) => {
-                if !cleaned.removed.is_empty() {
-                    notes.push(format!("the bench's clean-up removed {}", cleaned.removed.join(", ")));
-                }
-                left.extend(cleaned.left.into_iter().map(|text| Leftover {
-                    kind: text.split(' ').next().unwrap_or_default().to_owned(),
-                    name: text.clone(),
-                    place: "array".into(),
-                    reason: text,
-                    ..Leftover::default()
-                }));
+    match clean_by(&*driver, &[tag]).await {
+        Err(CleanError::NoInventory) => {
+            notes.push("array inventory not checked: the driver offers none".to_owned());
+        }
+        Err(e) => notes.push(e.to_string()),
+        Ok(cleaned) => {
+            if !cleaned.removed.is_empty() {
+                notes.push(format!("the bench's clean-up removed {}", cleaned.removed.join(", ")));
             }
-            Err(e) => notes.push(format!("clean-up could not list the array: {e}")),
-        },
+            left.extend(cleaned.left.into_iter().map(|text| Leftover {
+                kind: text.split(' ').next().unwrap_or_default().to_owned(),
+                name: text.clone(),
+                place: "array".into(),
+                reason: text,
+                ..Leftover::default()
+            }));
+        }
     }
-    driver.shutdown().await;
     left
 }
 

@@ -1,5 +1,7 @@
 //! A site put together from its parts; the same for every environment.
 
+mod clean;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +15,7 @@ use sanbench_initiator::{ConnectorDefects, HostConfig, HostConnector};
 use sanbench_rest::Desk;
 use sanbench_runner::plan::{PlacedFault, Plan, Spoiled, Tune};
 use sanbench_runner::story::Name;
-use sanbench_runner::{PathState, Promise, Remote, Severed, Site, SiteError, SiteImage};
+use sanbench_runner::{Cleaned, PathState, Promise, Remote, Severed, Site, SiteError, SiteImage};
 use sanbench_world::{Env, Fault, Firings};
 use serde_json::{Value, json};
 
@@ -140,6 +142,8 @@ pub(crate) struct ComposedSite {
     host_order: Vec<Name>,
     store: ImageStore,
     images: BTreeMap<Name, SiteImage>,
+    /// Volume types of the story, with their extra specs.
+    types: Vec<(Name, BTreeMap<String, String>)>,
 }
 
 /// The volume service as it runs now; a restart replaces it.
@@ -244,14 +248,20 @@ impl ComposedSite {
             host_order: plan.site.hosts.iter().map(|(name, _)| name.clone()).collect(),
             store,
             images,
+            types: plan.site.types.clone(),
             parts,
         };
         control.start().await.map_err(|e| SiteError::Unreachable(e.to_string()))?;
-        for (name, specs) in &plan.site.types {
-            let made = control.create_type(name.as_str(), specs.clone());
-            made.map_err(|e| SiteError::Internal(format!("type {name}: {e}")))?;
-        }
+        site.make_types()?;
         Ok(site)
+    }
+
+    fn make_types(&self) -> Result<(), SiteError> {
+        let control = self.control();
+        self.types.iter().try_for_each(|(name, specs)| {
+            let made = control.create_type(name.as_str(), specs.clone());
+            made.map_err(|e| SiteError::Internal(format!("type {name}: {e}")))
+        })
     }
 
     /// The node of a host.
@@ -460,6 +470,10 @@ impl Site for ComposedSite {
             promise: built.promise,
         };
         control.start().await.map(|_| ()).map_err(|e| SiteError::Unreachable(e.to_string()))
+    }
+
+    async fn clean(&self) -> Result<Cleaned, SiteError> {
+        self.lose_and_clean().await
     }
 
     async fn power_loss(&self) -> Result<(), SiteError> {

@@ -2,18 +2,35 @@
 
 use std::collections::BTreeSet;
 
-use sanbench_api::{ArrayInventory, DriverError, Inventory, ObjectKind, ObjectRef};
+use sanbench_api::{ArrayInventory, DriverError, Inventory, ObjectKind, ObjectRef, VolumeDriver};
+pub use sanbench_runner::Cleaned;
 
 use super::tag::Tag;
 use crate::defects::BenchDefects;
 
-/// What a clean-up did.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Cleaned {
-    /// Objects removed, as `kind name`.
-    pub removed: Vec<String>,
-    /// Objects that could not be removed, as `kind name: why`.
-    pub left: Vec<String>,
+/// Why nothing could be cleaned.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CleanError {
+    /// The driver could not be set up.
+    #[error("clean-up could not log in: {0}")]
+    SetUp(DriverError),
+    /// What is left cannot be found.
+    #[error("the driver offers no inventory, so what is left cannot be found")]
+    NoInventory,
+    /// The array could not be listed.
+    #[error("clean-up could not list the array: {0}")]
+    Unlisted(DriverError),
+}
+
+/// Sets up a driver that nobody uses, removes every object that carries one of the tags, and shuts it down.
+pub(crate) async fn clean_by(driver: &dyn VolumeDriver, tags: &[Tag]) -> Result<Cleaned, CleanError> {
+    driver.do_setup().await.map_err(CleanError::SetUp)?;
+    let cleaned = match driver.inventory() {
+        None => Err(CleanError::NoInventory),
+        Some(inventory) => clean(inventory, tags).await.map_err(CleanError::Unlisted),
+    };
+    driver.shutdown().await;
+    cleaned
 }
 
 /// Rounds of clean-up: dependents go first, so parents may need another round.
@@ -73,30 +90,31 @@ pub(super) fn owned(inventory: &ArrayInventory, tags: &[Tag], careless: bool) ->
     let hosts: BTreeSet<&str> =
         inventory.hosts.iter().filter(|h| ours(&h.name)).map(|h| h.id.as_str()).collect();
     let for_us = |host: &Option<String>| host.as_deref().is_some_and(|id| hosts.contains(id));
+    // Whom a mapping object maps for the moment says nothing about whose it is: others may have taken our hosts into theirs.
+    let made_by_us = |name: &str, host: &Option<String>| ours(name) || for_us(host);
     let host_groups: BTreeSet<&str> = inventory
         .host_groups
         .iter()
-        .filter(|g| g.members.iter().all(|m| hosts.contains(m.as_str())))
-        .filter(|g| !g.members.is_empty() || for_us(&g.made_for))
+        .filter(|g| made_by_us(&g.name, &g.made_for) && g.members.iter().all(|m| hosts.contains(m.as_str())))
         .map(|g| g.id.as_str())
         .collect();
     let views: Vec<_> = inventory
         .views
         .iter()
-        .filter(|v| match v.host_group.as_deref() {
-            Some(group) => host_groups.contains(group),
-            None => for_us(&v.made_for),
-        })
+        .filter(|v| made_by_us(&v.name, &v.made_for))
+        .filter(|v| v.host_group.as_deref().is_none_or(|group| host_groups.contains(group)))
         .collect();
-    let mut lun_groups: BTreeSet<&str> = views.iter().filter_map(|v| v.lun_group.as_deref()).collect();
-    // A run that was killed between two calls leaves groups in no view; those can only be told by whom they are for.
+    let viewed: BTreeSet<&str> = views.iter().filter_map(|v| v.lun_group.as_deref()).collect();
     let our_luns: BTreeSet<&str> =
         inventory.luns.iter().filter(|l| ours(&l.name)).map(|l| l.id.as_str()).collect();
-    let halfway = inventory
+    // A run that was killed between two calls leaves groups in no view.
+    let lun_groups: BTreeSet<&str> = inventory
         .lun_groups
         .iter()
-        .filter(|g| for_us(&g.made_for) && g.members.iter().all(|m| our_luns.contains(m.as_str())));
-    lun_groups.extend(halfway.map(|g| g.id.as_str()));
+        .filter(|g| made_by_us(&g.name, &g.made_for))
+        .filter(|g| viewed.contains(g.id.as_str()) || g.members.iter().all(|m| our_luns.contains(m.as_str())))
+        .map(|g| g.id.as_str())
+        .collect();
     objects.extend(views.iter().map(|v| object(ObjectKind::MappingView, &v.id, &v.name)));
     let groups = inventory.lun_groups.iter().filter(|g| lun_groups.contains(g.id.as_str()));
     objects.extend(groups.map(|g| object(ObjectKind::LunGroup, &g.id, &g.name)));
@@ -106,9 +124,9 @@ pub(super) fn owned(inventory: &ArrayInventory, tags: &[Tag], careless: bool) ->
     objects.extend(hosts.map(|h| object(ObjectKind::Host, &h.id, &h.name)));
     let initiators = inventory.initiators.iter().filter(|i| ours(&i.iqn));
     objects.extend(initiators.map(|i| object(ObjectKind::Initiator, &i.iqn, &i.iqn)));
-    objects.extend(
-        inventory.jobs.iter().filter(|j| ours(&j.name)).map(|j| object(ObjectKind::Job, &j.id, &j.name)),
-    );
+    let writes_ours = |lun: &Option<String>| lun.as_deref().is_some_and(|id| our_luns.contains(id));
+    let jobs = inventory.jobs.iter().filter(|j| ours(&j.name) || writes_ours(&j.lun));
+    objects.extend(jobs.map(|j| object(ObjectKind::Job, &j.id, &j.name)));
     let mut luns: Vec<_> = inventory.luns.iter().filter(|l| ours(&l.name)).collect();
     luns.sort_by_key(|l| std::cmp::Reverse(inventory.depth(&l.id).unwrap_or(u32::MAX)));
     let (clones, roots): (Vec<_>, Vec<_>) = luns.into_iter().partition(|l| l.parent.is_some());
@@ -117,4 +135,100 @@ pub(super) fn owned(inventory: &ArrayInventory, tags: &[Tag], careless: bool) ->
     objects.extend(snapshots.map(|s| object(ObjectKind::Snapshot, &s.id, &s.name)));
     objects.extend(roots.iter().map(|l| object(ObjectKind::Lun, &l.id, &l.name)));
     objects
+}
+
+#[cfg(test)]
+mod tests {
+    use sanbench_api::{GroupEntry, HostEntry, JobEntry, LunEntry, ViewEntry, Wwn};
+
+    use super::*;
+
+    const TAG: Tag = Tag([0x00, 0xc0, 0xff, 0xee]);
+
+    fn group(id: &str, name: &str, members: &[&str], made_for: Option<&str>) -> GroupEntry {
+        GroupEntry {
+            id: id.into(),
+            name: name.into(),
+            members: members.iter().map(|m| (*m).to_owned()).collect(),
+            made_for: made_for.map(str::to_owned),
+        }
+    }
+
+    fn host(id: &str, name: &str) -> HostEntry {
+        HostEntry { id: id.into(), name: name.into(), initiators: Vec::new() }
+    }
+
+    fn lun(id: &str, name: &str) -> LunEntry {
+        LunEntry {
+            id: id.into(),
+            name: name.into(),
+            wwn: Wwn([0; 16]),
+            blocks: 1,
+            pool: "pool0".into(),
+            parent: None,
+            mapped: false,
+            description: String::new(),
+        }
+    }
+
+    fn ids(listing: &ArrayInventory, kind: ObjectKind) -> Vec<String> {
+        let ours = owned(listing, &[TAG], false).into_iter();
+        ours.filter(|object| object.kind == kind).map(|object| object.id).collect()
+    }
+
+    #[test]
+    fn groups_and_views_of_others_stay_whomever_they_map() {
+        let view = |id: &str, host_group: Option<&str>, made_for: Option<&str>| ViewEntry {
+            id: id.into(),
+            name: format!("view {id}"),
+            host_group: host_group.map(str::to_owned),
+            lun_group: Some("6".into()),
+            made_for: made_for.map(str::to_owned),
+        };
+        let listing = ArrayInventory {
+            hosts: vec![host("1", &TAG.host(1)), host("2", "theirs")],
+            host_groups: vec![
+                group("3", "made for 1", &["1"], Some("1")),
+                group("4", "theirs", &["1"], None),
+                group("5", "made for 1, taken over", &["1", "2"], Some("1")),
+            ],
+            luns: vec![lun("9", "00c0ffee-0"), lun("10", "payroll")],
+            lun_groups: vec![
+                group("6", "theirs", &["9"], None),
+                group("7", "made for 1", &["9"], Some("1")),
+                group("8", "made for 1, taken over", &["9", "10"], Some("1")),
+            ],
+            views: vec![
+                view("11", Some("3"), Some("1")),
+                view("12", Some("3"), None),
+                view("13", None, Some("1")),
+                view("14", Some("5"), Some("1")),
+            ],
+            ..ArrayInventory::default()
+        };
+        assert_eq!(ids(&listing, ObjectKind::HostGroup), ["3"]);
+        assert_eq!(ids(&listing, ObjectKind::LunGroup), ["7"]);
+        assert_eq!(ids(&listing, ObjectKind::MappingView), ["11", "13"]);
+        assert_eq!(ids(&listing, ObjectKind::Host), ["1"]);
+    }
+
+    #[test]
+    fn a_job_without_a_name_belongs_to_whoever_has_what_it_writes() {
+        let job = |id: &str, name: &str, lun: Option<&str>| JobEntry {
+            id: id.into(),
+            name: name.into(),
+            lun: lun.map(str::to_owned),
+        };
+        let listing = ArrayInventory {
+            luns: vec![lun("1", "00c0ffee-0"), lun("2", "payroll")],
+            jobs: vec![
+                job("3", "clone pair 3", Some("1")),
+                job("4", "clone pair 4", Some("2")),
+                job("5", "clone pair 5", None),
+                job("6", "00c0ffee-1", None),
+            ],
+            ..ArrayInventory::default()
+        };
+        assert_eq!(ids(&listing, ObjectKind::Job), ["3", "6"]);
+    }
 }

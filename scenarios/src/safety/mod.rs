@@ -8,7 +8,7 @@ mod journal;
 mod needs;
 mod tag;
 
-pub(crate) use clean::clean_with;
+pub(crate) use clean::{CleanError, clean_by, clean_with};
 pub use clean::{Cleaned, clean};
 pub use guard::{Counts, GuardedDriver};
 pub use journal::{Entry, Journal, JournalError};

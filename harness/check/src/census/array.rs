@@ -47,6 +47,14 @@ fn foreign(seen: &ArrayInventory, baseline: &ArrayInventory, out: &mut Vec<Findi
         let now = seen.hosts.iter().find(|host| host.id == before.id);
         judge("host", &before.name, now.map(|now| now.name == before.name));
     }
+    for before in &baseline.host_groups {
+        let now = seen.host_groups.iter().find(|group| group.id == before.id);
+        judge("host group", &before.name, now.map(|now| now.name == before.name));
+    }
+    for before in &baseline.lun_groups {
+        let now = seen.lun_groups.iter().find(|group| group.id == before.id);
+        judge("lun group", &before.name, now.map(|now| now.name == before.name));
+    }
     for before in &baseline.views {
         let now = seen.views.iter().find(|view| view.id == before.id);
         judge("mapping view", &before.name, now.map(|now| now == before));

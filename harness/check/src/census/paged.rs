@@ -65,7 +65,7 @@ mod tests {
 
     fn jobs(ids: &[&str]) -> ArrayInventory {
         let jobs =
-            ids.iter().map(|id| JobEntry { id: (*id).into(), name: String::new() }).collect();
+            ids.iter().map(|id| JobEntry { id: (*id).into(), name: String::new(), lun: None }).collect();
         ArrayInventory { jobs, ..ArrayInventory::default() }
     }
 

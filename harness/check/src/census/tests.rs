@@ -272,8 +272,9 @@ fn snapshots_and_jobs() {
         array(c).snapshots.push(helper);
     };
     assert_eq!(fires(helper), ["CLU-005 census:snapshot:left over"]);
-    let job =
-        |_: &mut World, c: &mut Census| array(c).jobs.push(JobEntry { id: "1".into(), name: "copy".into() });
+    let job = |_: &mut World, c: &mut Census| {
+        array(c).jobs.push(JobEntry { id: "1".into(), name: "copy".into(), lun: None })
+    };
     assert_eq!(fires(job), ["CLU-001 census:job:left over"]);
 }
 

@@ -114,6 +114,15 @@ impl ControlPlane {
         self.0.is_crashed()
     }
 
+    /// The state database is lost with everything in it: volumes, snapshots, attachments, types, open flows. To be called when
+    /// nothing runs; only a [`ControlPlane`] that is made afterwards knows of it.
+    ///
+    /// # Errors
+    /// The database cannot be emptied.
+    pub fn lose_database(&self) -> Result<(), FlowError> {
+        self.0.db.lose()
+    }
+
     /// Stops serving and logs the drivers out.
     pub async fn stop(&self) -> Result<(), FlowError> {
         let plane = Arc::clone(&self.0);

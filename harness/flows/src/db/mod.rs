@@ -83,6 +83,21 @@ impl StateDb {
         Ok(Self { env: env.clone(), durable, try_once })
     }
 
+    /// Forgets every row and every change, as if the disk had been lost and another one put in.
+    pub(crate) fn lose(&self) -> Result<(), FlowError> {
+        let slot = lock(&self.durable.conn);
+        let conn = slot.as_ref().ok_or(rusqlite::Error::InvalidQuery)?;
+        let tables: Vec<String> = conn
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for table in tables {
+            conn.execute(&format!("DELETE FROM {table}"), [])?;
+        }
+        lock(&self.durable.transitions).list.clear();
+        Ok(())
+    }
+
     /// Asks the fault plan at `db.transaction`: whatever it says there but a delay means that somebody else holds the database
     /// (SQLITE_BUSY). It is asked for again a few times, as Cinder does with transactions that meet a deadlock.
     fn begin(&self) -> rusqlite::Result<()> {

@@ -9,6 +9,7 @@
 //! | `settle` | heals, tries again, looks at everything |
 //! | `contract` | what driver and connector promise, asked directly |
 //! | `again` | a host is asked once more to connect what it has |
+//! | `clean` | the clean-up of an array that nobody knows any more |
 //! | `volumes`, `hosts`, `io`, `outages` | the steps |
 //! | `remote` | volumes on two arrays |
 //! | `limits` | volumes that the array slows down |
@@ -16,6 +17,7 @@
 
 mod administer;
 mod again;
+mod clean;
 mod contract;
 mod hosts;
 mod io;
@@ -394,6 +396,7 @@ impl<'a> Player<'a> {
             Step::Inspect { path, far, count, remember, fields } => {
                 self.inspect(step, (path, *far), *count, remember.as_ref(), fields).await
             }
+            Step::Clean => self.clean(step).await,
             Step::PowerLoss => self.power_loss().await,
             Step::Reboot { host, off } => self.start_again(step, host, Some(*off)).await,
             Step::RestartInitiator { host } => self.start_again(step, host, None).await,

@@ -258,7 +258,7 @@ impl Player<'_> {
     }
 
     /// Volumes and snapshots of the story that do not exist any more.
-    fn forget_gone(&self) -> Result<(), StepEnd> {
+    pub(super) fn forget_gone(&self) -> Result<(), StepEnd> {
         let control = self.site.control();
         let volumes: BTreeSet<VolumeId> = control.volumes().map_err(broken)?.iter().map(|v| v.id).collect();
         let snapshots: BTreeSet<SnapshotId> =

@@ -441,7 +441,7 @@ impl Player<'_> {
         if let Some(name) = doubtful.filter(|_| !whatever) {
             return skip(format!("{name} is in doubt"));
         }
-        if down && is_managed(step) && !matches!(step, Step::Restart { .. } | Step::Settle) {
+        if down && is_managed(step) && !matches!(step, Step::Restart { .. } | Step::Settle | Step::Clean) {
             return skip("the volume service is down".into());
         }
         match step {

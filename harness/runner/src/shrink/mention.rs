@@ -72,6 +72,7 @@ pub(super) fn of(step: &Step) -> Mentions<'_> {
         | Step::Manage { .. }
         | Step::Inspect { .. }
         | Step::Census
+        | Step::Clean
         | Step::PowerLoss
         | Step::FailController { .. }
         | Step::RestoreController { .. }

@@ -558,6 +558,7 @@ fn step(at: &At<'_>, names: &mut Names, verb: &Verb, args: &Args) -> Result<Step
         "arm" => Step::Arm { fault: fault(at, args)? },
         "disarm" => Step::Disarm,
         "settle" => Step::Settle,
+        "clean" => Step::Clean,
         "power-loss" => Step::PowerLoss,
         "fail-controller" => Step::FailController { controller: args.pos(at, 0, "a number")? },
         "restore-controller" => Step::RestoreController { controller: args.pos(at, 0, "a number")? },

@@ -116,6 +116,11 @@ pub fn plain(step: &Step) -> String {
             (format!("{what} at {at} of {volume}; a read must say so"), &None)
         }
         Step::Drain { pool } => (format!("What filled pool {pool} is taken away"), &None),
+        Step::Clean => (
+            "The volume service is lost with its database, hosts lose their power, and what is left on the array is cleaned up"
+                .to_owned(),
+            &None,
+        ),
         Step::PowerLoss => ("The array loses its power and gets it back".to_owned(), &None),
         Step::FailController { controller } => (format!("Controller {controller} of the array fails"), &None),
         Step::RestoreController { controller } => (format!("Controller {controller} comes back"), &None),

@@ -174,6 +174,7 @@ pub fn print_step(step: &Step) -> String {
             (text + &pairs(fields), &None)
         }
         Step::Squat { volume } => (format!("squat {volume}"), &None),
+        Step::Clean => ("clean".to_owned(), &None),
         Step::PowerLoss => ("power-loss".to_owned(), &None),
         Step::FailController { controller } => (format!("fail-controller {controller}"), &None),
         Step::RestoreController { controller } => (format!("restore-controller {controller}"), &None),

@@ -327,6 +327,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                     42 if !snapshots.is_empty() => {
                         Step::PutBack { snapshot: snapshots[pick.index(snapshots.len())].clone(), refused }
                     }
+                    43 => Step::Clean,
                     _ => Step::Census,
                 };
                 let lane = lane.filter(|_| !step.runs_alone());

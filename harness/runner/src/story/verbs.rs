@@ -337,6 +337,16 @@ const ONE_ARRAY: &[Verb] = &[
         example: "reimage web image=small",
     },
     Verb {
+        name: "clean",
+        place: Place::Step,
+        positional: &[],
+        named: &[],
+        help: "Loses the volume service with its database, and what the compute hosts have connected, for good; then removes from \
+               the array what carries the tag of the run, as `sanbench clean` does. Nothing of the run may be left, and what \
+               others have stays. The story goes on as at its beginning, with other names. Left out beside woven-in faults.",
+        example: "clean",
+    },
+    Verb {
         name: "squat",
         place: Place::Step,
         positional: &[pos("VOLUME", Type::Name, "a volume that does not exist yet")],

@@ -69,8 +69,10 @@ restart-initiator compute-1
 wait 30
 heal compute-1 path=2
 heal compute-2
+clean
 squat later
 manage "POST vstore" as=tenant NAME=tenant
+manage "POST vstore" times=3 NAME=tenant-{n}
 manage "PUT vstore/{tenant}" code=1077948993 NAME=other
 manage "POST host" as=earlier ours=yes NAME={host:compute-1}
 inspect vstore/{tenant} NAME=tenant
@@ -101,6 +103,7 @@ verify-remote web
 alike web
 unmirror web
 arm "rest.before:POST lun" nth=0 do=delay ms=20
+arm "rest.before:POST lun" nth=0 do=http status=503 most=5
 arm "target.command.before:WRITE" nth=2 do=scsi-busy
 arm target.command.before nth=1 do=task-set-full
 arm target.command.before nth=1 do=unit-attention
