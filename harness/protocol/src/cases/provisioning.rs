@@ -1,7 +1,7 @@
 //! Unmapping, repeating, and what GET LBA STATUS says of it.
 
 use super::blocks::{fill, offered, reads};
-use super::truth::{limits, supported};
+use super::truth::limits;
 use super::{cases, difference, pattern};
 use crate::cdb::{self, be};
 use crate::lab::Lab;
@@ -37,6 +37,18 @@ pub(super) async fn thin(c: &mut Client) -> Checked<bool> {
     }
     let d = c.good(&Cmd::read(cdb::read_capacity_16(32), 32), "SBC-3 5.16").await?;
     Ok(d.get(14).is_some_and(|b| b & 0x40 != 0))
+}
+
+/// Whether REPORT SUPPORTED OPERATION CODES lists a command without service actions; `None` where it is not offered.
+async fn supported(c: &mut Client, op: u8) -> Checked<Option<bool>> {
+    let a = c.run(&Cmd::read(cdb::maintenance_in(0x0c, 1, op, 0, 512), 512)).await?;
+    if a.unsupported() {
+        return Ok(None);
+    }
+    must!(a.good(), "SPC-4 6.35", "GOOD", "{}", a.words());
+    let support = a.data.get(1).copied().unwrap_or(0) & 7;
+    must!(matches!(support, 1 | 3 | 5), "SPC-4 6.35", "SUPPORT 1, 3 or 5", "{support}");
+    Ok(Some(support != 1))
 }
 
 async fn unmap(lab: &Lab) -> Checked {

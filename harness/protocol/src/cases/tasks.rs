@@ -344,7 +344,7 @@ async fn unread(lab: &Lab) -> Checked {
             return b.bye().await;
         }
     }
-    Err(fail("RFC 7143 7.1.4", format!("the end of that session within {GIVEN_UP:?}"), answer.words()))
+    Err(fail("RFC 7143 7", format!("the end of that session within {GIVEN_UP:?}"), answer.words()))
 }
 
 async fn warm_reset(lab: &Lab) -> Checked {

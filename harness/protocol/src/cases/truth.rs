@@ -527,18 +527,6 @@ async fn reserved_bits(lab: &Lab) -> Checked {
     c.bye().await
 }
 
-/// Whether REPORT SUPPORTED OPERATION CODES lists a command without service actions; `None` where it is not offered.
-pub(super) async fn supported(c: &mut Client, op: u8) -> Checked<Option<bool>> {
-    let a = c.run(&Cmd::read(cdb::maintenance_in(0x0c, 1, op, 0, 512), 512)).await?;
-    if a.unsupported() {
-        return Ok(None);
-    }
-    must!(a.good(), "SPC-4 6.35", "GOOD", "{}", a.words());
-    let support = a.data.get(1).copied().unwrap_or(0) & 7;
-    must!(matches!(support, 1 | 3 | 5), "SPC-4 6.35", "SUPPORT 1, 3 or 5", "{support}");
-    Ok(Some(support != 1))
-}
-
 async fn opcode_truth(lab: &Lab) -> Checked {
     let mut c = lab.session().await?;
     let a = c.run(&Cmd::read(cdb::maintenance_in(0x0c, 0, 0, 0, 65_536), 65_536)).await?;
