@@ -1,5 +1,5 @@
 story "Copies that nobody watches any more are stopped and removed when their array is cleaned up, those of others go on"
-requires CLU-002 CLU-003 CRE-001 CLU-001
+requires CLU-002 CRE-001 CLU-001
 pool pool0 64GiB
 array product=V500R007C60
 option tengling_max_clone_depth 0

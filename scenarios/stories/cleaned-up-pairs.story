@@ -1,5 +1,5 @@
 story "Clone pairs have no names: which are the run's is told by what they write, when their array is cleaned up"
-requires CLU-002 CLU-003 CRE-001 CLU-001
+requires CLU-002 CRE-001 CLU-001
 pool pool0 64GiB
 option tengling_max_clone_depth 0
 host compute-1

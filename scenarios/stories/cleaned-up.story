@@ -1,5 +1,5 @@
 story "An array whose volume service is lost for good is cleaned up: all that the run made goes, and nothing that others have"
-requires CLU-002 CLU-003 CRE-001 ATT-001 CLU-001
+requires CLU-002 CRE-001 ATT-001 CLU-001
 pool pool0 64GiB
 host compute-1
 host compute-2

@@ -106,7 +106,7 @@ pub(crate) fn must_succeed(step: &Step) -> &'static str {
         Step::Link { .. } => "BEN-001",
         Step::Portal { .. } => "ATT-017",
         Step::Limit { .. } => "QOS-001",
-        Step::Clean => "CLU-003",
+        Step::Clean => "CLU-001",
         Step::PowerLoss => "DUR-005",
         Step::Reboot { .. } | Step::RestartInitiator { .. } => "DUR-007",
         Step::FailController { .. } | Step::RestoreController { .. } => "MPX-005",

@@ -25,7 +25,7 @@ impl Player<'_> {
         }
         self.forget()?;
         let removed = cleaned.removed.len();
-        self.judge().ledger.compared("CLU-003", removed as u64);
+        self.judge().ledger.compared("CLU-001", removed as u64);
         self.judge().ledger.compared("CLU-002", u64::from(removed > 0));
         Ok(format!("{removed} removed"))
     }
