@@ -160,6 +160,7 @@ async fn one_case(target: &Target, case: &'static Case) -> Result<Verdict, Faile
         hosts: vec![host("one"), host("two")],
         blocks: SIZE / 512,
         hidden: None,
+        window: None,
         grow: None,
         patience: Duration::from_millis(1500),
         quiet: Duration::from_millis(100),
