@@ -90,18 +90,24 @@ pub(super) fn owned(inventory: &ArrayInventory, tags: &[Tag], careless: bool) ->
     let hosts: BTreeSet<&str> =
         inventory.hosts.iter().filter(|h| ours(&h.name)).map(|h| h.id.as_str()).collect();
     let for_us = |host: &Option<String>| host.as_deref().is_some_and(|id| hosts.contains(id));
-    // Whom a mapping object maps for the moment says nothing about whose it is: others may have taken our hosts into theirs.
+    // Whom a mapping object maps for the moment says nothing about whose it is: others may have taken our hosts into theirs. Only
+    // where a driver never tells whom one was made for is there nothing else to go by.
+    let groups = inventory.host_groups.iter().map(|g| &g.made_for);
+    let others = inventory.views.iter().map(|v| &v.made_for);
+    let told =
+        groups.chain(others).chain(inventory.lun_groups.iter().map(|g| &g.made_for)).any(Option::is_some);
     let made_by_us = |name: &str, host: &Option<String>| ours(name) || for_us(host);
     let host_groups: BTreeSet<&str> = inventory
         .host_groups
         .iter()
-        .filter(|g| made_by_us(&g.name, &g.made_for) && g.members.iter().all(|m| hosts.contains(m.as_str())))
+        .filter(|g| made_by_us(&g.name, &g.made_for) || (!told && !g.members.is_empty()))
+        .filter(|g| g.members.iter().all(|m| hosts.contains(m.as_str())))
         .map(|g| g.id.as_str())
         .collect();
     let views: Vec<_> = inventory
         .views
         .iter()
-        .filter(|v| made_by_us(&v.name, &v.made_for))
+        .filter(|v| made_by_us(&v.name, &v.made_for) || (!told && v.host_group.is_some()))
         .filter(|v| v.host_group.as_deref().is_none_or(|group| host_groups.contains(group)))
         .collect();
     let viewed: BTreeSet<&str> = views.iter().filter_map(|v| v.lun_group.as_deref()).collect();
@@ -111,7 +117,7 @@ pub(super) fn owned(inventory: &ArrayInventory, tags: &[Tag], careless: bool) ->
     let lun_groups: BTreeSet<&str> = inventory
         .lun_groups
         .iter()
-        .filter(|g| made_by_us(&g.name, &g.made_for))
+        .filter(|g| made_by_us(&g.name, &g.made_for) || (!told && viewed.contains(g.id.as_str())))
         .filter(|g| viewed.contains(g.id.as_str()) || g.members.iter().all(|m| our_luns.contains(m.as_str())))
         .map(|g| g.id.as_str())
         .collect();

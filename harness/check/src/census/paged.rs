@@ -10,10 +10,14 @@ use crate::verdict::Finding;
 /// What a list breaks that is not whole: it finds no orphans either.
 const BROKEN: [&str; 2] = ["CLU-005", "API-012"];
 
-/// Every kind of object with the ids that a listing has of it, in its order.
-fn kinds(listing: &ArrayInventory) -> [(&'static str, Vec<&str>); 8] {
-    fn ids<T>(all: &[T], id: impl Fn(&T) -> &String) -> Vec<&str> {
-        all.iter().map(|object| id(object).as_str()).collect()
+/// What tells an object of a kind from the others: its id. Jobs are of several collections, each of which may count for itself, so
+/// that their names belong to it.
+type Which<'a> = (&'a str, &'a str);
+
+/// Every kind of object with those that a listing has of it, in its order.
+fn kinds(listing: &ArrayInventory) -> [(&'static str, Vec<Which<'_>>); 8] {
+    fn ids<T>(all: &[T], id: impl Fn(&T) -> &String) -> Vec<Which<'_>> {
+        all.iter().map(|object| (id(object).as_str(), "")).collect()
     }
     [
         ("lun", ids(&listing.luns, |o| &o.id)),
@@ -23,7 +27,7 @@ fn kinds(listing: &ArrayInventory) -> [(&'static str, Vec<&str>); 8] {
         ("host group", ids(&listing.host_groups, |o| &o.id)),
         ("lun group", ids(&listing.lun_groups, |o| &o.id)),
         ("mapping view", ids(&listing.views, |o| &o.id)),
-        ("job", ids(&listing.jobs, |o| &o.id)),
+        ("job", listing.jobs.iter().map(|o| (o.id.as_str(), o.name.as_str())).collect()),
     ]
 }
 
@@ -41,15 +45,15 @@ pub fn listed(listing: &ArrayInventory, before: &ArrayInventory, after: &ArrayIn
         kinds(listing).into_iter().zip(kinds(before)).zip(kinds(after))
     {
         let mut once = BTreeSet::new();
-        for id in seen {
-            if !once.insert(id) {
+        for (id, name) in seen {
+            if !once.insert((id, name)) {
                 let message = format!("{kind} {id} is listed twice");
                 let twice = |id| differs(id, kind, "listed", message.clone(), "once", "twice");
                 out.extend(BROKEN.map(twice));
             }
         }
-        let after: BTreeSet<&str> = after.into_iter().collect();
-        for id in before.into_iter().filter(|id| after.contains(id) && !once.contains(id)) {
+        let after: BTreeSet<Which<'_>> = after.into_iter().collect();
+        for (id, _) in before.into_iter().filter(|one| after.contains(one) && !once.contains(one)) {
             let message = format!("{kind} {id} lived while the array was listed, and is not in the list");
             out.extend(BROKEN.map(|id| missing(id, kind, message.clone())));
         }

@@ -61,7 +61,8 @@ impl Player<'_> {
             return (played, None);
         }
         let last = steps.last().map_or(&Step::Disarm, |s| &s.step);
-        let waited = self.held_up(steps, &played, &before).or_else(|| self.impatient(last, begun, &before));
+        let waited =
+            self.held_up(steps, &played, &before).or_else(|| self.impatient(last, begun, &before, true));
         if let Some(finding) = waited {
             return (played, Some(StepEnd::Findings(vec![finding])));
         }

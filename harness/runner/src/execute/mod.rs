@@ -187,7 +187,7 @@ impl<'a> Player<'a> {
         let Ok(ended) = self.site.env().timeout(LONGEST_STEP, self.act(step)).await else {
             return self.hung(step);
         };
-        if let Some(finding) = self.impatient(step, begun, &before) {
+        if let Some(finding) = self.impatient(step, begun, &before, false) {
             return StepEnd::Findings(vec![finding]);
         }
         if let Some(finding) = self.waited_out(step, begun, &before) {

@@ -10,8 +10,14 @@ const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Player<'_> {
     /// Armed faults that say how often they may be met, against how often they were; those of a step that began then are
-    /// looked at for pauses as well.
-    pub(super) fn impatient(&self, step: &Step, begun: Duration, before: &Before) -> Option<Finding> {
+    /// looked at for pauses as well, unless others went on `beside` it: what several meet at once needs none.
+    pub(super) fn impatient(
+        &self,
+        step: &Step,
+        begun: Duration,
+        before: &Before,
+        beside: bool,
+    ) -> Option<Finding> {
         let mut judge = self.judge();
         let firings = self.site.firings();
         let met = |firings: &Firings, number: u64| -> u64 {
@@ -26,7 +32,7 @@ impl Player<'_> {
             let pauses = u32::try_from(now.saturating_sub(1)).unwrap_or(u32::MAX);
             let (expected, observed) = if all > most {
                 (format!("at most {most} times"), format!("{all} times"))
-            } else if took < LEAST_PAUSE.saturating_mul(pauses) {
+            } else if !beside && took < LEAST_PAUSE.saturating_mul(pauses) {
                 let apart = format!("pauses of {} ms on average", LEAST_PAUSE.as_millis());
                 (apart, format!("{now} times in {} ms", took.as_millis()))
             } else {

@@ -562,6 +562,7 @@ impl Step {
             || matches!(
                 self,
                 Self::Clean
+                    | Self::Repeat { what: Repeated::Connect, .. }
                     | Self::Reboot { .. }
                     | Self::RestartInitiator { .. }
                     | Self::Spoil { .. }

@@ -11,6 +11,9 @@ use crate::plan::Step;
 /// What stands for the number of a call that is made several times.
 pub(crate) const NUMBER: &str = "n";
 
+/// Most times that one step makes a call.
+const MOST_TIMES: u64 = 1_000;
+
 /// What the management API knows.
 const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
 
@@ -22,6 +25,12 @@ pub(super) fn manage(at: &At<'_>, names: &mut Names, args: &Args) -> Result<Step
         let hint = format!("one of {}, a space and a path, such as \"POST vstore\"", METHODS.join(", "));
         return Err(at.error(call, &format!("`{}` is no method and path", call.text), Some(hint)));
     }
+    let times = args.key(at, "times", "a number")?;
+    if let Some(word) = args.named.get("times")
+        && times.is_none_or(|times: u64| !(1..=MOST_TIMES).contains(&times))
+    {
+        return Err(at.error(word, &format!("a call is made 1 to {MOST_TIMES} times"), None));
+    }
     Ok(Step::Manage {
         call: call.text.clone(),
         far: args.is_far(),
@@ -29,7 +38,7 @@ pub(super) fn manage(at: &At<'_>, names: &mut Names, args: &Args) -> Result<Step
         ours: args.named.contains_key("ours"),
         fields: fields(at, names, args, call)?,
         remember: remembered(at, names, args)?,
-        times: args.key(at, "times", "a number")?,
+        times,
     })
 }
 

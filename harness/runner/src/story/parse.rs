@@ -447,6 +447,12 @@ fn fault(at: &At<'_>, args: &Args) -> Result<PlacedFault, StoryError> {
     let nth = args.key(at, "nth", "a number")?.unwrap_or(1);
     let masked = args.named.contains_key("masked");
     let most = args.key(at, "most", "a number")?;
+    if let Some(word) = args.named.get("most")
+        && (nth != 0 || most == Some(0))
+    {
+        let hint = "`nth=0` is every time; at least one is met".to_owned();
+        return Err(at.error(word, "only what fails every time can be tried too often", Some(hint)));
+    }
     Ok(PlacedFault { point: args.text(0).to_owned(), nth, action, masked, most })
 }
 

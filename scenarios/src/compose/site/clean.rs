@@ -11,13 +11,13 @@ impl ComposedSite {
     /// The service with its database and the hosts go down; the array is cleaned by a driver of its own, as by the command for
     /// that; then everything starts anew.
     pub(super) async fn lose_and_clean(&self) -> Result<Cleaned, SiteError> {
+        let levers = self.levers()?;
         let control = self.control();
         if !control.is_crashed() {
             let _ = control.stop().await;
         }
         let internal = |e: &dyn std::fmt::Display| SiteError::Internal(e.to_string());
         control.lose_database().map_err(|e| internal(&e))?;
-        let levers = self.levers()?;
         for (host, machine) in &self.connectors {
             levers.host_off(host, HostEnd::Power)?;
             machine.started(levers.host_on(host)?);
