@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::TenglingDriver;
 use crate::client::{Client, Repeat};
-use crate::copy::LunCopy;
+use crate::copy::{ClonePair, LunCopy};
 use crate::error::CallError;
 use crate::host::{Host, Initiator};
 use crate::lun::Lun;
@@ -21,6 +21,11 @@ use crate::snapshot::Snapshot;
 use crate::value::{Record, quote};
 
 const PAIR: &str = "clone pair ";
+
+/// Clone pairs have no names. The number alone may be another one's by the time it is removed.
+fn pair_name(pair: &ClonePair) -> String {
+    format!("{PAIR}{} to LUN {}", pair.id, pair.target)
+}
 
 fn made_for(name: &str) -> Option<String> {
     names::host_of_mapping_object(name).map(str::to_owned)
@@ -93,7 +98,7 @@ impl Client {
             .collect();
         let pairs = self.clone_pairs().await?;
         jobs.extend(pairs.into_iter().map(|p| JobEntry {
-            name: format!("{PAIR}{}", p.id),
+            name: pair_name(&p),
             id: p.id,
             lun: Some(p.target),
         }));
@@ -242,7 +247,12 @@ impl Client {
                     self.remove_initiator(&initiator).await?;
                 }
             }
-            ObjectKind::Job if object.name.starts_with(PAIR) => self.remove_pair(id).await?,
+            ObjectKind::Job if object.name.starts_with(PAIR) => {
+                let pair = self.get_one::<ClonePair>("clonepair", id).await?;
+                if pair.is_some_and(|p| pair_name(&p) == object.name) {
+                    self.remove_pair(id).await?;
+                }
+            }
             ObjectKind::Job => {
                 if let Some(job) =
                     self.get_one::<LunCopy>("luncopy", id).await?.filter(|j| j.name == object.name)

@@ -58,15 +58,27 @@ pub(crate) async fn clean_with(
         if objects.is_empty() {
             return Ok(cleaned);
         }
-        let mut progress = false;
+        let (mut progress, mut mapped) = (false, false);
         for object in &objects {
             let label = format!("{:?} {}", object.kind, object.name).to_lowercase();
+            if mapped && object.kind == ObjectKind::Host {
+                // Whose a group or view is may be told by its hosts alone. What was busy is tried again.
+                progress = true;
+                cleaned.left.push(format!("{label}: a group or view of such hosts is still there"));
+                continue;
+            }
             match inventory.remove(object).await {
                 Ok(()) => {
                     progress = true;
                     cleaned.removed.push(label);
                 }
-                Err(e) => cleaned.left.push(format!("{label}: {e}")),
+                Err(e) => {
+                    mapped |= matches!(
+                        object.kind,
+                        ObjectKind::MappingView | ObjectKind::LunGroup | ObjectKind::HostGroup
+                    );
+                    cleaned.left.push(format!("{label}: {e}"));
+                }
             }
         }
         if !progress {
@@ -145,7 +157,12 @@ pub(super) fn owned(inventory: &ArrayInventory, tags: &[Tag], careless: bool) ->
 
 #[cfg(test)]
 mod tests {
-    use sanbench_api::{GroupEntry, HostEntry, JobEntry, LunEntry, ViewEntry, Wwn};
+    use std::sync::Mutex;
+
+    use sanbench_api::{
+        GroupEntry, HostEntry, JobEntry, LunEntry, RefusalKind, SnapshotId, ViewEntry, VolumeId, Wwn,
+        async_trait,
+    };
 
     use super::*;
 
@@ -216,6 +233,80 @@ mod tests {
         assert_eq!(ids(&listing, ObjectKind::LunGroup), ["7"]);
         assert_eq!(ids(&listing, ObjectKind::MappingView), ["11", "13"]);
         assert_eq!(ids(&listing, ObjectKind::Host), ["1"]);
+    }
+
+    #[test]
+    fn where_nobody_tells_whom_groups_are_for_the_hosts_in_them_do() {
+        let view = |id: &str, host_group: &str, lun_group: &str| ViewEntry {
+            id: id.into(),
+            name: format!("view {id}"),
+            host_group: Some(host_group.into()),
+            lun_group: Some(lun_group.into()),
+            made_for: None,
+        };
+        let listing = ArrayInventory {
+            hosts: vec![host("1", &TAG.host(1)), host("2", "theirs")],
+            host_groups: vec![
+                group("3", "a", &["1"], None),
+                group("4", "b", &["2"], None),
+                group("5", "c", &[], None),
+            ],
+            lun_groups: vec![group("6", "a", &["9"], None), group("7", "b", &["9"], None)],
+            views: vec![view("11", "3", "6"), view("12", "4", "7"), view("13", "5", "7")],
+            ..ArrayInventory::default()
+        };
+        assert_eq!(ids(&listing, ObjectKind::HostGroup), ["3"]);
+        assert_eq!(ids(&listing, ObjectKind::LunGroup), ["6"]);
+        assert_eq!(ids(&listing, ObjectKind::MappingView), ["11"]);
+    }
+
+    /// An array that is busy at the first removal of a group; a host that is removed leaves its groups.
+    struct Busy(Mutex<(ArrayInventory, bool)>);
+
+    #[async_trait]
+    impl Inventory for Busy {
+        async fn list(&self) -> Result<ArrayInventory, DriverError> {
+            Ok(self.0.lock().unwrap().0.clone())
+        }
+
+        fn lun_name(&self, name_id: &VolumeId) -> String {
+            name_id.to_string()
+        }
+
+        fn snapshot_name(&self, id: &SnapshotId) -> String {
+            id.to_string()
+        }
+
+        fn host_name(&self, host: &str) -> String {
+            host.to_owned()
+        }
+
+        async fn remove(&self, object: &ObjectRef) -> Result<(), DriverError> {
+            let (all, was_busy) = &mut *self.0.lock().unwrap();
+            if object.kind == ObjectKind::HostGroup && !std::mem::replace(was_busy, true) {
+                return Err(DriverError::refused(RefusalKind::Busy, "busy"));
+            }
+            all.host_groups.retain(|g| g.id != object.id);
+            all.hosts.retain(|h| h.id != object.id);
+            all.host_groups.iter_mut().for_each(|g| g.members.retain(|m| *m != object.id));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_group_that_could_not_be_removed_at_first_is_not_forgotten() {
+        for made_for in [None, Some("1")] {
+            let all = ArrayInventory {
+                hosts: vec![host("1", &TAG.host(1))],
+                host_groups: vec![group("3", "a", &["1"], made_for)],
+                ..ArrayInventory::default()
+            };
+            let array = Busy(Mutex::new((all, false)));
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let cleaned = runtime.block_on(clean(&array, &[TAG])).unwrap();
+            assert_eq!(cleaned.left, Vec::<String>::new());
+            assert_eq!(array.0.into_inner().unwrap().0, ArrayInventory::default(), "{made_for:?}");
+        }
     }
 
     #[test]

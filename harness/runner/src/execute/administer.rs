@@ -20,40 +20,16 @@ const ROLLING_BACK: &str = "44";
 /// Time between two looks at how far that is.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// How often a call is made.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Numbers {
-    /// Once, without a number.
-    Once,
-    /// So many times, each with its number.
-    Each(u64),
-}
-
-impl Numbers {
-    fn all(self) -> std::ops::RangeInclusive<u64> {
-        match self {
-            Self::Once => 1..=1,
-            Self::Each(times) => 1..=times,
-        }
-    }
-
-    fn in_text(self, text: &str, number: u64) -> String {
-        match self {
-            Self::Once => text.to_owned(),
-            Self::Each(_) => text.replace(&format!("{{{NUMBER}}}"), &number.to_string()),
-        }
-    }
-}
-
 impl Player<'_> {
     /// A call of an administrator, or several one after another. Whatever it makes or changes is not the run's, and must stay so
-    /// from now on, unless it stands for what an earlier run left: then only until the driver has work to do.
+    /// from now on, unless it stands for what an earlier run left: then only until the driver has work to do. Only one of several
+    /// has a number.
     pub(super) async fn manage(
         &self,
         step: &Step,
         (call, far): (&str, bool),
         (code, ours): (i64, bool),
-        numbers: Numbers,
+        times: Option<u64>,
         remember: Option<&Name>,
         fields: &BTreeMap<String, String>,
     ) -> Ended {
@@ -64,10 +40,13 @@ impl Player<'_> {
         let before = self.objects().await?;
         let mut first = None;
         let mut answered = code;
-        for number in numbers.all() {
-            let path = self.filled_in(&numbers.in_text(path, number), &before)?;
-            let fields =
-                fields.iter().map(|(key, text)| (key.clone(), numbers.in_text(text, number))).collect();
+        for number in 1..=times.unwrap_or(1) {
+            let numbered = |text: &str| match times {
+                None => text.to_owned(),
+                Some(_) => text.replace(&format!("{{{NUMBER}}}"), &number.to_string()),
+            };
+            let path = self.filled_in(&numbered(path), &before)?;
+            let fields = fields.iter().map(|(key, text)| (key.clone(), numbered(text))).collect();
             let fields = self.all_filled_in(&fields, &before)?;
             let asked = self.site.administer(far, method, &path, &fields).await;
             let (got, data) = asked.map_err(outages::not_possible)?;
@@ -94,14 +73,15 @@ impl Player<'_> {
         let mut judge = self.judge();
         let earlier = std::mem::take(&mut judge.earlier);
         let baseline = &mut judge.baseline;
-        baseline.luns.retain(|o| !earlier.luns.contains(o));
-        baseline.snapshots.retain(|o| !earlier.snapshots.contains(o));
-        baseline.hosts.retain(|o| !earlier.hosts.contains(o));
-        baseline.initiators.retain(|o| !earlier.initiators.contains(o));
-        baseline.host_groups.retain(|o| !earlier.host_groups.contains(o));
-        baseline.lun_groups.retain(|o| !earlier.lun_groups.contains(o));
-        baseline.views.retain(|o| !earlier.views.contains(o));
-        baseline.jobs.retain(|o| !earlier.jobs.contains(o));
+        // By id: another call may have changed one since.
+        baseline.luns.retain(|o| earlier.luns.iter().all(|e| e.id != o.id));
+        baseline.snapshots.retain(|o| earlier.snapshots.iter().all(|e| e.id != o.id));
+        baseline.hosts.retain(|o| earlier.hosts.iter().all(|e| e.id != o.id));
+        baseline.initiators.retain(|o| earlier.initiators.iter().all(|e| e.iqn != o.iqn));
+        baseline.host_groups.retain(|o| earlier.host_groups.iter().all(|e| e.id != o.id));
+        baseline.lun_groups.retain(|o| earlier.lun_groups.iter().all(|e| e.id != o.id));
+        baseline.views.retain(|o| earlier.views.iter().all(|e| e.id != o.id));
+        baseline.jobs.retain(|o| earlier.jobs.iter().all(|e| (&e.id, &e.name) != (&o.id, &o.name)));
     }
 
     /// Objects of an array must say of themselves what the story expects.
@@ -146,8 +126,7 @@ impl Player<'_> {
         let snapshot = self.snapshot_of(name)?;
         let volume = self.volume(&snapshot.volume)?;
         let listing = self.objects().await?;
-        let drivers = self.site.drivers();
-        let named = drivers.values().find_map(|d| d.inventory().map(|i| i.snapshot_name(&snapshot.id)));
+        let named = self.named(|names| names.snapshot(snapshot.id));
         let object = listing.snapshots.iter().find(|s| Some(&s.name) == named.as_ref());
         let id = &object.ok_or_else(|| StepEnd::Broken(format!("the array does not list {name}")))?.id;
         let body = [("ID", id.as_str()), ("ROLLBACKSPEED", "4")].map(|(k, v)| (k.to_owned(), v.to_owned()));

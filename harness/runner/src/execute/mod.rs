@@ -52,7 +52,6 @@ use crate::plan::{ImageKind, PairAct, Plan, Refused, Repeated, Source, Step};
 use crate::read::{self, ReadError};
 use crate::site::{PathState, Severed, Site, SiteError};
 use crate::story::Name;
-use administer::Numbers;
 use tolerance::Before;
 
 pub(crate) use lanes::Played;
@@ -390,8 +389,7 @@ impl<'a> Player<'a> {
             Step::Reimage { volume, image } => self.reimage(step, volume, image).await,
             Step::Squat { volume } => self.squat(volume).await,
             Step::Manage { call, far, code, ours, remember, times, fields } => {
-                let numbers = times.map_or(Numbers::Once, Numbers::Each);
-                self.manage(step, (call, *far), (*code, *ours), numbers, remember.as_ref(), fields).await
+                self.manage(step, (call, *far), (*code, *ours), *times, remember.as_ref(), fields).await
             }
             Step::Inspect { path, far, count, remember, fields } => {
                 self.inspect(step, (path, *far), *count, remember.as_ref(), fields).await
